@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reading configuration files: every mistake in them becomes one clear message."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kdelta.config_messages import problem_lines
+from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment, patch_files
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class RunConfig(BaseModel):
+    """`config/config.yaml`: which experiment, by which protocol."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    experiment: str = Field(
+        default="config/experiments/pipe-prealloc.yaml",
+        description="the experiment file, relative to the project's root",
+    )
+    protocol: str = Field(
+        default="quick", description="one of the protocols that the experiment file defines"
+    )
+    results: str = Field(
+        default="results", description="where runs write, relative to the project's root"
+    )
+
+
+def load_experiment(path: Path, root: Path | None = None) -> Experiment:
+    """Read and check an experiment file.
+
+    Args:
+        path: the YAML file.
+        root: the folder that patches and fragments are relative to; with it,
+            their existence is checked too.
+
+    Raises:
+        KdeltaError: unreadable, not YAML, or not an experiment; the message
+            names the file, every key at fault, its value and what was expected.
+    """
+    experiment = parse_model(Experiment, read_yaml(path), path)
+    if root is not None:
+        _require_files(experiment, root, path)
+    return experiment
+
+
+def parse_model(model: type[M], data: Any, path: Path) -> M:
+    """Validate `data`, read from `path`, against a model.
+
+    Raises:
+        KdeltaError: naming the file and, a line each, what is wrong.
+    """
+    if not isinstance(data, dict):
+        raise KdeltaError(
+            f"{path}: expected a mapping of keys to values, found {type(data).__name__}"
+        )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = problem_lines(error, model, data)
+        raise KdeltaError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The YAML document in `path`.
+
+    Raises:
+        KdeltaError: missing, unreadable or not YAML (with line and column).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise KdeltaError(f"{path}: no such file; give the path of an experiment file") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no possible path
+        raise KdeltaError(f"{path}: cannot be read: {error}") from None
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise KdeltaError(f"{path}{where}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise KdeltaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise KdeltaError(f"{path}: not valid YAML: nested too deeply") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with every mistake in it told with its place.
+
+    SafeLoader takes the last of two equal keys silently, and lets what a value
+    looks like but is not (2026-13-45) end in Python's own errors.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError):
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value!r} is not a valid {kind}; quote it", node.start_mark
+            ) from None
+
+
+def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key has to be a plain word", key_node.start_mark
+            )
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is given twice", key_node.start_mark
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+
+
+def _require_files(experiment: Experiment, root: Path, path: Path) -> None:
+    _require_fragments("kernel.config", experiment.kernel.config.fragments, root, path)
+    for name, variant in experiment.variants.items():
+        try:
+            patch_files(variant, root)
+        except OSError as error:
+            raise KdeltaError(
+                f"{path}: variants.{name}.patches: no such patch: {error} (looked in {root})"
+            ) from None
+        _require_fragments(f"variants.{name}", variant.fragments, root, path)
+
+
+def _require_fragments(key: str, fragments: list[str], root: Path, path: Path) -> None:
+    for fragment in fragments:
+        try:
+            found = (root / fragment).is_file()
+        except OSError:  # a name too long, a folder that may not be read
+            found = False
+        if not found:
+            raise KdeltaError(
+                f"{path}: {key}.fragments: no such file: {fragment} (looked in {root})"
+            )
