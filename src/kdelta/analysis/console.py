@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finds kernel splats in a guest's console log.
+
+Each pattern is a fixed phrase that the kernel prints when something went wrong
+(kernel/panic.c, lib/bug.c, kernel/hung_task.c, kernel/watchdog.c,
+kernel/rcu/tree_stall.h, mm/oom_kill.c, mm/page_alloc.c, mm/kasan, lib/ubsan.c).
+The allow list holds lines that match and are harmless, each with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A named regular expression, searched for in each line."""
+
+    name: str
+    regex: re.Pattern[str]
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A line that a pattern may match without being a splat, and why."""
+
+    regex: re.Pattern[str]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Splat:
+    """One line of the console that a pattern matched."""
+
+    line_number: int  # from 1
+    pattern: str
+    text: str  # the line without control characters, at most 200 characters
+
+
+# First match names the splat, so the more telling patterns come first.
+PATTERNS = tuple(
+    Pattern(name, re.compile(regex))
+    for name, regex in (
+        ("kasan", r"\bKASAN: "),
+        ("ubsan", r"\bUBSAN: "),
+        ("soft lockup", r"\bsoft lockup\b"),
+        ("hard lockup", r"\b[Hh]ard LOCKUP\b"),
+        (
+            "rcu stall",
+            r"\brcu\w*[: ].*\b(self-detected stall|detected stalls?|detected expedited stalls?)\b",
+        ),
+        ("hung task", r"\bblocked (in I/O wait )?for more than \d+ seconds"),
+        ("out of memory", r"\b[Oo]ut of memory: Killed process\b|\binvoked oom-killer\b"),
+        ("page allocation failure", r"\bpage allocation failure\b"),
+        ("unable to handle", r"\b[Uu]nable to handle (kernel|page)\b"),
+        ("general protection fault", r"\bgeneral protection fault\b"),
+        ("panic", r"\bKernel panic\b"),
+        ("oops", r"\bOops\b(?!=)"),
+        ("bug", r"\bBUG: |\bkernel BUG at\b"),
+        ("warning", r"\bWARNING: "),
+        ("call trace", r"\bCall [Tt]race:"),
+    )
+)
+
+ALLOWED = tuple(
+    Allowed(re.compile(regex), reason)
+    for regex, reason in (
+        (
+            r"\b(Kernel )?[Cc]ommand line: ",
+            "the kernel repeats its own parameters, which may name panics and oopses",
+        ),
+        (
+            r"\bUnknown kernel command line parameters\b",
+            "the kernel repeats parameters that it hands to user space",
+        ),
+        (
+            r"\b(Spectre V2|RETBleed|Speculative Return Stack Overflow|ITS|TSA) ?: WARNING: ",
+            "a boot-time notice on the host CPU's mitigations; every arm gets the same",
+        ),
+        (
+            r"\btraps: \S+\[\d+\] general protection fault ip:",
+            "a program faulted in user space; its exit status tells, the kernel is well",
+        ),
+    )
+)
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def scan(text: str) -> tuple[Splat, ...]:
+    """Every line of a console log that is a sign of a kernel splat, in order.
+
+    Args:
+        text: the whole log; carriage returns and terminal escapes are ignored.
+    """
+    found: list[Splat] = []
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = _CONTROL.sub("", _ESCAPES.sub("", raw)).strip()
+        name = next((p.name for p in PATTERNS if p.regex.search(line)), None)
+        if name is None or any(allowed.regex.search(line) for allowed in ALLOWED):
+            continue
+        found.append(Splat(number, name, line[:200]))
+    return tuple(found)

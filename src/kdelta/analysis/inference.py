@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Estimates, intervals and tests on log ratios, one value per block.
+
+The block is the unit: the samples of one boot share its memory layout and its
+host's mood, so only ratios of different blocks count as independent. Logarithms
+make the ratio symmetric: swapping the two arms mirrors every result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+Floats = NDArray[np.float64]
+
+MIN_BLOCKS = 3
+"""Fewest blocks with an interval; two have one degree of freedom and prove nothing."""
+
+MAX_BLOCKS_TO_SETTLE = 1000
+"""Above this many blocks, "measure more" is no advice."""
+
+# Sign-flip tests enumerate all 2^n sign patterns up to n = 14, and draw as many beyond.
+_SIGN_PATTERNS = 2**14
+_SIGN_SEED = 20260515
+
+# Log ratios that differ by less are the same number after rounding.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class TInterval:
+    """t interval and test of log ratios; arrays of the input's shape without its last axis.
+
+    Attributes:
+        mean: mean log ratio.
+        low, high: ends of the interval for the mean.
+        sd: standard deviation over blocks (n - 1 in the denominator).
+        p_value: two-sided t test of mean = 0.
+    """
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    sd: Floats
+    p_value: Floats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect over blocks. With fewer than `MIN_BLOCKS`, all but `blocks` and `ratio` are NaN.
+
+    Attributes:
+        blocks: how many ratios it rests on.
+        ratio: their geometric mean; NaN if there are none.
+        low, high: ends of the ratio's interval.
+        log_sd: standard deviation of the log ratios.
+        p_value: t test on log ratios.
+        p_sign_flip: sign-flip permutation test on log ratios.
+    """
+
+    blocks: int
+    ratio: float
+    low: float
+    high: float
+    log_sd: float
+    p_value: float
+    p_sign_flip: float
+
+
+def t_interval(log_ratios: Floats, confidence: float) -> TInterval:
+    """Student's t over the last axis.
+
+    Args:
+        log_ratios: shape (..., blocks), finite, at least 2 blocks.
+        confidence: of the interval.
+
+    Without any spread the interval has no width, and the p-value is 0, or 1 if
+    every ratio is 1.
+    """
+    blocks = log_ratios.shape[-1]
+    mean = np.asarray(log_ratios.mean(axis=-1))
+    sd = np.asarray(log_ratios.std(axis=-1, ddof=1))
+    sd = np.where(sd <= _ROUNDING, 0.0, sd)
+    error = sd / math.sqrt(blocks)
+    half = stats.t.isf((1 - confidence) / 2, blocks - 1) * error
+    distance = np.abs(mean)
+    certain = np.where(distance <= _ROUNDING, 0.0, np.inf)
+    t = np.divide(distance, error, out=certain, where=error > 0)
+    return TInterval(mean, mean - half, mean + half, sd, 2 * stats.t.sf(t, blocks - 1))
+
+
+def sign_flip_p(log_ratios: Floats) -> Floats:
+    """Two-sided sign-flip test of a distribution symmetric about 0, over the last axis.
+
+    Exact (all 2^n sign patterns) up to 14 blocks; beyond, as many patterns are
+    drawn with a fixed seed, the same for every cell, so that a cell's result does not
+    depend on its neighbours. Needs no normality; its smallest p-value is 2/2^n.
+
+    Args:
+        log_ratios: shape (..., blocks), finite.
+    """
+    result = stats.permutation_test(
+        (log_ratios,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_SIGN_PATTERNS,
+        batch=1024,
+        alternative="two-sided",
+        axis=-1,
+        rng=np.random.default_rng(_SIGN_SEED),
+    )
+    return np.asarray(result.pvalue)
+
+
+def estimates(cells: Sequence[Floats], confidence: float) -> list[Estimate]:
+    """Everything there is to say of each effect on its own.
+
+    Args:
+        cells: one array per effect, shape (blocks,) each, blocks may differ and be 0:
+            natural logarithms of arm/baseline, finite.
+        confidence: of the intervals.
+    """
+    found: list[Estimate | None] = [None] * len(cells)
+    # Cells of as many blocks go together: one call costs little more than one cell.
+    for blocks in {len(cell) for cell in cells}:
+        places = [place for place, cell in enumerate(cells) if len(cell) == blocks]
+        table = np.array([cells[place] for place in places], dtype=float)
+        for place, one in zip(places, _alike(table, confidence), strict=True):
+            found[place] = one
+    return [one for one in found if one is not None]
+
+
+def _alike(table: Floats, confidence: float) -> list[Estimate]:
+    """Estimates of effects with the same number of blocks; shape (effects, blocks)."""
+    blocks = table.shape[1]
+    if blocks < MIN_BLOCKS:
+        nan = math.nan
+        ratios = [math.exp(row.mean()) if blocks else nan for row in table]
+        return [Estimate(blocks, ratio, nan, nan, nan, nan, nan) for ratio in ratios]
+    result = t_interval(table, confidence)
+    columns = (
+        np.exp(result.mean),
+        np.exp(result.low),
+        np.exp(result.high),
+        result.sd,
+        result.p_value,
+        sign_flip_p(table),
+    )
+    return [Estimate(blocks, *map(float, row)) for row in zip(*columns, strict=True)]
+
+
+def holm(p_values: Floats) -> Floats:
+    """Holm's step-down adjustment; NaN stays NaN and does not count as a test.
+
+    Not statsmodels' multipletests, which runs the garbage collector in every call
+    (tens of milliseconds in a process that has loaded pandas, once per table) and takes
+    one family at a time; the tests hold this one to it.
+
+    Args:
+        p_values: shape (..., cells); the last axis is one family.
+    """
+    order = np.argsort(p_values, axis=-1)  # NaN last
+    ascending = np.take_along_axis(p_values, order, axis=-1)
+    tests = np.count_nonzero(~np.isnan(p_values), axis=-1)[..., np.newaxis]
+    weighted = ascending * np.maximum(tests - np.arange(p_values.shape[-1]), 1)
+    adjusted = np.empty_like(p_values)
+    stepped = np.minimum(np.maximum.accumulate(weighted, axis=-1), 1.0)
+    np.put_along_axis(adjusted, order, stepped, axis=-1)
+    return adjusted
+
+
+def blocks_to_settle(
+    found: Estimate, *, cells: int, confidence: float, margin: float
+) -> int | None:
+    """Blocks in all at which the verdict would be settled, with this mean and spread.
+
+    The smallest n, above the blocks there are, whose interval would exclude 1 at
+    Bonferroni's level for `cells` tests (Holm's first step), or lie within
+    [1/(1+margin), 1+margin]. A forecast from noisy numbers, not a promise.
+
+    Returns:
+        None if unknown (no interval yet), or more than `MAX_BLOCKS_TO_SETTLE`.
+    """
+    if found.blocks < MIN_BLOCKS:
+        return None
+    mean = abs(math.log(found.ratio))
+    n = np.arange(found.blocks + 1, MAX_BLOCKS_TO_SETTLE + 1)
+    error = found.log_sd / np.sqrt(n)
+    alpha = 1 - confidence
+    different = mean > stats.t.isf(alpha / cells / 2, n - 1) * error
+    equivalent = mean + stats.t.isf(alpha / 2, n - 1) * error <= math.log1p(margin)
+    settled = n[different | equivalent]
+    return int(settled[0]) if settled.size else None
+
+
+def detectable_effect(
+    log_sd: float, *, blocks: int, cells: int, confidence: float, power: float
+) -> float:
+    """Smallest true log ratio that one cell's t test would find with this power.
+
+    Solves the noncentral t distribution's power equation for the effect, at
+    Bonferroni's level for `cells` tests. (statsmodels' TTestPower solves the same
+    equation, but stops short of the root for few blocks and many cells.)
+
+    Args:
+        log_sd: standard deviation of log ratios over blocks.
+        blocks: at least 2.
+        cells: tests in the family.
+        confidence: 1 - level of the family.
+        power: wanted probability of finding the effect.
+    """
+    df = blocks - 1
+    threshold = float(stats.t.isf((1 - confidence) / cells / 2, df))
+
+    def missing_power(t: float) -> float:
+        return float(stats.nct.sf(threshold, df, t)) - power
+
+    # At three times the threshold plus ten, every t test has more power than is ever asked for.
+    centre = float(optimize.brentq(missing_power, 0.0, 3 * threshold + 10))
+    return centre / math.sqrt(blocks) * log_sd

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads `raw/<regime>/block-NNN/` into boots. The only part that reads files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdelta.analysis import console
+from kdelta.analysis.records import (
+    BootRecord,
+    Cell,
+    EndRecord,
+    Level,
+    SampleRecord,
+    Schedule,
+    parse_record,
+    parse_schedule,
+)
+from kdelta.analysis.settings import AnalysisSettings
+from kdelta.errors import KdeltaError
+
+_BLOCK = re.compile(r"block-(\d{3,})")
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """One sample and the cell it is of, its levels in the order of the factors."""
+
+    cell: Cell
+    record: SampleRecord
+
+
+@dataclass(frozen=True)
+class RawBoot:
+    """One planned boot and whatever it left behind, which may be nothing.
+
+    Attributes:
+        planned: the cells the boot was to run, in run order.
+        boot: None if the guest never got as far as its first record.
+        end: None if the boot did not finish.
+        splats: what the console showed; empty if nothing, None without a console log.
+    """
+
+    regime: str
+    block: int
+    arm: str
+    variant: str
+    boot_order: int
+    planned: tuple[Cell, ...]
+    boot: BootRecord | None
+    samples: tuple[RawSample, ...]
+    end: EndRecord | None
+    splats: tuple[console.Splat, ...] | None
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A raw folder: its boots, and the blocks that were begun and not finished."""
+
+    boots: tuple[RawBoot, ...]
+    unfinished: tuple[Path, ...]
+
+
+def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
+    """Every planned boot below `raw_dir`, by regime, block and boot order.
+
+    A boot without its file or without its end record is kept, as incomplete. A block
+    folder with neither schedule.json nor an arm's file is a block that was interrupted:
+    measuring puts these in place only when every arm has run. Folders whose name is not
+    block-NNN and hidden ones are not looked at.
+
+    Raises:
+        KdeltaError: there is nothing to read, a file is missing, cut short or
+            malformed, or it speaks of a regime, arm or cell that is not the
+            experiment's.
+    """
+    if not raw_dir.is_dir():
+        raise KdeltaError(f"{raw_dir}: no such folder; measure the experiment first")
+    try:
+        found = sorted(p.name for p in raw_dir.iterdir() if p.is_dir() and p.name[0] != ".")
+        unknown = [name for name in found if name not in settings.regimes]
+        if unknown:
+            raise KdeltaError(
+                f"{raw_dir / unknown[0]}: the experiment has no regime {unknown[0]!r} (it has "
+                f"{', '.join(settings.regimes)}); move the folder away if it is of an older run"
+            )
+        blocks = [
+            (folder, regime, number)
+            for regime in settings.regimes
+            if regime in found
+            for number, folder in _blocks(raw_dir / regime)
+        ]
+        unfinished = tuple(folder for folder, _, _ in blocks if not _finished(folder))
+        boots = [
+            boot
+            for folder, regime, number in blocks
+            if folder not in unfinished
+            for boot in _read_block(folder, regime, number, settings)
+        ]
+    except OSError as error:
+        raise KdeltaError(
+            f"{error.filename}: cannot be read: {error.strerror}; check the raw folder"
+        ) from None
+    if not boots:
+        raise KdeltaError(
+            f"{raw_dir}: holds no finished block-NNN folder of any regime "
+            f"({', '.join(settings.regimes)}); measure the experiment first"
+        )
+    return RawData(tuple(boots), unfinished)
+
+
+def planned_cells(boots: Iterable[RawBoot]) -> dict[str, tuple[Cell, ...]]:
+    """Regime -> every cell that any of its blocks planned, sorted."""
+    cells: dict[str, set[Cell]] = {}
+    for boot in boots:
+        cells.setdefault(boot.regime, set()).update(boot.planned)
+    return {regime: tuple(sorted(found, key=cell_key)) for regime, found in cells.items()}
+
+
+def cell_key(cell: Cell) -> tuple[tuple[bool, str, float], ...]:
+    """Sort key: numbers by value, then texts by letter, factor by factor."""
+    return tuple(
+        (True, level, 0.0) if isinstance(level, str) else (False, "", float(level))
+        for level in cell
+    )
+
+
+def _blocks(regime_dir: Path) -> list[tuple[int, Path]]:
+    matches = ((_BLOCK.fullmatch(path.name), path) for path in regime_dir.iterdir())
+    return sorted((int(match[1]), path) for match, path in matches if match and path.is_dir())
+
+
+def _arm_files(folder: Path) -> list[Path]:
+    """An arm's records; what measuring keeps of a failed boot (*.partial.jsonl) is not data."""
+    return sorted(p for p in folder.glob("*.jsonl") if not p.name.endswith(".partial.jsonl"))
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / "schedule.json").exists() or bool(_arm_files(folder))
+
+
+def _read_block(
+    folder: Path, regime: str, number: int, settings: AnalysisSettings
+) -> list[RawBoot]:
+    path = folder / "schedule.json"
+    if not path.is_file():
+        raise KdeltaError(
+            f"{path}: missing, so what the block was to run is unknown; "
+            "move the block's folder away and measure the block again"
+        )
+    schedule = parse_schedule(path.read_bytes(), str(path))
+    _require_same(str(path), "regime", schedule.regime, regime)
+    _require_same(str(path), "block", schedule.block, number)
+    arms = [entry.arm for entry in schedule.arms]
+    for arm in arms:
+        if arm not in settings.arms or arms.count(arm) > 1:
+            raise KdeltaError(
+                f"{path}: key arms: {arm!r} is listed twice or not an arm of the experiment "
+                f"({', '.join(settings.arms)}); the block is of another experiment"
+            )
+    stray = [p for p in _arm_files(folder) if p.stem not in arms]
+    if stray:
+        raise KdeltaError(
+            f"{stray[0]}: no such arm in the block's schedule.json "
+            f"({', '.join(arms)}); move the file away"
+        )
+    planned = tuple(_cell(cell, settings, f"{path}: key cells") for cell in schedule.cells)
+    if len(set(planned)) != len(planned):
+        raise KdeltaError(f"{path}: key cells: a cell is listed twice")
+    return [
+        _read_boot(folder, schedule, order, planned, settings) for order in range(1, len(arms) + 1)
+    ]
+
+
+def _read_boot(
+    folder: Path,
+    schedule: Schedule,
+    order: int,
+    planned: tuple[Cell, ...],
+    settings: AnalysisSettings,
+) -> RawBoot:
+    entry = schedule.arms[order - 1]
+    path = folder / f"{entry.arm}.jsonl"
+    boot: BootRecord | None = None
+    end: EndRecord | None = None
+    samples: dict[Cell, RawSample] = {}
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        record = parse_record(line, where)
+        if end is not None:
+            raise KdeltaError(f"{where}: a record after the end record; two boots in one file?")
+        if isinstance(record, EndRecord):
+            end = record
+            continue
+        if (boot is None) != isinstance(record, BootRecord):
+            raise KdeltaError(f"{where}: a file holds one boot record, and holds it first")
+        _require_same(where, "regime", record.regime, schedule.regime)
+        _require_same(where, "block", record.block, schedule.block)
+        _require_same(where, "arm", record.arm, entry.arm)
+        _require_same(where, "variant", record.variant, entry.variant)
+        _require_same(where, "boot_order", record.boot_order, order)
+        if isinstance(record, BootRecord):
+            boot = record
+            continue
+        cell = _cell(record.cell, settings, f"{where}: key cell")
+        if cell not in planned or cell in samples:
+            raise KdeltaError(
+                f"{where}: key cell: {record.cell} was run twice or is not in schedule.json"
+            )
+        samples[cell] = RawSample(cell, record)
+    log = folder / f"{entry.arm}.console.log"
+    return RawBoot(
+        regime=schedule.regime,
+        block=schedule.block,
+        arm=entry.arm,
+        variant=entry.variant,
+        boot_order=order,
+        planned=planned,
+        boot=boot,
+        samples=tuple(samples.values()),
+        end=end,
+        splats=console.scan(log.read_text("utf-8", "replace")) if log.is_file() else None,
+    )
+
+
+def _cell(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:
+    if set(cell) != set(settings.factors):
+        raise KdeltaError(
+            f"{where}: factors {', '.join(cell)} are not those of the experiment "
+            f"({', '.join(settings.factors)}); the block is of another experiment"
+        )
+    return tuple(cell[factor] for factor in settings.factors)
+
+
+def _require_same(where: str, key: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise KdeltaError(
+            f"{where}: key {key}: found {found!r} where folder, file name and schedule.json "
+            f"say {expected!r}; was the file moved or copied?"
+        )

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the analysis has to be told: names, their display order, and limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from kdelta.analysis.columns import RESERVED_COLUMNS
+from kdelta.errors import KdeltaError
+
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured quantity: a column of samples.csv that deltas are computed of."""
+
+    name: str
+    unit: str
+    direction: Direction  # which way is better
+
+
+THROUGHPUT = Metric("throughput_mib_s", "MiB/s", "higher")
+
+METRICS = (
+    THROUGHPUT,
+    Metric("latency_mean_ns", "ns", "lower"),
+    Metric("latency_p50_ns", "ns", "lower"),
+    Metric("latency_p99_ns", "ns", "lower"),
+)
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """Everything the analysis needs besides the raw files.
+
+    Attributes:
+        factors: the matrix's column names, in the order of the experiment file.
+        baseline: the arm that every other one is divided by.
+        arms: every arm, baseline and control included, in display order.
+        regimes: every regime, in display order.
+        control: the A/A arm, or None if the experiment runs none.
+        confidence: of every interval; 1 - confidence is the level of every test.
+        equivalence_margin: m; an effect whose interval lies within
+            [1/(1+m), 1+m] is equivalent to none.
+        identity_limit: largest |identity_error| of a valid sample.
+        power: with which the noise floor's effect would be found.
+        metrics: the columns of samples.csv that get deltas.
+
+    Raises:
+        KdeltaError: names that contradict each other, or a limit out of range.
+    """
+
+    factors: tuple[str, ...]
+    baseline: str
+    arms: tuple[str, ...]
+    regimes: tuple[str, ...]
+    control: str | None = None
+    confidence: float = 0.95
+    equivalence_margin: float = 0.03
+    identity_limit: float = 0.02
+    power: float = 0.8
+    metrics: tuple[Metric, ...] = METRICS
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("factors", self.factors),
+            ("arms", self.arms),
+            ("regimes", self.regimes),
+        ):
+            if not names or len(set(names)) != len(names):
+                raise KdeltaError(
+                    f"analysis settings: {what}: {list(names)} must name each once, at least one"
+                )
+        shadowing = [name for name in self.factors if name in RESERVED_COLUMNS]
+        if shadowing:
+            raise KdeltaError(
+                f"analysis settings: factors: {shadowing[0]!r} is the name of a column of the "
+                "result tables; call the factor something else"
+            )
+        if self.baseline not in self.arms:
+            raise KdeltaError(
+                f"analysis settings: baseline: {self.baseline!r} is not one of the arms "
+                f"{', '.join(self.arms)}"
+            )
+        if self.control is not None and (
+            self.control not in self.arms or self.control == self.baseline
+        ):
+            raise KdeltaError(
+                f"analysis settings: control: {self.control!r} must be one of the arms "
+                f"{', '.join(self.arms)}, and not the baseline"
+            )
+        for what, value, low, high in (
+            ("confidence", self.confidence, 0.0, 1.0),
+            ("power", self.power, 0.0, 1.0),
+            ("equivalence_margin", self.equivalence_margin, 0.0, math.inf),
+            ("identity_limit", self.identity_limit, 0.0, math.inf),
+        ):
+            if not low < value < high:
+                raise KdeltaError(
+                    f"analysis settings: {what}: {value!r} must lie between {low} and {high}"
+                )
+
+    @property
+    def alpha(self) -> float:
+        """Level of every test: 1 - confidence."""
+        return 1.0 - self.confidence
+
+    @property
+    def compared_arms(self) -> tuple[str, ...]:
+        """Every arm that is divided by the baseline, the control among them."""
+        return tuple(arm for arm in self.arms if arm != self.baseline)

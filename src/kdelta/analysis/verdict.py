@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one word under each delta."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from kdelta.analysis.settings import Direction
+
+Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
+
+
+def verdict(
+    low: float,
+    high: float,
+    p_holm: float,
+    *,
+    direction: Direction,
+    confidence: float,
+    margin: float,
+) -> Verdict:
+    """What an interval and its adjusted p-value amount to.
+
+    `equivalent` comes first: an effect that is certain and smaller than the
+    margin is, by the experiment's own words, none.
+
+    Args:
+        low: lower end of the interval of the ratio arm/baseline; NaN if there is none.
+        high: its upper end.
+        p_holm: p-value adjusted over the table's cells; NaN if there is none.
+        direction: which way of the metric is better.
+        confidence: 1 - level of the family of tests.
+        margin: m of the equivalence range [1/(1+m), 1+m].
+    """
+    if math.isnan(low) or math.isnan(high) or math.isnan(p_holm):
+        return "inconclusive"
+    if low >= 1 / (1 + margin) and high <= 1 + margin:
+        return "equivalent"
+    if p_holm < 1 - confidence and not low <= 1 <= high:
+        return "faster" if (low > 1) == (direction == "higher") else "slower"
+    return "inconclusive"

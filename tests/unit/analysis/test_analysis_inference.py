@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Intervals, tests and forecasts: against textbooks, other libraries and their own symmetries."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from kdelta.analysis.inference import (
+    Estimate,
+    blocks_to_settle,
+    detectable_effect,
+    estimates,
+    holm,
+    sign_flip_p,
+    t_interval,
+)
+from kdelta.analysis.verdict import verdict
+
+
+def estimate(x: np.ndarray, confidence: float) -> Estimate:
+    (found,) = estimates([x], confidence)
+    return found
+
+
+logs = st.lists(st.floats(-1, 1).map(lambda x: round(x, 6)), min_size=3, max_size=8).map(np.array)
+
+
+def test_t_interval_is_scipys() -> None:
+    x = np.random.default_rng(1).normal(0.1, 0.2, size=(5, 8))
+    ours = t_interval(x, 0.9)
+    theirs = stats.ttest_1samp(x, 0, axis=-1)
+    assert ours.p_value == pytest.approx(theirs.pvalue)
+    assert ours.low == pytest.approx(theirs.confidence_interval(0.9).low)
+    assert ours.high == pytest.approx(theirs.confidence_interval(0.9).high)
+
+
+def test_estimate_worked_by_hand() -> None:
+    # Ratios 1.1, 1.2, 1.3: mean and spread of their logarithms, t(0.975, 2) = 4.302653.
+    x = np.log([1.1, 1.2, 1.3])
+    half = 4.302653 * x.std(ddof=1) / math.sqrt(3)
+    found = estimate(x, 0.95)
+    assert found.blocks == 3
+    assert found.ratio == pytest.approx((1.1 * 1.2 * 1.3) ** (1 / 3))
+    assert math.log(found.low) == pytest.approx(x.mean() - half, rel=1e-6)
+    assert math.log(found.high) == pytest.approx(x.mean() + half, rel=1e-6)
+    assert found.p_sign_flip == pytest.approx(2 / 2**3)
+
+
+@pytest.mark.parametrize("ratios", [[], [1.5], [1.5, 1.6]])
+def test_two_blocks_or_fewer_have_no_interval(ratios: list[float]) -> None:
+    found = estimate(np.log(np.array(ratios, dtype=float)), 0.95)
+    assert found.blocks == len(ratios)
+    assert found.ratio == pytest.approx(stats.gmean(ratios) if ratios else math.nan, nan_ok=True)
+    rest = (found.low, found.high, found.log_sd, found.p_value, found.p_sign_flip)
+    assert all(math.isnan(value) for value in rest)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("ratio", "p"), [(1.0, 1.0), (1.25, 0.0), (0.8, 0.0)])
+def test_no_spread_gives_no_width_and_no_warning(ratio: float, p: float) -> None:
+    found = estimate(np.full(5, math.log(ratio)), 0.95)
+    assert (found.low, found.high) == (pytest.approx(ratio), pytest.approx(ratio))
+    assert (found.log_sd, found.p_value) == (0.0, p)
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=40, deadline=None)
+@given(x=logs)
+def test_interval_contains_the_estimate(x: np.ndarray) -> None:
+    found = estimate(x, 0.95)
+    assert found.low <= found.ratio * (1 + 1e-12)
+    assert found.ratio <= found.high * (1 + 1e-12)
+    assert 0 <= found.p_value <= 1
+    assert 2 / 2 ** len(x) * (1 - 1e-12) <= found.p_sign_flip <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(x=logs)
+def test_swapped_arms_mirror_everything(x: np.ndarray) -> None:
+    one, other = estimate(x, 0.95), estimate(-x, 0.95)
+    assert other.ratio == pytest.approx(1 / one.ratio)
+    assert other.low == pytest.approx(1 / one.high)
+    assert other.high == pytest.approx(1 / one.low)
+    assert other.p_value == pytest.approx(one.p_value)
+    assert other.p_sign_flip == pytest.approx(one.p_sign_flip)
+
+
+@settings(max_examples=40, deadline=None)
+@given(x=logs)
+def test_interval_excludes_one_exactly_if_the_test_rejects(x: np.ndarray) -> None:
+    found = estimate(x, 0.95)
+    if not 0.0499 < found.p_value < 0.0501:
+        assert (found.p_value < 0.05) == (not found.low <= 1 <= found.high)
+
+
+def test_sign_flip_by_counting() -> None:
+    x = np.array([0.3, 0.1, -0.05, 0.2])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1)
+    means = (signs.T * x).mean(axis=1)
+    assert sign_flip_p(x) == pytest.approx(np.mean(np.abs(means) >= x.mean() - 1e-12))
+
+
+def test_cells_together_are_as_each_alone() -> None:
+    rng = np.random.default_rng(4)
+    cells = [rng.normal(0.1, 0.2, blocks) for blocks in (5, 20, 0, 5, 3, 2, 20, 1)]
+    together = estimates(cells, 0.95)
+    for cell, found in zip(cells, together, strict=True):
+        assert repr(found) == repr(estimate(cell, 0.95))
+
+
+def test_sign_flip_beyond_enumeration_repeats_itself() -> None:
+    x = np.random.default_rng(3).normal(0.1, 0.2, 30)
+    assert sign_flip_p(x) == sign_flip_p(x)
+    assert sign_flip_p(x) == pytest.approx(stats.ttest_1samp(x, 0).pvalue, abs=0.01)
+
+
+@settings(max_examples=20, deadline=None)  # statsmodels' side of this is slow
+@given(
+    p=st.lists(st.one_of(st.floats(0, 1), st.just(math.nan)), min_size=1, max_size=12).map(np.array)
+)
+def test_holm_is_statsmodels_without_the_missing(p: np.ndarray) -> None:
+    adjusted = holm(p)
+    tested = ~np.isnan(p)
+    assert np.isnan(adjusted[~tested]).all()
+    if tested.any():
+        assert adjusted[tested] == pytest.approx(multipletests(p[tested], method="holm")[1])
+
+
+def test_holm_takes_many_families_at_once() -> None:
+    p = np.random.default_rng(2).uniform(size=(20, 9)) ** 3
+    assert (holm(p) == np.array([holm(row) for row in p])).all()
+
+
+def _found(ratio: float, sd: float, blocks: int) -> Estimate:
+    return Estimate(blocks, ratio, math.nan, math.nan, sd, math.nan, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "sd", "cells"), [(1.05, 0.1, 1), (1.05, 0.1, 9), (0.9, 0.2, 9), (1.0, 0.05, 9)]
+)
+def test_blocks_to_settle_is_the_first_that_does(ratio: float, sd: float, cells: int) -> None:
+    def settled(blocks: int) -> bool:
+        error, mean = sd / math.sqrt(blocks), abs(math.log(ratio))
+        strict = stats.t.ppf(1 - 0.05 / cells / 2, blocks - 1) * error
+        plain = stats.t.ppf(1 - 0.05 / 2, blocks - 1) * error
+        return bool(mean - strict > 0 or mean + plain <= math.log(1.03))
+
+    n = blocks_to_settle(_found(ratio, sd, 4), cells=cells, confidence=0.95, margin=0.03)
+    assert n is not None
+    assert settled(n)
+    assert n == 5 or not settled(n - 1)
+
+
+def test_blocks_to_settle_is_unknown_or_too_many() -> None:
+    def settle(found: Estimate) -> int | None:
+        return blocks_to_settle(found, cells=9, confidence=0.95, margin=0.03)
+
+    assert settle(_found(1.2, math.nan, 2)) is None
+    assert settle(_found(1.03, 0.5, 5)) is None  # at the margin's edge, and noisy
+    assert settle(_found(1.2, 0.2, 5)) is not None
+
+
+def test_detectable_effect_is_statsmodels_where_that_converges() -> None:
+    for blocks, cells in ((10, 1), (10, 9), (30, 9)):
+        theirs = TTestPower().solve_power(nobs=blocks, alpha=0.05 / cells, power=0.8)
+        ours = detectable_effect(1.0, blocks=blocks, cells=cells, confidence=0.95, power=0.8)
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_detectable_effect_shrinks_with_blocks_and_grows_with_everything_else() -> None:
+    def effect(sd: float, blocks: int, cells: int, power: float) -> float:
+        return detectable_effect(sd, blocks=blocks, cells=cells, confidence=0.95, power=power)
+
+    usual = effect(0.1, 10, 9, 0.8)
+    assert effect(0.1, 20, 9, 0.8) < usual
+    assert effect(0.2, 10, 9, 0.8) == pytest.approx(2 * usual)
+    assert effect(0.1, 10, 36, 0.8) > usual
+    assert effect(0.1, 10, 9, 0.9) > usual
+    assert effect(0.0, 10, 9, 0.8) == 0
+    assert 0 < usual < effect(0.1, 3, 36, 0.8) < math.inf
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_holm", "higher", "lower"),
+    [
+        (1.1, 1.3, 0.01, "faster", "slower"),
+        (0.7, 0.9, 0.01, "slower", "faster"),
+        (1.1, 1.3, 0.06, "inconclusive", "inconclusive"),  # adjusted for the table's cells
+        (0.9, 1.3, 0.50, "inconclusive", "inconclusive"),
+        (0.98, 1.02, 0.5, "equivalent", "equivalent"),
+        (1.01, 1.02, 0.001, "equivalent", "equivalent"),  # certain, and too small to matter
+        (1.01, 1.04, 0.001, "faster", "slower"),  # not wholly within the margin
+        (1 / 1.03, 1.03, 0.5, "equivalent", "equivalent"),
+        (0.97, 1.0, 0.5, "inconclusive", "inconclusive"),  # 0.97 is below 1/1.03
+        (1.2, 1.2, 0.0, "faster", "slower"),
+        (1.0, 1.0, 1.0, "equivalent", "equivalent"),
+        (NAN, NAN, NAN, "inconclusive", "inconclusive"),
+    ],
+)
+def test_verdict(low: float, high: float, p_holm: float, higher: str, lower: str) -> None:
+    for direction, expected in (("higher", higher), ("lower", lower)):
+        found = verdict(low, high, p_holm, direction=direction, confidence=0.95, margin=0.03)
+        assert found == expected

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reading raw folders: what is refused, with which message, and what is kept."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import SETTINGS, Truth, edit, read_records, write_raw, write_records
+
+from kdelta.analysis.raw import planned_cells, read_raw
+from kdelta.errors import KdeltaError
+
+BLOCK = Path("idle/block-001")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return write_raw(tmp_path / "raw", Truth(blocks=1))
+
+
+def refused(raw: Path) -> str:
+    with pytest.raises(KdeltaError) as caught:
+        read_raw(raw, SETTINGS)
+    return str(caught.value)
+
+
+def test_reads_every_boot_in_boot_order(raw: Path) -> None:
+    boots = read_raw(raw, SETTINGS).boots
+    assert sorted(boot.arm for boot in boots) == ["baseline", "control", "patched"]
+    assert [boot.boot_order for boot in boots] == [1, 2, 3]
+    assert all(len(boot.samples) == 4 and boot.end and boot.splats == () for boot in boots)
+    assert planned_cells(boots) == {"idle": ((1, 1), (1, 5), (2, 1), (2, 5))}
+
+
+def test_truncated_line_names_file_and_line(raw: Path) -> None:
+    path = raw / BLOCK / "patched.jsonl"
+    text = path.read_text()
+    third = text.splitlines()[2]
+    path.write_text(text[: text.index(third) + len(third) // 2])
+    message = refused(raw)
+    assert message.startswith(f"{path}:3: ")
+    assert "Invalid JSON" in message
+    assert "measure the block again" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda r: r[1]["bench"].pop("writes"), ":2: key bench.writes: Field required"),
+        (lambda r: r[1]["bench"].update(writes="12"), ":2: key bench.writes: "),
+        (lambda r: r[1]["bench"].update(throughput_mib_s=float("nan")), "bench.throughput_mib_s"),
+        (lambda r: r[0].update(schema=2), ":1: key schema: "),
+        (lambda r: r[0].update(block=2), ":1: key block: found 2"),
+        (lambda r: r[2].update(arm="control"), ":3: key arm: found 'control'"),
+        (lambda r: r[2].update(record="sampel"), ":3: "),
+        (lambda r: r[2].update(cell={"writers": 1}), ":3: key cell: factors writers"),
+        (lambda r: r[2].update(cell=r[1]["cell"]), ":3: key cell: "),
+        (lambda r: r[2].update(cell={"writers": 9, "readers": 9}), "not in schedule.json"),
+        (lambda r: r.insert(0, r.pop(1)), ":1: a file holds one boot record, and holds it first"),
+        (lambda r: r.append(r[1]), ":7: a record after the end record"),
+    ],
+)
+def test_malformed_records(
+    raw: Path, change: Callable[[list[dict[str, Any]]], object], expected: str
+) -> None:
+    path = raw / BLOCK / "patched.jsonl"
+    edit(path, change)
+    message = refused(raw)
+    assert message.startswith(str(path))
+    assert expected in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s.update(schema=7), "key schema"),
+        (lambda s: s.update(regime="other"), "key regime: found 'other'"),
+        (lambda s: s.update(block=3), "key block: found 3"),
+        (lambda s: s["arms"][0].update(arm="stranger"), "'stranger'"),
+        (lambda s: s.update(cells=[{"threads": 1}]), "factors threads"),
+        (lambda s: s["cells"].append(s["cells"][0]), "a cell is listed twice"),
+    ],
+)
+def test_malformed_schedule(
+    raw: Path, change: Callable[[dict[str, Any]], object], expected: str
+) -> None:
+    path = raw / BLOCK / "schedule.json"
+    schedule = json.loads(path.read_text())
+    change(schedule)
+    path.write_text(json.dumps(schedule))
+    message = refused(raw)
+    assert message.startswith(str(path))
+    assert expected in message
+
+
+def test_missing_things_are_named(raw: Path, tmp_path: Path) -> None:
+    assert "no such folder" in refused(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "holds no finished block-NNN folder" in refused(tmp_path / "empty")
+    (raw / BLOCK / "schedule.json").unlink()
+    assert refused(raw).startswith(str(raw / BLOCK / "schedule.json") + ": missing")
+
+
+def test_strangers_are_refused_and_other_files_left_alone(raw: Path) -> None:
+    (raw / ".lock").mkdir()
+    (raw / "idle" / ".block-002.partial").mkdir()
+    (raw / "idle" / "notes.txt").write_text("")
+    assert len(read_raw(raw, SETTINGS).boots) == 3
+    stray = raw / BLOCK / "stranger.jsonl"
+    stray.write_text("")
+    assert refused(raw).startswith(str(stray))
+    stray.unlink()
+    (raw / "reclaim").mkdir()
+    assert "no regime 'reclaim'" in refused(raw)
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_a_boot_that_stopped_early_is_kept(raw: Path, lines: int) -> None:
+    path = raw / BLOCK / "patched.jsonl"
+    write_records(path, read_records(path)[:lines])
+    (boot,) = [b for b in read_raw(raw, SETTINGS).boots if b.arm == "patched"]
+    assert boot.end is None
+    assert (boot.boot is None) == (lines == 0)
+    assert len(boot.samples) == max(0, lines - 1)
+    assert len(boot.planned) == 4
+
+
+def test_a_boot_without_any_file_is_kept(raw: Path) -> None:
+    for path in (raw / BLOCK).glob("patched.*"):
+        path.unlink()
+    (boot,) = [b for b in read_raw(raw, SETTINGS).boots if b.arm == "patched"]
+    assert (boot.boot, boot.samples, boot.end, boot.splats) == (None, (), None, None)
+
+
+def test_block_numbers_beyond_999_sort_by_number(raw: Path) -> None:
+    for number in (1000, 2):
+        folder = raw / "idle" / f"block-{number:03d}"
+        shutil.copytree(raw / BLOCK, folder)
+        schedule = json.loads((folder / "schedule.json").read_text())
+        (folder / "schedule.json").write_text(json.dumps({**schedule, "block": number}))
+        for path in folder.glob("*.jsonl"):
+            edit(path, lambda r: [x.update(block=number) for x in r if x["record"] != "end"])  # noqa: B023
+    blocks = [boot.block for boot in read_raw(raw, SETTINGS).boots]
+    assert blocks == [1, 1, 1, 2, 2, 2, 1000, 1000, 1000]
+
+
+def test_an_interrupted_block_is_told_apart_from_a_damaged_one(raw: Path) -> None:
+    begun = raw / "idle" / "block-002"
+    begun.mkdir()
+    (begun / "patched.partial.jsonl").write_text('{"record":"bo')
+    (begun / "patched.console.log").write_text("Kernel panic - not syncing")
+    (raw / BLOCK / "patched.partial.jsonl").write_text("left from an earlier try")
+    data = read_raw(raw, SETTINGS)
+    assert data.unfinished == (begun,)
+    assert {boot.block for boot in data.boots} == {1}
+    (begun / "patched.jsonl").write_text("")
+    assert refused(raw).startswith(str(begun / "schedule.json") + ": missing")
