@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the report says about a run beside its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Arm(NamedTuple):
+    """A variant, or the control, as run.
+
+    Tables, figures and sentences call it by its ``name``; the ``title`` explains it once.
+    """
+
+    name: str
+    title: str
+    is_control: bool = False
+
+
+class Factor(NamedTuple):
+    """One axis of the workload's matrix.
+
+    ``levels`` are the planned values as they are written in the CSV files; with them, a value
+    that no sample was taken at still shows as missing.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    levels: tuple[str, ...] = ()
+
+
+class Regime(NamedTuple):
+    """A condition of the guest."""
+
+    name: str
+    title: str
+    description: str = ""
+
+
+class Variant(NamedTuple):
+    """A kernel, with the subjects of the patches on top of the source."""
+
+    name: str
+    title: str
+    patches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """The facts of one run that the tables do not hold.
+
+    Attributes:
+        experiment: Short name, as in the results folder.
+        title: One line; any text, it is escaped for every output.
+        summary: A few sentences on what is compared and why.
+        baseline: Name of the baseline arm.
+        arms: Every arm as run, the baseline included, in the order to be shown.
+        factors: The matrix columns of the CSV files.
+        row_factor: The factor that runs down the tables.
+        column_factor: The factor that runs across, or None for a matrix of one factor.
+        regimes: In the order to be shown.
+        protocol: Name of the protocol, such as ``quick``.
+        blocks: Planned blocks of each regime.
+        seconds_per_cell: Measured seconds of one cell, by regime name.
+        confidence: Of the intervals, 0 to 1.
+        equivalence_margin: As a fraction: 0.02 calls a cell within 2 % equivalent.
+        write_size: Bytes of one write, or None where it is a factor.
+        pipe_size: Bytes of the pipe, or None where it is a factor.
+        acceleration: ``kvm`` or ``tcg``.
+        acceleration_reason: Why it is that one.
+        vcpus: Of the guest.
+        host_cpus: Of the host.
+        memory_mib: Of the guest.
+        environment: Label to text: host, guest and tools.
+        provenance: Label to text: hashes, versions, seed.
+        variants: Kernels compared.
+        reproduce: The command that makes this report again.
+        generated_from: Which files this report was made from, without a full stop: it follows
+            ``Made from``.
+        interval_method: How the interval of a ratio is computed, in words.
+        verdict_method: When a cell is called faster or slower, in words.
+    """
+
+    experiment: str
+    title: str
+    summary: str
+    baseline: str
+    arms: tuple[Arm, ...]
+    factors: tuple[Factor, ...]
+    row_factor: str
+    column_factor: str | None
+    regimes: tuple[Regime, ...]
+    protocol: str
+    blocks: int
+    seconds_per_cell: Mapping[str, float]
+    confidence: float
+    equivalence_margin: float
+    write_size: int | None
+    pipe_size: int | None
+    acceleration: str
+    acceleration_reason: str
+    vcpus: int
+    host_cpus: int
+    memory_mib: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+    reproduce: str = ""
+    generated_from: str = ""
+    interval_method: str = "a Student t interval on the logarithms of the block ratios"
+    verdict_method: str = (
+        "its interval excludes no change and its t test, adjusted by Holm over the cells of the "
+        "table, rejects no change at the same confidence"
+    )
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the numbers come from instruction emulation."""
+        return self.acceleration != "kvm"
+
+    @property
+    def oversubscribed(self) -> bool:
+        """Whether the guest had more vCPUs than the host has cores."""
+        return self.vcpus > self.host_cpus
+
+    @property
+    def treatments(self) -> tuple[Arm, ...]:
+        """The arms under test: neither the baseline nor a control."""
+        return tuple(a for a in self.arms if a.name != self.baseline and not a.is_control)
+
+    @property
+    def controls(self) -> tuple[Arm, ...]:
+        """The arms that run the baseline image again."""
+        return tuple(a for a in self.arms if a.is_control)
+
+    @property
+    def compared(self) -> tuple[Arm, ...]:
+        """Every arm that has a ratio: treatments first, then controls."""
+        return self.treatments + self.controls
+
+    @property
+    def extra_factors(self) -> tuple[Factor, ...]:
+        """The factors that run neither down nor across: one table per combination of levels."""
+        return tuple(f for f in self.factors if f.name not in (self.row_factor, self.column_factor))
+
+    def factor(self, name: str) -> Factor:
+        """The factor called ``name``; a bare one where the context does not list it."""
+        return next((f for f in self.factors if f.name == name), Factor(name, name))

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Numbers and sizes as text. Plain ASCII; the page and the paper typeset it further."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+NO_INTERVAL = "[n/a]"
+
+
+def format_level(value: object) -> str:
+    """A factor level as its label: ``1`` for 1.0, ``true`` for True, everything else as is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def order_levels(observed: Iterable[str], declared: Iterable[str] = ()) -> tuple[str, ...]:
+    """The union of planned and observed levels: numbers by value, else planned order first."""
+    levels = list(dict.fromkeys([*declared, *sorted(set(observed))]))
+    try:
+        return tuple(sorted(levels, key=float))
+    except ValueError:
+        return tuple(levels)
+
+
+def format_percent(percent: float, decimals: int) -> str:
+    """A signed percentage such as ``+21%``; ``n/a`` when there is none."""
+    if not math.isfinite(percent):
+        return "n/a"
+    return f"{_signed(percent, decimals)}%"
+
+
+def format_interval(low: float, high: float, decimals: int) -> str:
+    """An interval in percent such as ``[+18, +24]``; ``[n/a]`` when there is none."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return NO_INTERVAL
+    return f"[{_signed(low, decimals)}, {_signed(high, decimals)}]"
+
+
+def _signed(value: float, decimals: int) -> str:
+    # Rounding first keeps "-0" off the page: its sign would contradict the verdict beside it.
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}"
+
+
+def percent_decimals(lows: Iterable[float], highs: Iterable[float]) -> int:
+    """Digits after the point that the intervals of a report deserve: 0 or 1.
+
+    Whole percents, as in a cover letter, unless an interval's end would round to zero (and hide
+    its sign) or half of the intervals are narrower than 4 points.
+    """
+    pairs = [
+        (low, high)
+        for low, high in zip(lows, highs, strict=True)
+        if math.isfinite(low) and math.isfinite(high)
+    ]
+    if not pairs:
+        return 0
+    hides_sign = any(abs(end) < 0.5 for pair in pairs for end in pair)
+    widths = sorted(high - low for low, high in pairs)
+    return 1 if hides_sign or widths[len(widths) // 2] < 4 else 0
+
+
+def value_decimals(values: Iterable[float]) -> int:
+    """Digits after the point that show a table's values to about three significant digits."""
+    finite = sorted(v for v in values if math.isfinite(v))
+    if not finite:
+        return 0
+    median = abs(finite[len(finite) // 2])
+    if median >= 100:
+        return 0
+    return 1 if median >= 10 else 2
+
+
+def format_value(value: float, decimals: int) -> str:
+    """A measured value, without unit; ``n/a`` when there is none."""
+    return f"{value:.{decimals}f}" if math.isfinite(value) else "n/a"
+
+
+def group_digits(number: str, separator: str) -> str:
+    """Group the whole part of a formatted number by threes where it has five digits or more."""
+    whole, point, rest = number.partition(".")
+    if len(whole) < 5 or not whole.isdigit():
+        return number
+    return re.sub(r"(?<=\d)(?=(?:\d{3})+$)", separator, whole) + point + rest
+
+
+def format_size(size: int) -> str:
+    """Bytes in the largest binary unit that divides them: ``64 KiB``, ``1 MiB``, ``100 B``."""
+    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= step and size % step == 0:
+            return f"{size // step} {unit}"
+    return f"{size} B"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds without trailing zeros: ``0.6 s``, ``10 s``."""
+    return f"{seconds:g} s"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 block``, ``4 blocks``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def join_words(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    items = list(words)
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def typeset_minus(text: str) -> str:
+    """Replace the hyphen of negative numbers by a minus sign, for outputs beyond ASCII."""
+    return re.sub(r"(?<![\w.)\]-])-(?=\d)", "\N{MINUS SIGN}", text)

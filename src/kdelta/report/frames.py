@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reading the analysed tables of one results folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from kdelta.errors import KdeltaError
+from kdelta.report.formatting import format_level
+
+_RATIO_COLUMNS = (
+    *("ratio", "ratio_low", "ratio_high", "delta_percent", "delta_low_percent"),
+    *("delta_high_percent", "verdict", "blocks_to_settle"),
+)
+_REQUIRED = {
+    "samples.csv": ("regime", "block", "arm", "valid"),
+    "validity.csv": ("regime", "block", "arm", "rule"),
+    "tables/deltas.csv": (
+        *("regime", "arm", "metric", "unit", "blocks", "baseline", "value"),
+        *_RATIO_COLUMNS,
+    ),
+    "tables/overall.csv": ("regime", "arm", "metric", "cells", "blocks", *_RATIO_COLUMNS),
+    "tables/control.csv": (
+        *("regime", "metric", "cells", "blocks", "largest_delta_percent"),
+        *("median_half_width_percent", "noise_floor_percent", "false_verdicts"),
+    ),
+    "tables/ratios.csv": ("regime", "block", "arm", "metric", "baseline", "value", "ratio"),
+}
+_TEXT_COLUMNS = ("regime", "arm", "metric", "unit", "direction", "verdict", "rule", "detail")
+
+
+@dataclass(frozen=True)
+class ReportFrames:
+    """The tables of ``docs/contracts.md``; factor columns hold text labels."""
+
+    samples: pd.DataFrame
+    validity: pd.DataFrame
+    deltas: pd.DataFrame
+    overall: pd.DataFrame
+    control: pd.DataFrame
+    ratios: pd.DataFrame
+    factors: tuple[str, ...]
+
+    def deltas_of(self, regime: str, arm: str, metric: str) -> pd.DataFrame:
+        """The rows of one table: one per cell."""
+        return _select(self.deltas, regime=regime, arm=arm, metric=metric)
+
+    def overall_of(self, regime: str, arm: str, metric: str) -> pd.Series | None:
+        """The overall effect of a regime, or None where there is none."""
+        return _first(_select(self.overall, regime=regime, arm=arm, metric=metric))
+
+    def control_of(self, regime: str, metric: str) -> pd.Series | None:
+        """The noise floor of a table, or None without a control arm."""
+        return _first(_select(self.control, regime=regime, metric=metric))
+
+    def levels(self, factor: str) -> tuple[str, ...]:
+        """The labels of a factor that occur in any table, unordered."""
+        frames = (self.samples, self.deltas, self.ratios)
+        return tuple({label for f in frames if factor in f for label in f[factor]})
+
+
+def load_frames(results_dir: Path) -> ReportFrames:
+    """Read the analysed tables of ``results/<experiment>/``.
+
+    Args:
+        results_dir: The folder that holds ``samples.csv``, ``validity.csv`` and ``tables/``.
+
+    Raises:
+        KdeltaError: A table is missing, unreadable or lacks a column.
+    """
+    tables = {name: _read(results_dir / name, columns) for name, columns in _REQUIRED.items()}
+    deltas = tables["tables/deltas.csv"]
+    columns = list(deltas.columns)
+    factors = tuple(c for c in columns[: columns.index("metric")] if c not in ("regime", "arm"))
+    for frame in tables.values():
+        for factor in factors:
+            if factor in frame:
+                frame[factor] = pd.Series(
+                    [format_level(v) for v in frame[factor]], index=frame.index, dtype=object
+                )
+    samples = tables["samples.csv"]
+    samples["valid"] = [str(v).lower() == "true" for v in samples["valid"]]
+    return ReportFrames(
+        samples=samples,
+        validity=tables["validity.csv"],
+        deltas=deltas,
+        overall=tables["tables/overall.csv"],
+        control=tables["tables/control.csv"],
+        ratios=tables["tables/ratios.csv"],
+        factors=factors,
+    )
+
+
+def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        # A level may well be called "None" or "NA": only an empty field is a missing one.
+        frame = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
+    except FileNotFoundError:
+        raise KdeltaError(
+            f"{path}: no such table; run the analysis of this results folder first"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise KdeltaError(f"{path}: not readable as CSV: {error}") from error
+    missing = [column for column in required if column not in frame]
+    if missing:
+        raise KdeltaError(
+            f"{path}: column {', '.join(missing)} is missing; "
+            "the file is from another version: run the analysis again"
+        )
+    for column in _TEXT_COLUMNS:
+        if column in frame:
+            frame[column] = frame[column].fillna("").astype(str)
+    return frame
+
+
+def _select(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
+    for column, value in values.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def _first(frame: pd.DataFrame) -> pd.Series | None:
+    return None if frame.empty else frame.iloc[0]

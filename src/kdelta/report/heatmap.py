@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Heat map of the deltas: one panel per regime and arm, the control beside the variants."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.figure_style import (
+    FONT_SIZE,
+    MISSING_COLOUR,
+    PAGE_WIDTH,
+    SMALL_FONT_SIZE,
+    delta_colours,
+    new_figure,
+    settle_layout,
+    title_suffix,
+)
+from kdelta.report.formatting import typeset_minus
+from kdelta.report.frames import ReportFrames
+from kdelta.report.metrics import Metric
+from kdelta.report.palette import INK
+from kdelta.report.tables import Cell, DeltaTable, choose_precision, delta_tables, number
+
+_CELL_HEIGHT = 0.4
+_THIN_SPACE = "\N{THIN SPACE}"
+# Colour bar and axis names; the row labels come on top.
+_MARGIN_WIDTH = 0.87
+_NOTE_COLOUR = "#1b1f24"  # on every colour of the map at 5:1 or better, in either theme
+_PANEL_GAP_WIDTH = 0.12
+_PANEL_GAP_HEIGHT = 0.6
+_TITLE_HEIGHT = 0.35
+_COLOUR_BAR_HEIGHT = 2.3
+# The mean advance of DejaVu Sans over the digits, signs and brackets of an interval.
+_CHARACTER_WIDTH = 0.52 * SMALL_FONT_SIZE / 72
+
+
+class Size(NamedTuple):
+    """Inches: of a panel with its labels, and beside all panels of a line."""
+
+    width: float
+    height: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The delta tables of one regime and arm, stacked over the extra factors' levels."""
+
+    regime: Regime
+    arm: Arm
+    row_labels: tuple[str, ...]
+    columns: tuple[str, ...]
+    percent: NDArray[np.float64]
+    notes: NDArray[np.str_]
+
+
+def heatmap_figures(
+    frames: ReportFrames, context: ReportContext, metric: Metric, page_height: float | None = None
+) -> list[Figure]:
+    """Draw every delta of a metric, regime by regime, variants before the control.
+
+    Args:
+        frames: The analysed tables.
+        context: The facts of the run.
+        metric: Which one.
+        page_height: Inches that a figure may take; None draws everything into one. A single row
+            of panels may exceed it.
+
+    Returns:
+        One figure per page; the colours mean the same in all of them.
+    """
+    precision = choose_precision(frames, context)
+    by_regime = [
+        [
+            _panel(
+                frames, regime, arm, delta_tables(frames, context, regime, arm, metric, precision)
+            )
+            for arm in context.compared
+        ]
+        for regime in context.regimes
+    ]
+    size = _panel_size([panel for panels in by_regime for panel in panels])
+    across = max(1, min(len(context.compared), int((PAGE_WIDTH - size.margin) / size.width)))
+    lines = [
+        panels[start : start + across]
+        for panels in by_regime
+        for start in range(0, len(panels), across)
+    ]
+    per_page = len(lines)
+    if page_height is not None:
+        per_page = max(1, int((page_height - _TITLE_HEIGHT) / size.height))
+    limit = colour_limit(frames, metric, context)
+    return [
+        _figure(lines[start : start + per_page], across, size, context, metric, limit)
+        for start in range(0, len(lines), per_page)
+    ]
+
+
+def colour_limit(frames: ReportFrames, metric: Metric, context: ReportContext) -> float:
+    """The percent at which the colours end: the same for every regime and arm."""
+    rows = frames.deltas[
+        (frames.deltas["metric"] == metric.name)
+        & frames.deltas["arm"].isin([arm.name for arm in context.compared])
+    ]
+    largest = rows["delta_percent"].abs().max()
+    return max(5.0, math.ceil(largest / 5) * 5) if math.isfinite(number(largest)) else 5.0
+
+
+def _figure(
+    lines: Sequence[Sequence[Panel]],
+    across: int,
+    size: Size,
+    context: ReportContext,
+    metric: Metric,
+    limit: float,
+) -> Figure:
+    height = len(lines) * size.height + _TITLE_HEIGHT
+    # One width for all figures: what the cells do not need goes into them, not around them.
+    figure = new_figure(max(PAGE_WIDTH, across * size.width + size.margin), height)
+    axes = figure.subplots(len(lines), across, squeeze=False)
+    norm = Normalize(-limit, limit)
+    for number_of_line, line in enumerate(lines):
+        for index, axis in enumerate(axes[number_of_line]):
+            if index >= len(line):
+                axis.set_axis_off()
+                continue
+            _draw(axis, line[index], norm, metric)
+            _label(axis, line[index], context, size.width, first=index == 0)
+    bar = figure.colorbar(
+        ScalarMappable(norm, delta_colours(metric.higher_is_better)),
+        ax=axes.ravel().tolist(),
+        shrink=min(1.0, _COLOUR_BAR_HEIGHT / height),
+        aspect=18,
+        anchor=(0.0, 1.0),
+        pad=0.02,
+    )
+    low, high = ("slower", "faster") if metric.higher_is_better else ("faster", "slower")
+    bar.set_label(f"{low}  ←  change in %  →  {high}", fontsize=SMALL_FONT_SIZE)
+    bar.outline.set_visible(False)
+    figure.suptitle(
+        f"{metric.title}: change against {context.baseline}{title_suffix(context)}",
+        x=0.01,
+        ha="left",
+        weight="bold",
+    )
+    return settle_layout(figure)
+
+
+def _panel(
+    frames: ReportFrames,
+    regime: Regime,
+    arm: Arm,
+    tables: Sequence[DeltaTable],
+) -> Panel:
+    found = {
+        _key(row, tables): number(row["delta_percent"])
+        for row in frames.deltas_of(regime.name, arm.name, tables[0].metric.name).to_dict("records")
+    }
+    labels, percent, notes = [], [], []
+    for table in tables:
+        extra = tuple(level for _, level in table.extra)
+        for row in table.rows:
+            labels.append(" · ".join((*extra, row[0].row)))
+            percent.append(
+                [
+                    found.get((*extra, c.row, c.column), math.nan) if c.measured else math.nan
+                    for c in row
+                ]
+            )
+            notes.append([_note(c) if c.measured else "missing" for c in row])
+    return Panel(
+        regime,
+        arm,
+        tuple(labels),
+        tables[0].columns,
+        np.array(percent, dtype=float),
+        np.array(notes, dtype=str),
+    )
+
+
+def _note(cell: Cell) -> str:
+    return typeset_minus(f"{cell.delta}\n{cell.interval}").replace(", ", f",{_THIN_SPACE}")
+
+
+def _key(row: dict[object, object], tables: Sequence[DeltaTable]) -> tuple[object, ...]:
+    table = tables[0]
+    column = row[table.column_factor.name] if table.column_factor else ""
+    return (*(row[f.name] for f, _ in table.extra), row[table.row_factor.name], column)
+
+
+def _draw(axis: Axes, panel: Panel, norm: Normalize, metric: Metric) -> None:
+    sns.heatmap(
+        panel.percent,
+        ax=axis,
+        mask=np.isnan(panel.percent),
+        annot=panel.notes,
+        fmt="",
+        annot_kws={"fontsize": SMALL_FONT_SIZE, "linespacing": 1.15, "color": _NOTE_COLOUR},
+        cmap=delta_colours(metric.higher_is_better),
+        norm=norm,
+        # Unused beside the norm, but seaborn would search an empty panel for them.
+        vmin=norm.vmin,
+        vmax=norm.vmax,
+        cbar=False,
+        linewidths=1.0,
+        linecolor="white",
+        xticklabels=list(panel.columns),
+        yticklabels=list(panel.row_labels),
+    )
+    axis.set_facecolor(MISSING_COLOUR)
+    for row, column in zip(*np.nonzero(np.isnan(panel.percent)), strict=True):
+        axis.text(
+            column + 0.5,
+            row + 0.5,
+            "missing",
+            ha="center",
+            va="center",
+            fontsize=SMALL_FONT_SIZE,
+            color="#404040",
+            style="italic",
+        )
+    axis.tick_params(length=0, labelrotation=0)
+
+
+def _label(axis: Axes, panel: Panel, context: ReportContext, width: float, *, first: bool) -> None:
+    characters = int(width * 12)
+    arm = panel.arm.name
+    if panel.arm.is_control and "control" not in arm.lower():
+        arm = f"{arm} (control)"
+    title = textwrap.shorten(f"{panel.regime.title}: {arm}", characters * 2, placeholder=" …")
+    axis.set_title(textwrap.fill(title, characters), loc="left", color=INK, fontsize=FONT_SIZE)
+    names = [f.title for f in context.extra_factors] + [context.factor(context.row_factor).title]
+    axis.set_ylabel(" · ".join(names) if first else "")
+    if not first:
+        axis.set_yticks([])
+    axis.set_xlabel(context.factor(context.column_factor).title if context.column_factor else "")
+
+
+def _panel_size(panels: Sequence[Panel]) -> Size:
+    notes = [line for p in panels for note in p.notes.flat for line in str(note).split("\n")]
+    widest = max((len(line.replace(_THIN_SPACE, "")) for line in notes), default=4)
+    rows, columns = panels[0].percent.shape if panels else (1, 1)
+    labels = max((len(label) for p in panels for label in p.row_labels), default=1)
+    return Size(
+        width=columns * (widest * _CHARACTER_WIDTH + 0.07) + _PANEL_GAP_WIDTH,
+        height=rows * _CELL_HEIGHT + _PANEL_GAP_HEIGHT,
+        margin=_MARGIN_WIDTH + labels * _CHARACTER_WIDTH,
+    )

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The method in words, made from the run's own numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kdelta.report.context import ReportContext
+from kdelta.report.formatting import format_seconds, format_size, join_words, plural
+from kdelta.report.frames import ReportFrames
+from kdelta.report.tables import factor_levels
+from kdelta.report.wording import acceleration_label, confidence_label
+
+
+class Paragraph(NamedTuple):
+    """A labelled paragraph of the methods."""
+
+    label: str
+    text: str
+
+
+def methods(frames: ReportFrames, context: ReportContext) -> tuple[Paragraph, ...]:
+    """Every paragraph of the methods section, in the order to be read."""
+    return tuple(p for p in (write(frames, context) for write in _PARAGRAPHS) if p.text)
+
+
+def _design(frames: ReportFrames, context: ReportContext) -> Paragraph:
+    axes = join_words(
+        f"{f.title} {{{', '.join(factor_levels(frames, context, f.name))}}}"
+        + (f" {f.unit}" if f.unit else "")
+        for f in context.factors
+    )
+    seconds = join_words(
+        f"{format_seconds(context.seconds_per_cell[r.name])} ({r.title})"
+        for r in context.regimes
+        if r.name in context.seconds_per_cell
+    )
+    arms = join_words(arm.name for arm in context.arms)
+    return Paragraph(
+        "Design",
+        f"A block boots every arm once ({arms}), one after another on one host and in random "
+        f"order. Each boot runs every cell once, in the block's random order: {axes}. "
+        f"{plural(context.blocks, 'block')} per regime were planned before the first boot"
+        + (f", with {seconds} measured per cell after a warm-up." if seconds else "."),
+    )
+
+
+def _guest(_frames: ReportFrames, context: ReportContext) -> Paragraph:
+    sizes = []
+    if context.write_size is not None:
+        sizes.append(f"writes of {format_size(context.write_size)}")
+    if context.pipe_size is not None:
+        sizes.append(f"a pipe of {format_size(context.pipe_size)}")
+    workload = f" The workload used {join_words(sizes)}." if sizes else ""
+    reason = context.acceleration_reason.strip().rstrip(".")
+    return Paragraph(
+        "Guest",
+        f"Each guest had {plural(context.vcpus, 'vCPU')} and {context.memory_mib} MiB of memory "
+        f"on a host with {plural(context.host_cpus, 'CPU')}; acceleration: "
+        f"{acceleration_label(context)}" + (f" ({reason})." if reason else ".") + workload,
+    )
+
+
+def _effect(_frames: ReportFrames, context: ReportContext) -> Paragraph:
+    return Paragraph(
+        "Effect and interval",
+        "The effect of a cell is the ratio of an arm to "
+        f"{context.baseline} within a block, over blocks the geometric mean; "
+        "a delta is that ratio minus 1. The effect of a regime is the geometric mean over its "
+        f"cells. Intervals hold {confidence_label(context)} confidence: {context.interval_method}. "
+        "Samples of one boot are never treated as independent.",
+    )
+
+
+def _verdicts(_frames: ReportFrames, context: ReportContext) -> Paragraph:
+    margin = f"{context.equivalence_margin * 100:g}%"
+    return Paragraph(
+        "Verdicts",
+        f"A cell is equivalent when its whole interval lies within {margin} of no change; else "
+        f"faster or slower when {context.verdict_method}; else inconclusive. So a cell can be "
+        "inconclusive although its own interval excludes no change: the verdict pays for looking "
+        "at many cells, the interval does not.",
+    )
+
+
+def _closed_loop(frames: ReportFrames, _context: ReportContext) -> Paragraph:
+    text = ""
+    if (frames.deltas["metric"] == "latency_mean_ns").any():
+        text = (
+            "Each writer writes again as soon as its last write returns, so the mean latency is "
+            "writers × write size / throughput. The latency table repeats the throughput table; "
+            "it is shown and checked, and is not a second finding."
+        )
+    return Paragraph("Throughput and latency", text)
+
+
+def _control(_frames: ReportFrames, context: ReportContext) -> Paragraph:
+    text = ""
+    if context.controls:
+        text = (
+            "The control arm boots the baseline image as if it "
+            "were a variant and goes through the same analysis. Its true effect is zero: what it "
+            "shows is the error of the experiment, the noise floor under each table."
+        )
+    return Paragraph("Control", text)
+
+
+def _validity(frames: ReportFrames, _context: ReportContext) -> Paragraph:
+    aside = int((~frames.samples["valid"]).sum())
+    return Paragraph(
+        "Validity",
+        "Rules fixed before the run check every sample; a sample that breaks one is set aside, "
+        f"with the reason in validity.csv. Here: {aside} of {plural(len(frames.samples), 'sample')}"
+        ".",
+    )
+
+
+_PARAGRAPHS = (_design, _guest, _effect, _verdicts, _closed_loop, _control, _validity)

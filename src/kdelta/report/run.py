@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The report stage's entry points: one function per output, each a rule of the workflow.
+
+``results_dir`` is ``results/<experiment>/`` with the analysed tables in it; ``assets`` is the
+repository's ``report/`` folder. Page and paper need the figures, the PDF needs the paper.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdelta.errors import KdeltaError
+from kdelta.report.context import ReportContext
+from kdelta.report.frames import ReportFrames, load_frames
+from kdelta.report.html import render_html
+from kdelta.report.latex import render_latex
+from kdelta.report.metrics import figure_stems
+from kdelta.report.pdf import compile_pdf
+from kdelta.report.text import DEFAULT_WIDTH, render_text
+
+__all__ = [
+    "compile_pdf",
+    "figure_files",
+    "load_frames",
+    "render_text",
+    "write_all",
+    "write_figures",
+    "write_html",
+    "write_latex",
+    "write_text",
+]
+
+FIGURES = "figures"
+TEXT = "report/tables.txt"
+PAGE = "report/index.html"
+PAPER_SOURCE = "report/paper.tex"
+PAPER = "report/paper.pdf"
+
+
+def figure_files() -> tuple[str, ...]:
+    """The files that ``write_figures`` makes, relative to the results folder."""
+    return tuple(f"{FIGURES}/{stem}.{end}" for stem in figure_stems() for end in ("svg", "pdf"))
+
+
+def write_text(
+    frames: ReportFrames,
+    context: ReportContext,
+    results_dir: Path,
+    assets: Path,
+    *,
+    width: int = DEFAULT_WIDTH,
+) -> Path:
+    """Write ``report/tables.txt`` and return its path."""
+    return _write(results_dir / TEXT, render_text(frames, context, assets, width=width))
+
+
+def write_figures(frames: ReportFrames, context: ReportContext, results_dir: Path) -> list[Path]:
+    """Write ``figures/*.svg`` and ``*.pdf`` and return their paths."""
+    # Imported late: text, page and paper need no plotting library, and it takes a second.
+    from kdelta.report.figures import write_figures as draw
+
+    return draw(frames, context, results_dir / FIGURES)
+
+
+def write_html(
+    frames: ReportFrames, context: ReportContext, results_dir: Path, assets: Path
+) -> Path:
+    """Write ``report/index.html``, with the figures of the results folder in it."""
+    text = render_html(frames, context, assets, results_dir / FIGURES)
+    return _write(results_dir / PAGE, text)
+
+
+def write_latex(
+    frames: ReportFrames, context: ReportContext, results_dir: Path, assets: Path
+) -> Path:
+    """Write ``report/paper.tex``, which includes ``../figures/*.pdf``."""
+    text = render_latex(frames, context, assets, results_dir / FIGURES)
+    return _write(results_dir / PAPER_SOURCE, text)
+
+
+def write_all(
+    frames: ReportFrames, context: ReportContext, results_dir: Path, assets: Path
+) -> list[Path]:
+    """Write every output in order, the compiled PDF last."""
+    text = write_text(frames, context, results_dir, assets)
+    figures = write_figures(frames, context, results_dir)
+    page = write_html(frames, context, results_dir, assets)
+    source = write_latex(frames, context, results_dir, assets)
+    paper = results_dir / PAPER
+    compile_pdf(source, paper)
+    return [text, *figures, page, source, paper]
+
+
+def _write(path: Path, text: str) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place first: a reader sees the old file or the new one, never half of it.
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+    except OSError as error:
+        raise KdeltaError(f"{path}: not written: {error.strerror}") from error
+    return path

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The table model: which cells a table has and what stands in them.
+
+Every output lays out the same strings, so that page, paper and text cannot disagree.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdelta.report.context import Arm, Factor, Regime, ReportContext
+from kdelta.report.formatting import (
+    format_interval,
+    format_percent,
+    format_value,
+    order_levels,
+    percent_decimals,
+    value_decimals,
+)
+from kdelta.report.frames import ReportFrames
+from kdelta.report.metrics import MAIN_METRICS, Metric
+
+VERDICT_MARKS = {"faster": "+", "slower": "-", "equivalent": "=", "inconclusive": "~"}
+NO_VERDICT_MARK = "?"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a delta table, formatted.
+
+    ``measured`` is False where no block gave a pair of valid samples; the strings are then empty.
+    """
+
+    row: str
+    column: str
+    measured: bool
+    baseline: str = ""
+    value: str = ""
+    delta: str = ""
+    interval: str = ""
+    verdict: str = ""
+    mark: str = ""
+    blocks: int = 0
+    short_of_blocks: bool = False
+    blocks_to_settle: int | None = None
+
+
+@dataclass(frozen=True)
+class DeltaTable:
+    """A table of one regime, metric and arm, at one level of every extra factor."""
+
+    regime: Regime
+    metric: Metric
+    arm: Arm
+    row_factor: Factor
+    column_factor: Factor | None
+    extra: tuple[tuple[Factor, str], ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    @property
+    def extra_label(self) -> str:
+        """The levels of the extra factors in words, or an empty string."""
+        return ", ".join(f"{f.title} = {level}{_unit(f)}" for f, level in self.extra)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, row by row."""
+        return tuple(itertools.chain.from_iterable(self.rows))
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Digits after the point, the same over a whole report so that tables can be compared."""
+
+    percent: int
+    values: dict[str, int]
+
+    def of(self, metric: Metric) -> int:
+        """Digits of a metric's values."""
+        return self.values.get(metric.name, 0)
+
+
+def choose_precision(frames: ReportFrames, context: ReportContext) -> Precision:
+    """Digits that the run's own intervals and magnitudes deserve."""
+    names = [arm.name for arm in context.compared]
+    shown = frames.deltas[
+        frames.deltas["metric"].isin([m.name for m in MAIN_METRICS])
+        & frames.deltas["arm"].isin(names)
+    ]
+    values = {
+        str(name): value_decimals([*group["baseline"], *group["value"]])
+        for name, group in frames.deltas.groupby("metric")
+    }
+    percent = percent_decimals(shown["delta_low_percent"], shown["delta_high_percent"])
+    return Precision(percent, values)
+
+
+def factor_levels(frames: ReportFrames, context: ReportContext, name: str) -> tuple[str, ...]:
+    """Every planned or observed level of a factor, in order."""
+    return order_levels(frames.levels(name), context.factor(name).levels)
+
+
+def cell_count(frames: ReportFrames, context: ReportContext) -> int:
+    """The number of cells of the matrix, planned or observed."""
+    return math.prod(len(factor_levels(frames, context, f.name)) for f in context.factors)
+
+
+def table_columns(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
+    """The labels across a table; one empty label for a matrix of one factor."""
+    if context.column_factor is None:
+        return ("",)
+    return factor_levels(frames, context, context.column_factor)
+
+
+def extra_levels(
+    frames: ReportFrames, context: ReportContext
+) -> tuple[tuple[tuple[Factor, str], ...], ...]:
+    """Every combination of levels of the extra factors; one empty one when there are none."""
+    axes = [
+        [(factor, level) for level in factor_levels(frames, context, factor.name)]
+        for factor in context.extra_factors
+    ]
+    return tuple(itertools.product(*axes))
+
+
+def at_levels(frame: pd.DataFrame, extra: tuple[tuple[Factor, str], ...]) -> pd.DataFrame:
+    """The rows of a frame at the given levels of the extra factors."""
+    for factor, level in extra:
+        frame = frame[frame[factor.name] == level]
+    return frame
+
+
+def delta_tables(
+    frames: ReportFrames,
+    context: ReportContext,
+    regime: Regime,
+    arm: Arm,
+    metric: Metric,
+    precision: Precision,
+) -> tuple[DeltaTable, ...]:
+    """The tables of one regime, arm and metric: one per combination of extra levels."""
+    data = frames.deltas_of(regime.name, arm.name, metric.name)
+    columns = table_columns(frames, context)
+    column = context.column_factor
+    tables = []
+    for extra in extra_levels(frames, context):
+        part = at_levels(data, extra)
+        found = {
+            (row[context.row_factor], row[column] if column else ""): row
+            for row in part.to_dict("records")
+        }
+        rows = tuple(
+            tuple(
+                make_cell(level, label, found.get((level, label)), metric, precision, context)
+                for label in columns
+            )
+            for level in factor_levels(frames, context, context.row_factor)
+        )
+        tables.append(
+            DeltaTable(
+                regime=regime,
+                metric=metric,
+                arm=arm,
+                row_factor=context.factor(context.row_factor),
+                column_factor=context.factor(column) if column else None,
+                extra=extra,
+                columns=columns,
+                rows=rows,
+            )
+        )
+    return tuple(tables)
+
+
+def make_cell(
+    row_label: str,
+    column_label: str,
+    row: Mapping[Hashable, object] | None,
+    metric: Metric,
+    precision: Precision,
+    context: ReportContext,
+) -> Cell:
+    """Format one row of ``deltas.csv``; a row that is absent or has no pair is unmeasured."""
+    if row is None or number(row["blocks"]) < 1 or not math.isfinite(number(row["ratio"])):
+        return Cell(row_label, column_label, measured=False)
+    low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
+    verdict = str(row["verdict"])
+    blocks = int(number(row["blocks"]))
+    return Cell(
+        row=row_label,
+        column=column_label,
+        measured=True,
+        baseline=format_value(number(row["baseline"]), precision.of(metric)),
+        value=format_value(number(row["value"]), precision.of(metric)),
+        delta=format_percent(number(row["delta_percent"]), precision.percent),
+        interval=format_interval(low, high, precision.percent),
+        verdict=verdict,
+        mark=VERDICT_MARKS.get(verdict, NO_VERDICT_MARK),
+        blocks=blocks,
+        short_of_blocks=blocks < context.blocks,
+        blocks_to_settle=whole(row["blocks_to_settle"]),
+    )
+
+
+def number(value: object) -> float:
+    """A field as a float; NaN where it is empty or no number."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.nan
+
+
+def whole(value: object) -> int | None:
+    """A field as a whole number, or None where it is empty."""
+    result = number(value)
+    return int(result) if math.isfinite(result) else None
+
+
+def _unit(factor: Factor) -> str:
+    return f" {factor.unit}" if factor.unit else ""

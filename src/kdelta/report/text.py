@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Plain text, in the table form of a kernel cover letter. Layout only; ASCII only."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kdelta.report.context import ReportContext
+from kdelta.report.frames import ReportFrames
+from kdelta.report.tables import DeltaTable
+from kdelta.report.templating import make_environment
+from kdelta.report.validity import SetAside
+from kdelta.report.view import build_view
+from kdelta.report.wording import Banner, legend
+
+DEFAULT_WIDTH = 160
+PROSE_WIDTH = 78
+_INDENT = "    "
+_GAP = "  "
+_MISSING = "missing"
+_HARD_SPACE = "\N{NO-BREAK SPACE}"
+_KEEP_TOGETHER = re.compile(r"\[[^\[\]]{1,24}\]|\d [KMG]iB\b|\d (?:s|cells?|blocks?)\b|-> \S+")
+
+
+def box(banner: Banner, width: int = PROSE_WIDTH) -> str:
+    """The banner as a box that no reader scrolls past."""
+    inner = width - 4
+    lines = [*textwrap.wrap(banner.headline, inner), "", *textwrap.wrap(banner.body, inner)]
+    rule = "#" * width
+    return "\n".join([rule, *(f"# {line:<{inner}} #" for line in lines), rule])
+
+
+def wrap(text: str, indent: str = "", hanging: str | None = None) -> str:
+    """Fold prose at the width of a mail; never breaks a word, an interval or a quantity."""
+    kept = _KEEP_TOGETHER.sub(lambda match: match[0].replace(" ", _HARD_SPACE), text)
+    folded = textwrap.fill(
+        kept,
+        PROSE_WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return folded.replace(_HARD_SPACE, " ")
+
+
+def fits_one_line(table: DeltaTable, width: int) -> bool:
+    """Whether the cover letter's form, one line per row, fits the width."""
+    return _width(table, _one_line_columns(table)) <= width
+
+
+def format_table(table: DeltaTable, width: int = DEFAULT_WIDTH, one_line: bool = True) -> str:
+    """Lay a table out within a width.
+
+    Args:
+        table: What to show.
+        width: Columns of the output; a single column of a table may exceed it.
+        one_line: The cover letter's form. Otherwise two lines per row (values above, delta and
+            interval below), with the columns in groups below each other where they do not fit.
+    """
+    if one_line:
+        return _render(table, _one_line_columns(table))
+    two_lines = _two_line_columns(table)
+    groups = _groups(table, two_lines, width)
+    return "\n\n".join(_render(table, group) for group in groups)
+
+
+# A laid-out column: its heading, then one list of lines per row of the table.
+_Column = tuple[str, list[list[str]]]
+
+
+def _one_line_columns(table: DeltaTable) -> list[_Column]:
+    columns = []
+    for index, label in enumerate(table.columns):
+        cells = [row[index] for row in table.rows]
+        base = _widest(c.baseline for c in cells)
+        value = _widest(c.value for c in cells)
+        effect = _widest(f"{c.delta} {c.interval}" for c in cells)
+        lines = [
+            [
+                f"{c.baseline:>{base}} -> {c.value:>{value}} "
+                f"{f'({c.delta} {c.interval})':<{effect + 2}} {c.mark}{_short(c.short_of_blocks)}"
+                if c.measured
+                else _MISSING
+            ]
+            for c in cells
+        ]
+        columns.append((_heading(table, label), lines))
+    return columns
+
+
+def _two_line_columns(table: DeltaTable) -> list[_Column]:
+    columns = []
+    for index, label in enumerate(table.columns):
+        lines = [
+            [
+                f"{cell.baseline} -> {cell.value}",
+                f"{cell.delta} {cell.interval} {cell.mark}{_short(cell.short_of_blocks)}",
+            ]
+            if cell.measured
+            else [_MISSING, ""]
+            for cell in (row[index] for row in table.rows)
+        ]
+        columns.append((_heading(table, label), lines))
+    return columns
+
+
+def _groups(table: DeltaTable, columns: Sequence[_Column], width: int) -> list[list[_Column]]:
+    groups: list[list[_Column]] = [[]]
+    for column in columns:
+        if groups[-1] and _width(table, [*groups[-1], column]) > width:
+            groups.append([])
+        groups[-1].append(column)
+    return groups
+
+
+def _render(table: DeltaTable, columns: Sequence[_Column]) -> str:
+    label_width = _label_width(table)
+    widths = [_column_width(column) for column in columns]
+    out = [_line(f"{table.row_factor.title:>{label_width}}", [c[0] for c in columns], widths)]
+    for index, row in enumerate(table.rows):
+        cells = [column[1][index] for column in columns]
+        for number, parts in enumerate(zip(*cells, strict=True)):
+            if number and not any(parts):
+                continue
+            label = row[0].row if number == 0 else ""
+            out.append(_line(f"{label:>{label_width}}", parts, widths))
+    return "\n".join(out)
+
+
+def _line(label: str, parts: Sequence[str], widths: Sequence[int]) -> str:
+    cells = (f"{part:<{width}}" for part, width in zip(parts, widths, strict=True))
+    return f"{_INDENT}{label}{_GAP}{_GAP.join(cells)}".rstrip()
+
+
+def _width(table: DeltaTable, columns: Sequence[_Column]) -> int:
+    cells = sum(len(_GAP) + _column_width(column) for column in columns)
+    return len(_INDENT) + _label_width(table) + cells
+
+
+def _column_width(column: _Column) -> int:
+    heading, rows = column
+    return max(len(heading), _widest(line for row in rows for line in row))
+
+
+def _label_width(table: DeltaTable) -> int:
+    return max(len(table.row_factor.title), _widest(row[0].row for row in table.rows))
+
+
+def _heading(table: DeltaTable, label: str) -> str:
+    return f"{table.column_factor.title}={label}" if table.column_factor else ""
+
+
+def _short(short_of_blocks: bool) -> str:
+    return "*" if short_of_blocks else ""
+
+
+def _widest(texts: Iterable[str]) -> int:
+    return max(map(len, texts), default=0)
+
+
+def format_set_aside(counts: SetAside) -> str:
+    """The counts of samples set aside as a small table: rules down, arms across."""
+    rows = [
+        ("", *counts.arms),
+        *((rule, *map(str, numbers)) for rule, numbers in counts.rules),
+        ("samples set aside", *map(str, counts.totals)),
+        ("samples taken", *map(str, counts.samples)),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        _INDENT
+        + f"{row[0]:<{widths[0]}}"
+        + "".join(f"{_GAP}{part:>{w}}" for part, w in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    )
+
+
+def render_text(
+    frames: ReportFrames, context: ReportContext, assets: Path, *, width: int = DEFAULT_WIDTH
+) -> str:
+    """The report as plain text, the form the terminal and ``tables.txt`` show.
+
+    Args:
+        frames: The analysed tables.
+        context: The facts of the run.
+        assets: The repository's ``report/`` folder.
+        width: Columns available to tables; prose is folded at 78 whatever it is.
+    """
+    view = build_view(frames, context)
+    # One form for the whole report: a reader compares its tables with each other.
+    one_line = all(fits_one_line(table, width) for table in view.main_tables)
+    environment = make_environment(assets)
+    environment.filters.update(
+        box=box,
+        wrap=wrap,
+        table=lambda table: format_table(table, width, one_line),
+        set_aside=format_set_aside,
+    )
+    return environment.get_template("tables.txt.j2").render(
+        view=view,
+        context=context,
+        baseline=context.baseline,
+        legend=f"Marks: {legend(context, view.any_short_of_blocks)}",
+    )

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything the three outputs show, once, in the order shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.formatting import format_seconds, plural
+from kdelta.report.frames import ReportFrames
+from kdelta.report.methods import Paragraph, methods
+from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, Metric
+from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
+from kdelta.report.validity import SetAside, set_aside
+from kdelta.report.wording import (
+    Answer,
+    Banner,
+    answer,
+    confidence_label,
+    control_line,
+    emulation_banner,
+    overall_line,
+    setup_sentence,
+    tally_line,
+    weaknesses,
+)
+
+
+@dataclass(frozen=True)
+class ArmTables:
+    """The tables of one arm with the lines under them."""
+
+    arm: Arm
+    tables: tuple[DeltaTable, ...]
+    overall: str
+    tally: str
+
+
+@dataclass(frozen=True)
+class MetricTables:
+    """The tables of one metric in a regime."""
+
+    metric: Metric
+    arms: tuple[ArmTables, ...]
+    control: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A regime: its answers and its tables."""
+
+    regime: Regime
+    subtitle: str
+    answers: tuple[Answer, ...]
+    main: tuple[MetricTables, ...]
+    details: tuple[MetricTables, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """The report's content, free of any layout."""
+
+    context: ReportContext
+    precision: Precision
+    banner: Banner | None
+    setup: str
+    confidence: str
+    sections: tuple[Section, ...]
+    weaknesses: tuple[str, ...]
+    set_aside: SetAside
+    methods: tuple[Paragraph, ...]
+
+    @property
+    def main_tables(self) -> tuple[DeltaTable, ...]:
+        """Every table that all outputs show."""
+        return tuple(
+            table
+            for section in self.sections
+            for group in section.main
+            for arm in group.arms
+            for table in arm.tables
+        )
+
+    @property
+    def any_short_of_blocks(self) -> bool:
+        """Whether a shown cell rests on fewer blocks than planned."""
+        return any(cell.short_of_blocks for table in self.main_tables for cell in table.cells)
+
+
+def build_view(frames: ReportFrames, context: ReportContext) -> View:
+    """Bring tables and context together."""
+    precision = choose_precision(frames, context)
+    return View(
+        context=context,
+        precision=precision,
+        banner=emulation_banner(context),
+        setup=setup_sentence(context),
+        confidence=confidence_label(context),
+        sections=tuple(_section(frames, context, r, precision) for r in context.regimes),
+        weaknesses=weaknesses(frames, context),
+        set_aside=set_aside(frames, context),
+        methods=methods(frames, context),
+    )
+
+
+def _section(
+    frames: ReportFrames, context: ReportContext, regime: Regime, precision: Precision
+) -> Section:
+    seconds = context.seconds_per_cell.get(regime.name)
+    parts = [f"{format_seconds(seconds)} per cell"] if seconds is not None else []
+    parts.append(plural(context.blocks, "block"))
+    present = set(frames.deltas["metric"])
+    return Section(
+        regime=regime,
+        subtitle=", ".join(parts),
+        answers=tuple(answer(frames, context, regime, arm) for arm in context.treatments),
+        main=tuple(_metric(frames, context, regime, m, precision) for m in MAIN_METRICS),
+        details=tuple(
+            _metric(frames, context, regime, m, precision)
+            for m in DETAIL_METRICS
+            if m.name in present
+        ),
+    )
+
+
+def _metric(
+    frames: ReportFrames,
+    context: ReportContext,
+    regime: Regime,
+    metric: Metric,
+    precision: Precision,
+) -> MetricTables:
+    arms = []
+    for arm in context.treatments:
+        tables = delta_tables(frames, context, regime, arm, metric, precision)
+        overall = overall_line(frames, context, regime, arm, metric)
+        arms.append(ArmTables(arm, tables, overall, tally_line(tables)))
+    return MetricTables(metric, tuple(arms), control_line(frames, context, regime, metric))

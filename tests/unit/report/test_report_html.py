@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page: escaped, self-contained, structured, and honest about emulation."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import ASSETS, NASTY, Case
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdelta.errors import KdeltaError
+from kdelta.report.html import render_html
+from kdelta.report.svg import inline_svg
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects elements with their attributes and text, and checks that tags nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.stack:
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def page(emulated: Case) -> Page:
+    return Page(emulated.html)
+
+
+def test_tags_nest_and_ids_are_unique(page: Page) -> None:
+    assert page.stack == []
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert len(ids) > 100, "the figures' ids are among them"
+
+
+def test_references_inside_the_page_exist(page: Page, emulated: Case) -> None:
+    ids = {a["id"] for _, a in page.elements if "id" in a}
+    used = re.findall(r"url\(#([^)]+)\)", emulated.html)
+    used += [a["href"].removeprefix("#") for _, a in page.elements if a.get("href")]
+    assert used
+    assert set(used) <= ids
+
+
+def test_nothing_is_loaded_from_anywhere(page: Page, emulated: Case) -> None:
+    assert "http:" not in emulated.html
+    assert "https:" not in emulated.html
+    assert "@import" not in emulated.html
+    assert not page.all("script")
+    assert not page.all("link")
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "srcset", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:image/png;base64,"))
+
+
+def test_hostile_title_comes_out_as_text(page: Page, emulated: Case) -> None:
+    assert "<script" not in emulated.html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; 100% _x_" in emulated.html
+    assert NASTY in page.words
+
+
+@given(st.text(max_size=60))
+def test_any_text_survives_escaping(text: str) -> None:
+    svg = "<?xml?><svg viewBox='0 0 1 1'><g id=\"a\"></g></svg>"
+    element = Page(inline_svg(svg, "p", text)).all("svg")[0]
+    # An HTML reader turns a carriage return and NUL into something else in any document.
+    if not set(text) & {"\r", "\0"}:
+        assert element["aria-label"] == text
+
+
+@pytest.mark.parametrize(
+    "field", ["title", "summary", "reproduce", "generated_from", "experiment", "protocol"]
+)
+def test_every_text_of_the_context_is_escaped(measured: Case, field: str) -> None:
+    context = replace(measured.context, **{field: "<b id='x'>&amp;"})
+    html = render_html(measured.frames, context, ASSETS, measured.folder / "figures")
+    assert "<b id=" not in html
+    assert "&lt;b id=&#39;x&#39;&gt;&amp;amp;" in html
+
+
+def test_banner_and_tags_when_emulated(page: Page, emulated: Case, measured: Case) -> None:
+    body = emulated.html[emulated.html.index("<body>") :]
+    assert body.index("EMULATED (TCG): not a measurement") < body.index("<h1>")
+    assert "Reason: /dev/kvm exists, but the built kernel did not boot with it." in page.words
+    assert emulated.html.count('<span class="tag">emulated</span>') == 2
+    assert "<title>Emulated: " in emulated.html
+    assert "EMULATED" not in measured.html
+    assert ">emulated<" not in measured.html
+
+
+def test_landmarks_and_headings(page: Page) -> None:
+    for tag in ("header", "nav", "main", "footer", "h1"):
+        assert len(page.all(tag)) == 1, tag
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_tables_have_scoped_headers_and_captions(page: Page) -> None:
+    assert len(page.all("table")) == 2 * 4 + 1
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert page.all("th")
+    assert all(th.get("scope") in ("row", "col") for th in page.all("th"))
+
+
+def test_figures_have_names_and_keyboard_access(page: Page) -> None:
+    figures = [svg for svg in page.all("svg") if svg.get("role") == "img"]
+    assert len(figures) == 4
+    assert all("Emulated, not measured." in str(svg["aria-label"]) for svg in figures)
+    scrolling = [d for d in page.all("div") if d.get("class") == "scroll"]
+    assert all(d.get("tabindex") == "0" and d.get("aria-label") for d in scrolling)
+    assert len(page.all("figcaption")) == 4
+
+
+def test_figures_say_emulated_and_follow_the_theme(emulated: Case, measured: Case) -> None:
+    assert emulated.html.count("— emulated (TCG)") == 4
+    assert "— emulated" not in measured.html
+    assert "var(--fig-ink)" in emulated.html
+    assert "prefers-color-scheme: dark" in emulated.html
+
+
+def test_every_cell_has_its_interval_and_verdict(measured: Case) -> None:
+    cells = re.findall(r"<td class=\"(\w+)\">(.*?)</td>", measured.html)
+    shown = [c for c in cells if 'class="pair"' in c[1]]
+    assert len(shown) == 2 * 4 * 9
+    for verdict, cell in shown:
+        assert re.search(r"</b> \[[+−][\d.]+, [+−][\d.]+\]", cell)
+        assert f">{verdict}</span>" in cell or f"</span>{verdict}</span>" in cell
+
+
+def test_gaps_are_shown(emulated: Case, page: Page) -> None:
+    assert emulated.html.count('<td class="missing">missing</td>') == 4
+    assert "[n/a]" in page.words
+    assert "2 of 4 blocks" in page.words
+    assert "6 of 189 samples set aside" in page.words
+    assert "stressor-dead" in page.words
+
+
+def test_methods_and_provenance_hold_the_runs_numbers(page: Page) -> None:
+    for words in (
+        "writers {1, 2, 5} and readers {1, 5, 10}",
+        "4 blocks per regime were planned",
+        "within 2% of no change",
+        "Intervals hold 95% confidence",
+        "3f" * 32,
+        "fs/pipe: bulk pre-allocate pages outside pipe->mutex",
+        "make report EXPERIMENT=pipe-prealloc",
+    ):
+        assert words in page.words, words
+
+
+def test_missing_figure_is_named(measured: Case, tmp_path: Path) -> None:
+    with pytest.raises(KdeltaError, match=r"heatmap-throughput_mib_s\.svg: not readable"):
+        render_html(measured.frames, measured.context, ASSETS, tmp_path)
+
+
+def test_same_input_same_page(measured: Case) -> None:
+    again = render_html(measured.frames, measured.context, ASSETS, measured.folder / "figures")
+    assert again == measured.html

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The table model and the sentences, against the CSV files they come from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import Case
+from report_synthetic import FLAGSHIP, make_context, write_results
+
+from kdelta.report.context import Factor
+from kdelta.report.frames import load_frames
+from kdelta.report.metrics import THROUGHPUT
+from kdelta.report.tables import Precision, choose_precision, delta_tables
+from kdelta.report.validity import set_aside
+from kdelta.report.view import build_view
+
+WHOLE = Precision(0, {"throughput_mib_s": 0})
+
+
+def test_every_cell_is_the_row_of_the_csv(measured: Case) -> None:
+    regime, arm = measured.context.regimes[0], measured.context.treatments[0]
+    (table,) = delta_tables(measured.frames, measured.context, regime, arm, THROUGHPUT, WHOLE)
+    rows = measured.frames.deltas_of("idle", "patched", "throughput_mib_s")
+    found = {(row["writers"], row["readers"]): row for row in rows.to_dict("records")}
+    assert [c.row for c in table.cells] == [w for w in ("1", "2", "5") for _ in range(3)]
+    assert table.columns == ("1", "5", "10")
+    for cell in table.cells:
+        row = found[(cell.row, cell.column)]
+        assert cell.baseline == f"{row['baseline']:.0f}"
+        assert cell.value == f"{row['value']:.0f}"
+        assert cell.delta == f"{row['delta_percent']:+.0f}%"
+        ends = (row["delta_low_percent"], row["delta_high_percent"])
+        assert cell.interval == f"[{ends[0]:+.0f}, {ends[1]:+.0f}]"
+        assert cell.verdict == row["verdict"]
+        assert cell.blocks == 4
+        assert not cell.short_of_blocks
+
+
+def test_extra_factors_make_a_table_each(wide: Case) -> None:
+    regime, arm = wide.context.regimes[0], wide.context.treatments[1]
+    tables = delta_tables(wide.frames, wide.context, regime, arm, THROUGHPUT, WHOLE)
+    assert [t.extra_label for t in tables] == [
+        f"write size = {size} B" for size in (1, 4096, 65536, 131072)
+    ]
+    assert all(len(t.cells) == 9 and all(c.measured for c in t.cells) for t in tables)
+
+
+def test_lost_cell_is_missing_and_lost_boot_shortens_the_rest(emulated: Case) -> None:
+    regime, arm = emulated.context.regimes[0], emulated.context.treatments[0]
+    (table,) = delta_tables(emulated.frames, emulated.context, regime, arm, THROUGHPUT, WHOLE)
+    missing = [(c.row, c.column) for c in table.cells if not c.measured]
+    assert missing == [("5", "10")]
+    assert all(c.short_of_blocks for c in table.cells if c.measured)
+    poor = next(c for c in table.cells if (c.row, c.column) == ("1", "1"))
+    assert (poor.blocks, poor.interval) == (2, "[n/a]")
+
+
+def test_a_planned_level_without_any_sample_is_missing(measured: Case) -> None:
+    context = replace(
+        measured.context,
+        factors=(Factor("writers", "writers", "", ("1", "2", "5", "9")), Factor("readers", "r")),
+    )
+    regime, arm = context.regimes[0], context.treatments[0]
+    (table,) = delta_tables(measured.frames, context, regime, arm, THROUGHPUT, WHOLE)
+    assert [c.measured for c in table.rows[-1]] == [False, False, False]
+    assert "of 12 cells, 3 without a single valid pair" in " ".join(
+        build_view(measured.frames, context).weaknesses
+    )
+
+
+def test_one_factor_makes_one_column(tmp_path: Path) -> None:
+    plan = replace(FLAGSHIP, matrix={"writers": (1, 2), "readers": (1,)})
+    frames = load_frames(write_results(plan, tmp_path))
+    context = make_context(plan, factors=(Factor("writers", "writers"),), column_factor=None)
+    regime, arm = context.regimes[0], context.treatments[0]
+    (table,) = delta_tables(frames, context, regime, arm, THROUGHPUT, WHOLE)
+    assert table.columns == ("",)
+    assert [c.measured for c in table.cells] == [True, True]
+
+
+def test_answer_names_effect_interval_and_counts(measured: Case) -> None:
+    view = build_view(measured.frames, measured.context)
+    row = measured.frames.overall_of("idle", "patched", "throughput_mib_s")
+    assert row is not None
+    assert view.sections[0].answers[0].sentence == (
+        f"patched is faster than baseline: throughput {row['delta_percent']:+.1f}% "
+        f"[{row['delta_low_percent']:+.1f}, {row['delta_high_percent']:+.1f}] "
+        "(95% interval, 9 cells, 4 blocks)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("slower", "patched is slower than baseline"),
+        ("equivalent", "patched equals baseline within 2%"),
+        ("inconclusive", "patched against baseline: not settled"),
+    ],
+)
+def test_answer_follows_the_verdict(measured: Case, verdict: str, words: str) -> None:
+    overall = measured.frames.overall.assign(verdict=verdict, blocks_to_settle=17)
+    view = build_view(replace(measured.frames, overall=overall), measured.context)
+    sentence = view.sections[0].answers[0].sentence
+    assert sentence.startswith(words)
+    assert sentence.endswith("About 17 blocks would settle it.")
+
+
+def test_no_claim_without_an_interval(emulated: Case) -> None:
+    view = build_view(emulated.frames, emulated.context)
+    sentence = view.sections[1].answers[0].sentence
+    assert "no claim, too few blocks for an interval" in sentence
+    assert "faster" not in sentence
+    assert "slower" not in sentence
+
+
+def test_control_that_differs_is_a_weakness(measured: Case) -> None:
+    control = measured.frames.control.assign(false_verdicts=2)
+    view = build_view(replace(measured.frames, control=control), measured.context)
+    assert any("was declared different in 2 of 9 cells" in w for w in view.weaknesses)
+
+
+def test_emulation_comes_first_among_the_weaknesses(emulated: Case) -> None:
+    weak = build_view(emulated.frames, emulated.context).weaknesses
+    assert weak[0].startswith("The numbers are emulated")
+    assert "4 vCPUs on a host with 2 CPUs" in weak[1]
+    assert any(w.startswith("6 of 189 samples set aside") for w in weak)
+
+
+def test_a_run_without_control_says_so(measured: Case) -> None:
+    arms = tuple(a for a in measured.context.arms if not a.is_control)
+    view = build_view(measured.frames, replace(measured.context, arms=arms))
+    assert "No control arm was run: the noise floor is unknown." in view.weaknesses
+    assert all(group.control == "" for group in view.sections[0].main)
+
+
+def test_samples_set_aside_are_counted_per_arm_and_rule(emulated: Case) -> None:
+    counts = set_aside(emulated.frames, emulated.context)
+    assert counts.arms == ("baseline", "patched", "control")
+    assert dict(counts.rules) == {
+        "closed-loop-identity": (0, 1, 1),
+        "failed": (0, 3, 0),
+        "oom-kill": (0, 1, 0),
+        "stressor-dead": (1, 0, 0),
+    }
+    # One sample of patched broke two rules: it is one sample.
+    assert counts.totals == (1, 4, 1)
+
+
+def test_precision_is_one_for_the_whole_report(measured: Case) -> None:
+    precision = choose_precision(measured.frames, measured.context)
+    assert precision.percent == 1
+    assert precision.values["throughput_mib_s"] == 0

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Plain text: the cover letter's form, loud when emulated, ASCII, within its width."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from conftest import ASSETS, NASTY, Case
+from report_synthetic import FLAGSHIP, make_context, write_results
+
+from kdelta.errors import KdeltaError
+from kdelta.report.frames import load_frames
+from kdelta.report.text import render_text
+
+PERCENT = r"[+-]\d+(?:\.\d)?"
+CELL = rf"\d+ -> +\d+ \({PERCENT}% \[{PERCENT}, {PERCENT}\]\) *[+=~-]"
+
+
+def table_lines(text: str, heading: str) -> list[str]:
+    """The lines of the first table under a heading."""
+    lines = text[text.index(heading) :].splitlines()[1:]
+    return lines[: lines.index("")]
+
+
+def test_form_of_the_cover_letter(measured: Case) -> None:
+    assert "== No memory pressure (0.6 s per cell, 4 blocks) ==" in measured.text
+    heading = "  Throughput in MiB/s (baseline -> patched, delta [95% interval]):"
+    lines = table_lines(measured.text, heading)
+    assert re.fullmatch(r"    writers  readers=1 +readers=5 +readers=10", lines[0])
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "5"]
+    for line in lines[1:]:
+        assert len(re.findall(CELL, line)) == 3, line
+    starts = {tuple(m.start() for m in re.finditer("->", line)) for line in lines[1:]}
+    assert len(starts) == 1, "columns are not aligned"
+
+
+def test_both_metrics_and_regimes_are_there_with_overall_and_control(measured: Case) -> None:
+    assert measured.text.count("Throughput in MiB/s (") == 2
+    assert measured.text.count("Mean write latency in ns (") == 2
+    overall = rf"  Overall: throughput {PERCENT}% \[{PERCENT}, {PERCENT}\] over 9 cells"
+    assert len(re.findall(overall, measured.text)) == 2
+    assert measured.text.count("Control arm (true effect zero): overall") == 4
+    assert "noise floor" in measured.text
+    assert "No sample was set aside." in measured.text
+
+
+def test_emulation_is_the_first_thing_said(measured: Case, emulated: Case) -> None:
+    first = emulated.text.splitlines()[:6]
+    assert first[0] == "#" * 78
+    assert "EMULATED (TCG): not a measurement" in first[1]
+    box = " ".join(line.strip("# ") for line in emulated.text.splitlines()[:9])
+    assert "Reason: /dev/kvm exists, but the built kernel did not boot with it." in box
+    assert "EMULATED" not in measured.text
+
+
+def test_missing_cells_and_intervals_are_said(emulated: Case) -> None:
+    text = render_text(emulated.frames, emulated.context, ASSETS, width=300)
+    lines = table_lines(text, "  Throughput in MiB/s (")
+    assert lines[3].endswith("missing")
+    assert re.search(r"\(\+\d+\.\d% \[n/a\]\) +~\*", lines[1])
+    assert "[n/a] too few blocks for an interval" in " ".join(text.split())
+    assert "* fewer than the 4 planned blocks" in " ".join(text.split())
+    assert re.search(r"samples set aside +1 +4 +1\n", text)
+    assert re.search(r"oom-kill +0 +1 +0\n", text)
+
+
+def test_hostile_title_is_plain_text(emulated: Case) -> None:
+    assert " ".join(NASTY.split()) in " ".join(emulated.text.split())
+
+
+def test_own_words_are_ascii(measured: Case, wide: Case) -> None:
+    assert measured.text.isascii()
+    assert wide.text.isascii()
+
+
+@pytest.mark.parametrize("width", [60, 78, 100, 160])
+def test_tables_keep_to_the_width(emulated: Case, wide: Case, width: int) -> None:
+    for case in (emulated, wide):
+        text = render_text(case.frames, case.context, ASSETS, width=width)
+        too_long = [
+            line
+            for line in text.splitlines()
+            if len(line) > width and line.startswith("    ") and "->" in line
+        ]
+        assert too_long == []
+
+
+def test_narrow_text_holds_the_same_cells(measured: Case) -> None:
+    narrow = render_text(measured.frames, measured.context, ASSETS, width=60)
+    pairs = re.compile(r"\d+ +-> +\d+")
+    effects = re.compile(rf"{PERCENT}% \[{PERCENT}, {PERCENT}\]")
+
+    def found(text: str) -> set[str]:
+        tables = "\n".join(line for line in text.splitlines() if line.startswith("    "))
+        found = pairs.findall(tables) + effects.findall(tables)
+        return {" ".join(cell.split()) for cell in found}
+
+    assert found(narrow) == found(measured.text)
+    assert len(found(narrow)) >= 36
+
+
+def test_one_table_per_arm_and_extra_level(wide: Case) -> None:
+    for arm in ("bulk", "loop"):
+        assert wide.text.count(f"Throughput in MiB/s (baseline -> {arm}, ") == 3 * 4
+    assert "(baseline -> control" not in wide.text
+    assert wide.text.count("write size = 4096 B:") == 3 * 2 * 2
+
+
+def test_two_blocks_give_no_interval(tmp_path: object) -> None:
+    plan = replace(FLAGSHIP, blocks=2)
+    frames = load_frames(write_results(plan, tmp_path))  # type: ignore[arg-type]
+    text = render_text(frames, make_context(plan), ASSETS)
+    tables = [line for line in text.splitlines() if "->" in line and line.startswith("      ")]
+    assert len(tables) == 12
+    assert all(line.count("[n/a]") == 3 for line in tables)
+    assert "no claim, too few blocks" in " ".join(text.split())
+
+
+def test_same_input_same_text(measured: Case) -> None:
+    assert render_text(measured.frames, measured.context, ASSETS) == measured.text
+
+
+def test_wrong_assets_folder_is_named(measured: Case) -> None:
+    with pytest.raises(KdeltaError, match="templates: no such folder"):
+        render_text(measured.frames, measured.context, ASSETS / "style")
