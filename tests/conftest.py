@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures that several parts of the tests share: the checkout, and a small project."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdelta.config import load_experiment
+from kdelta.experiment import Experiment
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+SMALL: dict[str, Any] = {
+    "schema": 1,
+    "name": "small",
+    "title": "A small experiment",
+    "kernel": {
+        "source": {"type": "debian", "package": "linux-source-6.12"},
+        "config": {"fragments": ["kernel-configs/guest.config"]},
+    },
+    "variants": {
+        "baseline": {"title": "as it was"},
+        "patched": {"title": "with the series", "patches": ["patches/series"]},
+        "other": {"title": "with another patch", "patches": ["patches/other.patch"]},
+    },
+    "guest": {"acceleration": "tcg", "vcpus": 1, "memory": "256M", "boot_timeout_s": 60},
+    "workload": {"arguments": {"write_size": 65536, "nonblock": False}, "timeout_s": 5},
+    "matrix": {"writers": [1, 2], "readers": [1, 3]},
+    "regimes": {
+        "idle": {"title": "idle"},
+        "pressed": {"title": "pressed", "stressor": {"command": ["sleep", "1000"]}},
+    },
+    "protocols": {
+        "quick": {"blocks": 2, "warmup_s": 0.1, "duration_s": {"idle": 0.5, "pressed": 1}},
+        "long": {"blocks": 3, "duration_s": {"idle": 10, "pressed": 6}},
+    },
+    "seed": 7,
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's root with everything that the small experiment names."""
+
+    root: Path
+
+    @property
+    def file(self) -> Path:
+        return self.root / "experiment.yaml"
+
+    def write(self, data: dict[str, Any]) -> Path:
+        self.file.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+        return self.file
+
+    def load(self, data: dict[str, Any] | None = None) -> Experiment:
+        if data is not None:
+            self.write(data)
+        return load_experiment(self.file, self.root)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The root of the checkout that these tests are in."""
+    return CHECKOUT
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    """The small experiment as data; a test may change it."""
+    return copy.deepcopy(SMALL)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A folder that holds the small experiment and the files that it names."""
+    root = tmp_path / "project"
+    contents = {
+        "kernel-configs/guest.config": "CONFIG_SMP=y\n",
+        "patches/series/0001-first.patch": "first\n",
+        "patches/series/0002-second.patch": "second\n",
+        "patches/other.patch": "other\n",
+        "src/pipe_bench/pipe_bench.c": "int main(void) { return 0; }\n",
+    }
+    for name, text in contents.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = Project(root)
+    found.write(SMALL)
+    return found

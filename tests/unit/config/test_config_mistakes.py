@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every mistake in an experiment file is one line: file, key, value, what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kdelta.cli import main
+from kdelta.config import RunConfig, load_experiment, parse_model
+from kdelta.errors import KdeltaError
+from tests.conftest import Project
+
+REMOVE = object()
+
+
+def put(data: Any, dotted: str, value: Any) -> None:
+    """Set (or remove) a key of nested data, named as the messages name it."""
+    *parents, last = dotted.split(".")
+    for part in parents:
+        data = data[int(part) if isinstance(data, list) else part]
+    if value is REMOVE:
+        del data[last]
+    elif isinstance(data, list):
+        data[int(last)] = value
+    else:
+        data[last] = value
+
+
+def message(project: Project, small: dict[str, Any], key: str, value: Any) -> str:
+    put(small, key, value)
+    with pytest.raises(KdeltaError) as caught:
+        project.load(small)
+    text = str(caught.value)
+    assert text.startswith(f"{project.file}: ")
+    assert "\n" not in text, "one mistake, one line"
+    return text.removeprefix(f"{project.file}: ")
+
+
+MISTAKES = [
+    # an unknown key, with the one that was meant
+    ("variant", {}, "variant: unknown key (value {}); did you mean 'variants'?"),
+    ("guest.memroy", "1G", "guest.memroy: unknown key (value '1G'); did you mean 'memory'?"),
+    # "title" is a key elsewhere, but not here
+    (
+        "guest.title",
+        "x",
+        "guest.title: unknown key (value 'x'); "
+        "keys here: acceleration, boot_timeout_s, memory, vcpus",
+    ),
+    # a wrong type
+    ("title", 6.12, "title: should be a valid string, found 6.12; put it in quotes"),
+    ("guest.memory", 1024, "guest.memory: should be a valid string, found 1024; put it in quotes"),
+    ("guest.vcpus", "two", "guest.vcpus: should be 'auto' or should be a valid integer"),
+    ("guest.vcpus", 0, "guest.vcpus: should be 'auto' or should be greater than or equal to 1"),
+    ("protocols.quick.blocks", True, "protocols.quick.blocks: should be a valid integer"),
+    ("protocols.quick.blocks", "3", "protocols.quick.blocks: should be a valid integer, found '3'"),
+    ("protocols.quick.blocks", 0, "protocols.quick.blocks: should be greater than or equal to 1"),
+    ("control", "no", "control: should be a valid boolean, found 'no'"),
+    ("variants", [], "variants: should be a valid dictionary, found []"),
+    ("matrix.writers.1", 1.5, "matrix.writers.1: should be a valid integer or should be a valid"),
+    ("guest.acceleration", "hvf", "guest.acceleration: should be 'auto', 'kvm' or 'tcg', found"),
+    ("schema", 2, "schema: should be 1, found 2"),
+    ("seed", -1, "seed: should be greater than or equal to 0, found -1"),
+    ("protocols.quick.warmup_s", float("nan"), "protocols.quick.warmup_s: should be less than"),
+    ("statistics", {"confidence": 95}, "statistics.confidence: should be less than 1, found 95"),
+    # a missing key
+    ("title", REMOVE, "title: this key is required"),
+    ("variants.baseline.title", REMOVE, "variants.baseline.title: this key is required"),
+    ("kernel.source.type", REMOVE, "kernel.source.type: this key is required; it is one of debian"),
+    ("matrix", {}, "matrix: Dictionary should have at least 1 item"),
+    ("matrix.writers", [], "matrix.writers: List should have at least 1 item"),
+    # sources
+    ("kernel.source.type", "tar", "kernel.source.type: should be one of 'debian', 'git', found"),
+    ("kernel.source.package", "linux-6.12", "kernel.source.package: should match pattern"),
+    ("kernel.source.package", "linux-6.12", "found 'linux-6.12' (Debian source package, for"),
+    (
+        "kernel.source",
+        {"type": "git", "url": "u", "commit": "abc123"},
+        "kernel.source.commit: should match pattern '^[0-9a-f]{40}$', found 'abc123'",
+    ),
+    ("kernel.source", {"type": "git", "url": "u", "commit": "abc123"}, "`git rev-parse NAME^{com"),
+    ("kernel.compiler", "gcc -O3", "kernel.compiler: should match pattern"),
+    # names
+    ("name", "Has Spaces", "name: should match pattern"),
+    ("variants.Bad Name", {"title": "x"}, "variants.Bad Name: this name should match pattern"),
+    ("baseline", "vanilla", "baseline: 'vanilla' is not a variant; variants are baseline, patched"),
+    ("variants.control", {"title": "x"}, "variants.control: this name is kept for the A/A arm"),
+    # the matrix and the workload's arguments
+    ("matrix.threads", [1], "matrix.threads: 'threads' is not an option of pipe_bench; options"),
+    ("workload.arguments.speed", 1, "workload.arguments.speed: 'speed' is not an option of pipe"),
+    ("matrix.write_size", [64], "workload.arguments.write_size: it is a factor of the matrix too"),
+    ("matrix.writers", [1, 2, 1], "matrix.writers: a level is listed twice in [1, 2, 1]"),
+    ("matrix.writers", ["1,2"], "matrix.writers: should be a whole number from 1 to 1000, found"),
+    ("workload.arguments.write_size", "64KB", "workload.arguments.write_size: should be bytes"),
+    ("workload.arguments.pipe_size", 100000, "workload.arguments.pipe_size: should be a power of"),
+    ("workload.arguments.nonblock", "yes", "workload.arguments.nonblock: should be true or false"),
+    ("workload.arguments.pin", "all", "workload.arguments.pin: should be none, auto or a list of"),
+    # sizes
+    ("guest.memory", "1 gigabyte", "guest.memory: '1 gigabyte' is not a size; write for example"),
+    ("guest.memory", "0", "guest.memory: '0' is not a size"),
+    # protocols and regimes
+    (
+        "protocols.quick.duration_s",
+        {"idle": 1},
+        "protocols.quick.duration_s: needs one entry for every regime (idle, pressed); "
+        "missing: pressed",
+    ),
+    ("protocols.long.duration_s.lazy", 1, "(idle, pressed); unknown: lazy"),
+    ("regimes.pressed.stressor.command", [], "regimes.pressed.stressor.command: List should have"),
+    # files
+    (
+        "kernel.config.fragments",
+        ["kernel-configs/none.config"],
+        "kernel.config.fragments: no such file: kernel-configs/none.config (looked in ",
+    ),
+    (
+        "variants.patched.patches",
+        ["patches/none.patch"],
+        "variants.patched.patches: no such patch: patches/none.patch (looked in ",
+    ),
+    ("variants.patched.patches", ["kernel-configs"], "kernel-configs (a folder without *.patch"),
+    ("variants.patched.patches", ["x" * 300], "variants.patched.patches: no such patch: "),
+    ("variants.patched.fragments", ["x" * 300], "variants.patched.fragments: no such file: xxx"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_one_line_that_names_it(
+    project: Project, small: dict[str, Any], key: str, value: Any, expected: str
+) -> None:
+    assert expected in message(project, small, key, value)
+
+
+def test_a_misspelt_required_key_is_one_mistake(project: Project, small: dict[str, Any]) -> None:
+    put(small, "kernel.source.package", REMOVE)
+    said = message(project, small, "kernel.source.packge", "linux-source-6.12")
+    assert said == (
+        "kernel.source.packge: unknown key (value 'linux-source-6.12'); did you mean 'package'?"
+    )
+
+
+def test_several_mistakes_are_told_at_once(project: Project, small: dict[str, Any]) -> None:
+    put(small, "guest.vcpus", "two")
+    put(small, "seed", REMOVE)
+    with pytest.raises(KdeltaError) as caught:
+        project.load(small)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{project.file}: guest.vcpus: ")
+    assert second == f"{project.file}: seed: this key is required"
+
+
+def test_a_huge_value_is_shown_short(project: Project, small: dict[str, Any]) -> None:
+    assert len(message(project, small, "guest", ["x" * 300] * 100)) < 1000
+
+
+def test_the_run_configuration_too(project: Project) -> None:
+    with pytest.raises(KdeltaError) as caught:
+        parse_model(RunConfig, {"protocoll": "quick"}, project.root / "config.yaml")
+    assert str(caught.value).endswith(
+        "config.yaml: protocoll: unknown key (value 'quick'); did you mean 'protocol'?"
+    )
+
+
+def test_the_command_line_prints_the_message_alone(
+    project: Project, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(small, "baseline", "vanilla")
+    project.write(small)
+    assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        f"kdelta: {project.file}: baseline: 'vanilla' is not a variant; "
+        "variants are baseline, patched, other\n"
+    )
+
+
+def test_a_good_file_is_told_what_it_amounts_to(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert "variant patched: with the series (2 patches)" in printed
+    # 2 blocks x 4 arms x 2 regimes, 2 x 2 cells each
+    assert "protocol quick: 2 blocks, 16 boots of 4 cells" in printed
+
+
+def test_without_a_root_files_are_not_looked_for(project: Project, small: dict[str, Any]) -> None:
+    put(small, "variants.patched.patches", ["nowhere"])
+    assert load_experiment(project.write(small)).variants["patched"].patches == ["nowhere"]

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Sizes, and the values that pipe_bench's options take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdelta.units import parse_size_bytes
+from kdelta.workload_options import WORKLOAD_OPTIONS, check_option
+from tests.conftest import CHECKOUT
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("65536", 65536), ("64K", 65536), ("2048M", 2**31), ("1G", 2**30), (" 1T ", 2**40)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size_bytes(text) == size
+
+
+@given(number=st.integers(1, 10**12), suffix=st.sampled_from("KMGT"))
+def test_a_suffix_is_a_power_of_1024(number: int, suffix: str) -> None:
+    power = "KMGT".index(suffix) + 1
+    assert parse_size_bytes(f"{number}{suffix}") == number * 1024**power
+
+
+@pytest.mark.parametrize("text", ["", "0", "0K", "K", "-1", "1k", "1KB", "1.5G", "1e3", "9" * 5000])
+def test_what_is_not_a_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size_bytes(text)
+
+
+GOOD: list[tuple[str, list[Any]]] = [
+    ("writers", [1, 1000]),
+    ("readers", [5]),
+    ("write_size", [1, 4096, "64K", "1M", 2**30]),
+    ("read_size", ["1024M"]),
+    ("pipe_size", [4096, "64K", "1M", 2**30]),
+    ("processes", [True, False]),
+    ("nonblock", [True, False]),
+    ("pin", ["none", "auto", 0, "0-3,8"]),
+]
+BAD: list[tuple[str, list[Any]]] = [
+    ("writers", [0, -1, 1001, True, "2", 10**400]),
+    ("write_size", [0, "0K", "1G", "64k", True, -5, 2**30 + 1, "", "1.5K"]),
+    ("pipe_size", [0, 1, 2048, 65535, "3M", False]),
+    ("processes", [0, 1, "true"]),
+    ("pin", [True, "", "0-", "a", "0,,1"]),
+    ("threads", [1]),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in GOOD for v in values])
+def test_values_that_pipe_bench_takes(name: str, value: Any) -> None:
+    check_option("here", name, value)
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in BAD for v in values])
+def test_values_that_it_does_not(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^here: "):
+        check_option("here", name, value)
+
+
+def test_the_options_are_pipe_benchs() -> None:
+    source = (CHECKOUT / "src" / "pipe_bench" / "pipe_bench.c").read_text()
+    for name in WORKLOAD_OPTIONS:
+        assert f'{{ "{name.replace("_", "-")}", ' in source
