@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a source, patches and fragments to a kernel image, kept by content."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear
+from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment, patch_files
+from kdelta.kernel import image, objects
+from kdelta.kernel.compile import Compilation, compile_image
+from kdelta.kernel.configure import configure, count_set, read_fragments
+from kdelta.kernel.image import Image
+from kdelta.kernel.patching import Patch, stage
+from kdelta.kernel.process import ending_on_sigterm
+from kdelta.kernel.source import SourceTree
+from kdelta.kernel.toolchain import (
+    Toolchain,
+    build_environment,
+    build_host,
+    make_command,
+    read_toolchain,
+)
+from kdelta.kernel.workspace import Workspace, open_workspace
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """One variant to build, and where to put it.
+
+    Attributes:
+        variant: its name, for messages and image.json.
+        source: the unpatched tree.
+        patches: patch files in the order they apply.
+        base: allnoconfig, defconfig or tinyconfig.
+        fragments: config fragments; a later one wins.
+        compiler: the C compiler's command name.
+        output: folder that gets the image and what belongs to it.
+        log: the build's output, kept whether it succeeds or not.
+        baseline: output folder of the baseline, whose objects this one's are
+            compared with; None for the baseline itself.
+        root: the project's root; image.json names files relative to it.
+    """
+
+    variant: str
+    source: SourceTree
+    patches: tuple[Path, ...]
+    base: str
+    fragments: tuple[Path, ...]
+    compiler: str
+    output: Path
+    log: Path
+    baseline: Path | None = None
+    root: Path | None = None
+
+
+def request_for(
+    experiment: Experiment,
+    variant: str,
+    root: Path,
+    source: SourceTree,
+    output: Path,
+    *,
+    log: Path | None = None,
+    baseline: Path | None = None,
+) -> BuildRequest:
+    """The request for one variant of an experiment.
+
+    Args:
+        experiment: checked by `config.load_experiment`.
+        variant: the variant's name.
+        root: the folder that patches and fragments are relative to.
+        source: what `fetch` or `restore` returned.
+        output: usually ``results/<experiment>/kernels/<variant>``.
+        log: by default build.log in `output`.
+        baseline: the baseline's output folder, if it is built already.
+    """
+    chosen = experiment.variants[variant]
+    kernel = experiment.kernel
+    return BuildRequest(
+        variant=variant,
+        source=source,
+        patches=tuple(patch_files(chosen, root)),
+        base=kernel.config.base,
+        fragments=tuple(root / name for name in (*kernel.config.fragments, *chosen.fragments)),
+        compiler=kernel.compiler,
+        output=output,
+        log=log or output / "build.log",
+        baseline=None if variant == experiment.baseline else baseline,
+        root=root,
+    )
+
+
+def request_key(request: BuildRequest) -> str:
+    """The key of the image that a request stands for; nothing is built.
+
+    Raises:
+        KdeltaError: a patch or fragment cannot be read, or a build program is missing.
+    """
+    return _key(request, [Patch.read(path) for path in request.patches])
+
+
+def _key(request: BuildRequest, patches: Sequence[Patch]) -> str:
+    toolchain = read_toolchain(request.compiler)
+    return image.image_key(
+        source_id=request.source.id,
+        patches=[patch.content for patch in patches],
+        base=request.base,
+        fragments=[_content(path) for path in request.fragments],
+        compiler=toolchain.compiler,
+        linker=toolchain.linker,
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KdeltaError(f"{path}: the config fragment cannot be read: {error.strerror}") from None
+
+
+def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Image:
+    """The image of a variant, from the cache or built, in the request's output folder.
+
+    A build that was interrupted goes on where it was when it is asked for again.
+
+    Args:
+        request: what to build.
+        cache: the cache folder (`cache.cache_root()`).
+        jobs: how many compilers at a time; by default one for each core that
+            this process may use.
+
+    Raises:
+        KdeltaError: a patch does not apply, an option does not take, the
+            compiler reports an error (the log is kept), the disk is full, or a
+            program is missing.
+    """
+    cache = cache.resolve()  # programs are run in other folders
+    with (
+        ending_on_sigterm(),
+        storage_errors_are_clear(cache, f"building variant {request.variant}"),
+    ):
+        patches = [Patch.read(path) for path in request.patches]
+        key = _key(request, patches)
+        entry = cache / "images" / key
+        # Messages about files name those of this request, whoever built the image.
+        read_fragments(request.fragments)
+        from_cache = image.is_complete(entry)
+        if not from_cache:
+            toolchain = read_toolchain(request.compiler)
+            with open_workspace(
+                cache, request.source.id, request.source.path, toolchain.identity
+            ) as workspace:
+                from_cache = image.is_complete(entry)  # another process may have been at it
+                if not from_cache:
+                    remove_leftovers(entry)
+                    shutil.rmtree(entry, ignore_errors=True)  # there, but not whole
+                    _build(request, patches, key, toolchain, workspace, cache, jobs)
+        return image.publish(
+            entry,
+            request.output,
+            request.log,
+            image.Naming(
+                request.variant,
+                _named(request.patches, request.root),
+                _named(request.fragments, request.root),
+            ),
+            request.baseline,
+            from_cache=from_cache,
+        )
+
+
+def _named(files: Sequence[Path], root: Path | None) -> tuple[str, ...]:
+    """Paths relative to the project, so that a record is the same on every machine."""
+    return tuple(
+        str(file.relative_to(root)) if root and file.is_relative_to(root) else str(file)
+        for file in files
+    )
+
+
+def _build(
+    request: BuildRequest,
+    patches: Sequence[Patch],
+    key: str,
+    toolchain: Toolchain,
+    workspace: Workspace,
+    cache: Path,
+    jobs: int | None,
+) -> None:
+    began = time.monotonic()
+    staged = stage(
+        request.source.path, workspace.staging, patches, request.variant, request.source.title
+    )
+    requested = read_fragments(request.fragments)
+    ccache_log = workspace.root / "ccache.log"
+    ccache_log.unlink(missing_ok=True)
+    env = build_environment(cache, key, ccache_log)
+    make = make_command(toolchain, workspace.src, workspace.obj)
+    request.log.parent.mkdir(parents=True, exist_ok=True)
+    with request.log.open("wb") as log:
+        _head(log, request, key, toolchain)
+        workspace.begin_build()
+        workspace.set_files(staged)
+        config = configure(
+            make,
+            env,
+            workspace.src,
+            workspace.obj,
+            request.base,
+            requested,
+            request.source.title,
+            log,
+        )
+        compiled = compile_image(
+            make,
+            env,
+            workspace,
+            request.variant,
+            log,
+            jobs=jobs or len(os.sched_getaffinity(0)),
+            total=image.expected_steps(cache / "images", count_set(config)),
+            first=not workspace.built,
+        )
+        workspace.end_build()
+    facts = _facts(
+        request, patches, key, toolchain, workspace, compiled, count_set(config), ccache_log
+    )
+    digests = objects.hash_objects(workspace.obj)
+    why = objects.reasons(workspace.obj, workspace.src, digests, staged)
+
+    def make_image(folder: Path) -> None:
+        image.collect(
+            folder,
+            workspace.obj,
+            request.log,
+            digests,
+            why,
+            {**facts, "build_s": round(time.monotonic() - began, 1)},
+        )
+
+    with file_lock(cache / "locks" / f"image-{key[:16]}", "the cached kernel image"):
+        make_entry(cache / "images" / key, make_image)
+
+
+def _facts(
+    request: BuildRequest,
+    patches: Sequence[Patch],
+    key: str,
+    toolchain: Toolchain,
+    workspace: Workspace,
+    compiled: Compilation,
+    options_set: int,
+    ccache_log: Path,
+) -> dict[str, object]:
+    hits, misses = image.ccache_counts(ccache_log)
+    return {
+        "schema": 1,
+        "key": key,
+        "kernel_release": image.kernel_release(workspace.obj),
+        "kernel_banner": image.kernel_banner(workspace.obj),
+        "build_host": build_host(key),
+        "source": request.source.record(),
+        "patches": [{"sha256": patch.sha256, "subject": patch.subject} for patch in patches],
+        "base": request.base,
+        "fragments": [{"sha256": image.sha256_file(path)} for path in request.fragments],
+        "compiler": toolchain.compiler,
+        "linker": toolchain.linker,
+        "options_set": options_set,
+        "steps": compiled.steps,
+        "first_build": compiled.first,
+        "compile_s": round(compiled.seconds, 1),
+        "objects_rebuilt": compiled.objects,
+        "ccache": {"hits": hits, "misses": misses},
+    }
+
+
+def _head(log: BinaryIO, request: BuildRequest, key: str, toolchain: Toolchain) -> None:
+    lines = [
+        f"# variant {request.variant}, image {key}",
+        f"# {request.source.title}, {toolchain.compiler}, {toolchain.linker}",
+    ]
+    log.write(("\n".join(lines) + "\n").encode())
+    log.flush()

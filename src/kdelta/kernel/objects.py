@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Object files: their hashes, and which differ between two kernels, and why."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+# Linked from other objects, or made from the linked kernel: they differ
+# whenever anything does, and say nothing.
+_AGGREGATES = re.compile(
+    r"(?:\.tmp_vmlinux.*|\.vmlinux\.export|vmlinux|arch/x86/boot/compressed/(?:piggy|vmlinux))\.o"
+)
+# Programs of the build, not of the kernel.
+_HOST_FOLDERS = ("scripts/", "tools/")
+
+# Generated headers, by what an object says that includes one.
+_IDENTITY = ("include/generated/compile.h", "include/generated/utsversion.h")
+_LAYOUT = ("voffset.h", "zoffset.h")
+
+_EXPLAIN = {
+    "patched": "depends on a file that the patches touch",
+    "identity": "holds the build host, which is the image's key",
+    "layout": "holds addresses of the linked kernel",
+    "config": "depends on the configuration, which differs",
+    "unexplained": "none of its sources is known to differ",
+}
+
+
+def is_aggregate(name: str) -> bool:
+    """Whether an object is made from other objects, or is no part of the kernel."""
+    return _AGGREGATES.fullmatch(name) is not None or name.startswith(_HOST_FOLDERS)
+
+
+def hash_objects(obj: Path) -> dict[str, str]:
+    """SHA-256 of every object of a kernel: path below `obj` -> digest, sorted."""
+    digests = {}
+    for folder, _, names in os.walk(obj):
+        for name in names:
+            path = Path(folder, name)
+            relative = str(path.relative_to(obj))
+            if name.endswith(".o") and not is_aggregate(relative):
+                digests[relative] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return dict(sorted(digests.items()))
+
+
+def sums_text(digests: Mapping[str, str]) -> str:
+    """Hashes in the form of `sha256sum`."""
+    return "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+
+
+def parse_sums(text: str) -> dict[str, str]:
+    """The inverse of `sums_text`."""
+    return {
+        name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())
+    }
+
+
+def dependencies(cmd: str) -> set[str]:
+    """The files that Kbuild's ``.<object>.cmd`` says an object was made from."""
+    found: set[str] = set()
+    for line in cmd.splitlines():
+        if line.startswith("source_"):
+            found.add(line.partition(":=")[2].strip())
+        elif line.startswith("  ") and not line.strip().startswith("$("):
+            found.add(line.strip().removesuffix("\\").strip())
+    return found
+
+
+def reasons(obj: Path, src: Path, names: Iterable[str], touched: Iterable[str]) -> dict[str, str]:
+    """Why objects may differ from those of the unpatched kernel.
+
+    Args:
+        obj: the output folder of a finished build.
+        src: the kernel tree it was built from.
+        names: objects, relative to `obj`.
+        touched: the files that the patches touch, relative to `src`.
+
+    Returns:
+        Object -> patched, identity or layout; objects without a reason are left out.
+    """
+    patched = set(touched) | {str(src / path) for path in touched}
+    found = {}
+    for name in names:
+        path = obj / name
+        try:
+            used = dependencies((path.parent / f".{path.name}.cmd").read_text(errors="replace"))
+        except FileNotFoundError:
+            continue
+        if used & patched:
+            found[name] = "patched"
+        elif any(file.endswith(_IDENTITY) for file in used):
+            found[name] = "identity"
+        elif any(file.endswith(_LAYOUT) for file in used):
+            found[name] = "layout"
+    return found
+
+
+def differing(
+    baseline: Mapping[str, str],
+    variant: Mapping[str, str],
+    why: Mapping[str, str],
+    *,
+    same_config: bool,
+) -> dict[str, str]:
+    """Objects that differ between two kernels, or are in one only -> the reason.
+
+    Args:
+        baseline: object -> digest.
+        variant: object -> digest.
+        why: object of the variant -> reason (`reasons`).
+        same_config: whether both have the same .config.
+    """
+    names = sorted(
+        name for name in baseline.keys() | variant.keys() if baseline.get(name) != variant.get(name)
+    )
+    otherwise = "unexplained" if same_config else "config"
+    return {name: why.get(name, otherwise) for name in names}
+
+
+def differ_text(different: Mapping[str, str]) -> str:
+    """The list for a person: a line per object, its reason behind a tab."""
+    used = sorted(set(different.values()))
+    head = [f"# {len(different)} objects differ from the baseline's"]
+    head += [f"# {reason}: {_EXPLAIN[reason]}" for reason in used]
+    return "\n".join(head + [f"{name}\t{reason}" for name, reason in different.items()]) + "\n"

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The programs that a kernel is built with, and the environment they run in."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdelta.errors import KdeltaError
+from kdelta.kernel.process import clean_environment
+
+# Program -> the Debian package that has it.
+_NEEDED = {
+    "make": "make",
+    "ld": "binutils",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "perl": "perl",
+    "git": "git",
+    "tar": "tar",
+    "xz": "xz-utils",
+    "gzip": "gzip",
+}
+
+# Reproducible builds: Documentation/kbuild/reproducible-builds.rst in the
+# kernel. The date is shown by `uname -v` and must be the same for ever.
+_TIMESTAMP = "Thu Jan  1 00:00:00 UTC 1970"
+_REPRODUCIBLE = {
+    "KBUILD_BUILD_TIMESTAMP": _TIMESTAMP,
+    "KBUILD_BUILD_USER": "kdelta",
+    "KBUILD_BUILD_VERSION": "1",
+    "LOCALVERSION": "",
+    "SOURCE_DATE_EPOCH": "0",
+}
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The version lines of compiler and linker; they are part of an image's identity."""
+
+    compiler_command: str
+    compiler: str
+    linker: str
+
+    @property
+    def identity(self) -> str:
+        """Both lines."""
+        return f"{self.compiler}\n{self.linker}"
+
+
+@functools.cache
+def read_toolchain(compiler: str) -> Toolchain:
+    """What the compiler and the linker say they are.
+
+    Raises:
+        KdeltaError: a program that a kernel build needs is missing, or this
+            machine is not an x86_64.
+    """
+    if platform.machine() != "x86_64":
+        raise KdeltaError(
+            f"this machine is a {platform.machine()}; kernels are built for x86_64 only so far "
+            "(kernel-configs/guest.config says what another architecture needs)"
+        )
+    missing = [name for name in _NEEDED if shutil.which(name) is None]
+    packages = sorted({_NEEDED[name] for name in missing})
+    if shutil.which(compiler) is None:
+        missing.append(compiler)
+        packages.append(compiler)
+    if missing:
+        raise KdeltaError(
+            f"building a kernel needs {', '.join(missing)}; "
+            f"on Debian: apt-get install {' '.join(packages)}"
+        )
+    return Toolchain(compiler, _first_line(compiler), _first_line("ld"))
+
+
+def _first_line(program: str) -> str:
+    result = subprocess.run(
+        [program, "--version"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = result.stdout.splitlines()
+    if result.returncode != 0 or not lines:
+        raise KdeltaError(f"`{program} --version` does not work: {result.stderr.strip()}")
+    return lines[0]
+
+
+def make_command(toolchain: Toolchain, src: Path, obj: Path) -> list[str]:
+    """The make command, with what is constant for a workspace."""
+    # ccache remembers what a workspace forgets: when it is deleted, or when
+    # a variant switches an option that everything depends on and back.
+    ccache = "ccache " if shutil.which("ccache") else ""
+    return ["make", "-C", str(src), f"O={obj}", f"CC={ccache}{toolchain.compiler_command}"]
+
+
+def build_environment(cache: Path, key: str, ccache_log: Path) -> dict[str, str]:
+    """The whole environment of a build.
+
+    Args:
+        cache: the cache folder.
+        key: the image's key. Its first digits become the build host, so that
+            `/proc/version` in the guest says which image runs.
+        ccache_log: where ccache notes hits and misses.
+    """
+    return clean_environment(
+        {
+            **_REPRODUCIBLE,
+            "KBUILD_BUILD_HOST": build_host(key),
+            "CCACHE_DIR": str(cache.resolve() / "ccache"),
+            "CCACHE_CONFIGPATH": os.devnull,
+            "CCACHE_MAXSIZE": "2G",
+            # The compiler's own list of headers is used: no second preprocessing.
+            "CCACHE_DEPEND": "1",
+            "CCACHE_STATSLOG": str(ccache_log),
+        }
+    )
+
+
+def build_host(key: str) -> str:
+    """The build host that is compiled into the image with this key."""
+    return key[:12]
