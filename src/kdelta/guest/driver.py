@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The program that runs inside the guest: gate, self-check, sweep, raw records.
+
+Standard library only, and one file: it is copied into the folder shared with
+the guest and run there by the host's own Python (the guest's root is the host's,
+read-only), so it may not import the package. Usage: ``driver.py SHARE``, where
+SHARE holds ``plan.json`` and the workload, and receives ``records.jsonl``.
+
+Every record is one JSON line, flushed and synced before the next step, so that
+a guest that dies leaves everything it had measured. Formats: docs/contracts.md.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+# The driver is the last process the OOM killer may take: it has to tell the tale.
+NEVER_KILL = "-1000"
+ORDINARY = "0"
+
+# Without these, /proc/vmstat is 200 lines a sample; all of them bear on reclaim.
+VMSTAT_PREFIXES = ("allocstall_", "pgscan_", "pgsteal_", "pgalloc_", "workingset_refault_")
+VMSTAT_NAMES = ("oom_kill", "pswpin", "pswpout", "pgfault", "pgmajfault", "pgfree", "pgreuse")
+MEMINFO_NAMES = ("MemFree", "MemAvailable", "AnonPages", "SwapFree")
+STAT_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+
+SETTLE_POLL_S = 0.5
+SETTLE_STABLE_POLLS = 3
+SETTLE_TOLERANCE = 0.02
+
+
+def parse_vmstat(text: str) -> dict[str, int]:
+    """The counters of /proc/vmstat that bear on allocation and reclaim."""
+    counters = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name.startswith(VMSTAT_PREFIXES) or name in VMSTAT_NAMES:
+            counters[name] = int(value)
+    return counters
+
+
+def parse_psi(text: str) -> dict[str, int]:
+    """Total stall time in microseconds by kind (some, full) of a /proc/pressure file."""
+    totals = {}
+    for line in text.splitlines():
+        kind, *fields = line.split()
+        values = dict(field.split("=", 1) for field in fields)
+        totals[kind] = int(values["total"])
+    return totals
+
+
+def parse_stat(text: str) -> dict[str, int]:
+    """CPU time of all CPUs from /proc/stat, in USER_HZ ticks."""
+    fields = text.split("\n", 1)[0].split()[1:]
+    return {name: int(value) for name, value in zip(STAT_FIELDS, fields, strict=False)}
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """Chosen fields of /proc/meminfo in KiB, and MemTotal, SwapTotal."""
+    found = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        if name in MEMINFO_NAMES or name in ("MemTotal", "SwapTotal"):
+            found[name] = int(rest.split()[0])
+    return found
+
+
+def counters(proc: Path = Path("/proc")) -> Json:
+    """All counters that are taken before and after a sample."""
+    psi = {
+        name: parse_psi((proc / "pressure" / name).read_text())
+        for name in ("memory", "cpu")
+        if (proc / "pressure" / name).exists()
+    }
+    meminfo = parse_meminfo((proc / "meminfo").read_text())
+    return {
+        "vmstat": parse_vmstat((proc / "vmstat").read_text()),
+        "psi": psi,
+        "stat": parse_stat((proc / "stat").read_text()),
+        "meminfo": {name: meminfo[name] for name in MEMINFO_NAMES if name in meminfo},
+    }
+
+
+def acceleration() -> str:
+    """What executes this guest: `kvm` or `tcg`, as its virtual CPU says."""
+    sources = Path("/sys/devices/system/clocksource/clocksource0/available_clocksource")
+    if "kvm-clock" in sources.read_text():
+        return "kvm"
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    return "tcg" if "QEMU TCG" in cpuinfo else "unknown"
+
+
+def observe_guest() -> Json:
+    """The facts about this guest that the boot gate compares with the plan."""
+    meminfo = parse_meminfo(Path("/proc/meminfo").read_text())
+    config = gzip.decompress(Path("/proc/config.gz").read_bytes())
+    controllers = Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+    return {
+        "kernel_release": os.uname().release,
+        "kernel_version": Path("/proc/version").read_text().strip(),
+        "config_sha256": hashlib.sha256(config).hexdigest(),
+        "vcpus": len(os.sched_getaffinity(0)),
+        "memory_total_kib": meminfo["MemTotal"],
+        "swap_total_kib": meminfo["SwapTotal"],
+        "memory_controller": "memory" in controllers,
+        "memory_cgroups": count_memory_cgroups(Path("/proc/cgroups").read_text()),
+        "acceleration": acceleration(),
+    }
+
+
+def count_memory_cgroups(text: str) -> int:
+    """The number of memory cgroups (the root counts) from /proc/cgroups; 0 without controller."""
+    for line in text.splitlines():
+        name, *values = line.split()
+        if name == "memory":
+            return int(values[1])
+    return 0
+
+
+def gate_failures(observed: Json, expected: Json) -> list[str]:
+    """What about this guest is not as asked for; empty when all is."""
+    failures = []
+    for name in ("kernel_release", "config_sha256", "vcpus", "acceleration", "memory_controller"):
+        if observed[name] != expected[name]:
+            failures.append(f"{name} is {observed[name]!r}, asked for {expected[name]!r}")
+    if expected["build_tag"] not in observed["kernel_version"]:
+        failures.append(
+            f"/proc/version does not name build {expected['build_tag']!r}: "
+            f"{observed['kernel_version']!r}"
+        )
+    # The kernel keeps some of the memory for itself before MemTotal is counted.
+    total, asked = observed["memory_total_kib"], expected["memory_mib"] * 1024
+    if not 0.85 * asked <= total <= asked:
+        failures.append(f"memory is {total} KiB, asked for {asked} KiB")
+    if observed["memory_cgroups"] != expected["memory_cgroups"]:
+        failures.append(
+            f"{observed['memory_cgroups']} memory cgroups exist, "
+            f"asked for {expected['memory_cgroups']} (1 is the root alone)"
+        )
+    return failures
+
+
+class Records:
+    """Append-only JSON lines that survive the guest's death."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, record: Json) -> None:
+        self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _as_ordinary_process() -> None:
+    Path("/proc/self/oom_score_adj").write_text(ORDINARY)
+
+
+def run_bench(argv: list[str], timeout_s: float) -> tuple[int | None, str, str]:
+    """Run the workload; returns exit status (None: killed at the deadline), stdout, stderr."""
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_as_ordinary_process,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            return None, out, err
+        return process.returncode, out, err
+
+
+def judge_bench(status: int | None, out: str, err: str) -> tuple[Json | None, str | None]:
+    """The workload's result, and what is wrong with it (None: nothing)."""
+    complaint = " ".join(err.split())[-500:]
+    if status is None:
+        return None, f"killed at its deadline; {complaint}"
+    if status < 0:
+        return None, f"killed by {signal.Signals(-status).name}; {complaint}"
+    if status > 0:
+        return None, complaint or f"exit status {status}"
+    lines = out.strip().splitlines()
+    if len(lines) != 1:
+        return None, f"expected one line of JSON, got {len(lines)}"
+    try:
+        bench = json.loads(lines[0])
+    except ValueError as error:
+        return None, f"not JSON: {error}"
+    return (bench, None) if isinstance(bench, dict) else (None, "not a JSON object")
+
+
+def group_resident_kib(pgid: int, proc: Path = Path("/proc")) -> int:
+    """Resident memory of a process group in KiB; shared pages count once per process."""
+    total = 0
+    page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
+    for stat in proc.glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended between listing and reading
+        if int(fields[2]) == pgid:
+            total += int(fields[21]) * page_kib
+    return total
+
+
+def program_version(program: str) -> str:
+    """What a program prints for --version; empty if it hangs or prints nothing."""
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout.strip()
+
+
+class Stressor:
+    """The pressure program: started once per boot, settled, proven alive at the end."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self.command = command
+        self.program = shutil.which(command[0])
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._settled_kib = 0
+
+    def start(self, settle_timeout_s: float) -> Json:
+        """Start it and wait until its memory has stopped growing."""
+        record: Json = {"name": self.command[0], "command": self.command, "settled": False}
+        if self.program is None:
+            return record | {"error": f"{self.command[0]} is not in the guest's PATH"}
+        record["version"] = program_version(self.program)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [self.program, *self.command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_as_ordinary_process,
+            )
+        begun = time.monotonic()
+        record["settled"] = self._wait_settled(begun + settle_timeout_s)
+        record["settle_s"] = round(time.monotonic() - begun, 3)
+        record["resident_kib"] = self._settled_kib
+        if not record["settled"]:
+            record["error"] = "; ".join(self._log.read_text().strip().splitlines()[-3:])
+        return record
+
+    def _wait_settled(self, deadline: float) -> bool:
+        assert self._process is not None
+        stable, last = 0, 0
+        while time.monotonic() < deadline:
+            time.sleep(SETTLE_POLL_S)
+            if self._process.poll() is not None:
+                return False
+            now = group_resident_kib(self._process.pid)
+            # Its start-up alone is a few MiB; nothing has been pressed yet.
+            grown = now > 16 * 1024
+            steady = abs(now - last) <= SETTLE_TOLERANCE * max(now, 1)
+            stable = stable + 1 if grown and steady else 0
+            last = now
+            if stable >= SETTLE_STABLE_POLLS:
+                self._settled_kib = now
+                return True
+        return False
+
+    def alive(self) -> bool:
+        """True while it runs and still holds at least half of what it had settled at."""
+        if self._process is None or self._process.poll() is not None:
+            return False
+        return group_resident_kib(self._process.pid) >= self._settled_kib // 2
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def measure_cell(
+    plan: Json, order: int, cell: Json, bench: Path, stressor: Stressor | None
+) -> Json:
+    """Run one cell and return its sample record (without the boot's identity)."""
+    argv = [str(bench), *cell["argv"]]
+    before = counters()
+    started = {"realtime_start_ns": time.time_ns(), "monotonic_start_ns": time.monotonic_ns()}
+    status, out, err = run_bench(argv, plan["cell_deadline_s"])
+    ended = {"monotonic_end_ns": time.monotonic_ns(), "realtime_end_ns": time.time_ns()}
+    after = counters()
+    result, error = judge_bench(status, out, err)
+    return {
+        "cell_order": order,
+        "cell": cell["levels"],
+        "status": "failed" if error else "ok",
+        "error": error,
+        "exit_status": status,
+        **started,
+        **ended,
+        "bench": result,
+        "before": before,
+        "after": after,
+        "stressor_alive": stressor.alive() if stressor else None,
+    }
+
+
+def self_check(argv: list[str]) -> Json:
+    """One short run with every payload byte checked."""
+    status, out, err = run_bench(argv, 60)
+    result, error = judge_bench(status, out, err)
+    payload_errors = result.get("payload_errors") if result else None
+    return {"ok": error is None, "payload_errors": payload_errors, "error": error}
+
+
+def drive(share: Path) -> bool:
+    """Run the whole plan; True if the sweep was completed."""
+    plan: Json = json.loads((share / "plan.json").read_text())
+    records = Records(share / "records.jsonl")
+    identity = plan["identity"]
+    observed = observe_guest()
+    failures = gate_failures(observed, plan["expected"])
+    boot = {"record": "boot", "schema": 1, **identity}
+    boot["gate"] = {**observed, "ok": not failures, "failures": failures}
+    if failures:
+        records.write(boot)
+        records.write({"record": "end", "samples": 0, "ok": False, "error": "gate"})
+        return False
+
+    # A copy in guest memory: the sweep must not read the host's disk.
+    bench = Path("/run/pipe_bench")
+    shutil.copy(share / "pipe_bench", bench)
+    bench.chmod(0o755)
+    boot["self_check"] = self_check([str(bench), *plan["self_check_argv"]])
+
+    stressor = None
+    boot["stressor"] = None
+    if plan["stressor"]:
+        stressor = Stressor(plan["stressor"]["command"], share / "stressor.log")
+        boot["stressor"] = stressor.start(plan["stressor"]["settle_timeout_s"])
+    records.write(boot)
+
+    for order, cell in enumerate(plan["cells"], start=1):
+        sample = measure_cell(plan, order, cell, bench, stressor)
+        records.write({"record": "sample", **identity, **sample})
+
+    alive = stressor.alive() if stressor else None
+    if stressor:
+        stressor.stop()
+    records.write(
+        {
+            "record": "end",
+            "samples": len(plan["cells"]),
+            "ok": True,
+            "stressor_alive": alive,
+            "uptime_s": float(Path("/proc/uptime").read_text().split()[0]),
+        }
+    )
+    return True
+
+
+def main() -> int:
+    Path("/proc/self/oom_score_adj").write_text(NEVER_KILL)
+    share = Path(sys.argv[1])
+    try:
+        return 0 if drive(share) else 1
+    except Exception as error:  # the guest's last words have to reach the host
+        (share / "driver-error.txt").write_text(f"{type(error).__name__}: {error}\n")
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

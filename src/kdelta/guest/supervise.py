@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run a command in its own session and kill all of it when its time is up.
+
+Usage: ``supervise.py DEADLINE_S COMMAND...`` with stdin a pipe from the parent.
+
+Its time is up when the deadline passes, when the parent closes the pipe (which
+the kernel does for a parent that is killed), or on SIGTERM/SIGINT. An orphaned
+QEMU would go on using the CPUs that the next measurement is taken on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TIMED_OUT = 124
+PARENT_GONE = 125
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _die_with_parent() -> None:
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def descendants(pid: int, proc: Path = Path("/proc")) -> set[int]:
+    """All processes below `pid`, whatever group or session they are in."""
+    children: dict[int, list[int]] = {}
+    for stat in proc.glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            if child not in found:
+                found.add(child)
+                todo.append(child)
+    return found
+
+
+def kill_descendants() -> None:
+    """Kill everything below this process and reap it; repeats until nothing is left."""
+    while left := descendants(os.getpid()):
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        try:
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.01)
+
+
+def supervise(deadline_s: float, command: list[str]) -> int:
+    """Run `command`; its exit status, `TIMED_OUT` or `PARENT_GONE`."""
+    # Orphans of the command become our children, so that none can get away.
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    for signum in _SIGNALS:
+        signal.signal(signum, lambda *_: sys.exit(PARENT_GONE))
+    deadline = time.monotonic() + deadline_s
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        while process.poll() is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return TIMED_OUT
+            readable, _, _ = select.select([0], [], [], min(left, 0.1))
+            if readable and not os.read(0, 1):
+                return PARENT_GONE
+        return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    finally:
+        # A second signal must not end us before the last of them is dead.
+        for signum in _SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
+        kill_descendants()
+
+
+if __name__ == "__main__":
+    # Ctrl-C reaches the whole foreground group; only the parent decides.
+    os.setpgid(0, 0)
+    sys.exit(supervise(float(sys.argv[1]), sys.argv[2:]))

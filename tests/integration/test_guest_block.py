@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One block of scripted guests: what it writes, and what it refuses to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdelta.errors import KdeltaError
+from kdelta.measure import hostlock
+from kdelta.measure.block import BlockRequest, measure_block
+from tests.conftest import Project
+from tests.integration.scripted_guest import IMAGE, Environment, lay_out_inputs
+
+ARMS = {"baseline": "baseline", "patched": "patched", "other": "other", "control": "baseline"}
+FILES = {"schedule.json", "host.json"} | {f"{a}.jsonl" for a in ARMS}
+CONSOLES = {f"{arm}.console.log" for arm in ARMS}
+
+
+@pytest.fixture
+def request_(
+    scripted: Environment, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> BlockRequest:
+    monkeypatch.setattr(hostlock, "lock_path", lambda: project.root / "host.lock")
+    lay_out_inputs(project.root, list(ARMS)[:3])
+    scripted.guest("say('up'); sweep()")
+    return BlockRequest(
+        experiment=project.load(),
+        protocol="quick",
+        regime="idle",
+        block=2,
+        key="the key",
+        kernels=project.root / "kernels",
+        workload=project.root / "pipe_bench",
+        acceleration={"mode": "tcg", "requested": "tcg", "reason": "asked for"},
+        out=project.root / "run" / "raw" / "idle" / "block-002",
+    )
+
+
+def records(request: BlockRequest, arm: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (request.out / f"{arm}.jsonl").read_text().splitlines()]
+
+
+def test_a_blocks_files(request_: BlockRequest) -> None:
+    measure_block(request_)
+    assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
+    schedule = json.loads((request_.out / "schedule.json").read_text())
+    assert {entry["arm"]: entry["variant"] for entry in schedule["arms"]} == ARMS
+    for order, entry in enumerate(schedule["arms"], start=1):
+        first, *samples, last = records(request_, entry["arm"])
+        assert first["record"] == "boot"
+        assert (first["arm"], first["variant"]) == (entry["arm"], entry["variant"])
+        assert first["boot_order"] == order
+        assert [sample["cell"] for sample in samples] == schedule["cells"]
+        assert [sample["cell_order"] for sample in samples] == [1, 2, 3, 4]
+        assert last == {"record": "end", "samples": 4, "ok": True}
+    host = json.loads((request_.out / "host.json").read_text())
+    assert host["key"] == "the key"
+    assert host["acceleration"]["mode"] == "tcg"
+    assert (host["vcpus"], host["memory_mib"]) == (1, 256)
+    assert [boot["arm"] for boot in host["boots"]] == [e["arm"] for e in schedule["arms"]]
+    for boot in host["boots"]:
+        assert boot["wall_s"] >= boot["boot_s"] > 0
+        assert boot["bzimage_sha256"] == IMAGE["bzimage_sha256"]
+
+
+def test_every_arm_boots_its_own_image(request_: BlockRequest, scripted: Environment) -> None:
+    for variant in ("baseline", "patched", "other"):
+        (request_.kernels / variant / "bzImage").write_text(variant)
+    scripted.guest(
+        "say((share / 'bzImage').read_text() + ' ' + plan['identity']['variant']); sweep()"
+    )
+    measure_block(request_)
+    for arm, variant in ARMS.items():
+        console = (request_.out / f"{arm}.console.log").read_text()
+        assert console == f"{variant} {variant}\n"
+
+
+def test_a_relative_folder_of_one_word(
+    request_: BlockRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measure_block(replace(request_, out=Path("here")))
+    assert (tmp_path / "here" / "host.json").exists()
+
+
+def test_a_boot_that_fails_leaves_no_block(request_: BlockRequest, scripted: Environment) -> None:
+    scripted.guest("""
+        if plan["identity"]["boot_order"] == 3:
+            boot(); sample(1); say("Kernel panic - not syncing: test"); sys.exit(1)
+        sweep()
+    """)
+    with pytest.raises(KdeltaError, match="Kernel panic - not syncing: test"):
+        measure_block(request_)
+    left = {path.name for path in request_.out.iterdir()}
+    assert not left & FILES
+    assert not [name for name in left if name.startswith(".")]
+    # three consoles, and what the third had measured
+    assert len(left & CONSOLES) == 3
+    (partial,) = left - CONSOLES
+    assert partial.endswith(".console.partial.jsonl")
+    # the next try forgets it
+    scripted.guest("sweep()")
+    measure_block(request_)
+    assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
+
+
+def test_leftovers_of_a_killed_try_are_cleared(request_: BlockRequest) -> None:
+    old = request_.out / ".writing-old"
+    old.mkdir(parents=True)
+    (old / "patched.jsonl").write_text("half")
+    measure_block(request_)
+    assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
+
+
+def test_some_failed_cells_are_data(request_: BlockRequest, scripted: Environment) -> None:
+    scripted.guest("boot(); sample(1); [sample(n, 'pipe_bench: no') for n in (2, 3, 4)]; end()")
+    measure_block(request_)
+    statuses = [sample["status"] for sample in records(request_, "patched")[1:-1]]
+    assert statuses == ["ok", "failed", "failed", "failed"]
+
+
+def test_a_workload_that_fails_in_every_cell(request_: BlockRequest, scripted: Environment) -> None:
+    scripted.guest("sweep(error='pipe_bench: F_SETPIPE_SZ: not permitted')")
+    with pytest.raises(KdeltaError) as caught:
+        measure_block(request_)
+    said = str(caught.value)
+    assert "the workload failed in every cell; first: pipe_bench: F_SETPIPE_SZ: not perm" in said
+    assert "memory" not in said
+    partial = Path(said.rpartition("Records: ")[2])
+    assert len(partial.read_text().splitlines()) == 6
+    assert not (request_.out / "host.json").exists()
+
+
+def test_a_guest_that_is_out_of_memory(request_: BlockRequest, scripted: Environment) -> None:
+    scripted.guest("sweep(error='killed by SIGKILL; ', oom_kill=4)")
+    with pytest.raises(KdeltaError) as caught:
+        measure_block(request_)
+    assert "The guest ran out of memory (4 OOM kills): raise guest.memory (now 256M)." in str(
+        caught.value
+    )
+
+
+def test_a_stressor_that_is_not_installed(
+    request_: BlockRequest, project: Project, small: dict[str, Any]
+) -> None:
+    small["regimes"]["pressed"]["stressor"]["command"] = ["no-such-stressor", "--vm"]
+    changed = replace(request_, experiment=project.load(small), regime="pressed")
+    with pytest.raises(KdeltaError) as caught:
+        measure_block(changed)
+    assert str(caught.value) == (
+        "regimes.pressed.stressor.command: no-such-stressor is not installed on this host "
+        "(guests use the host's programs); apt-get install no-such-stressor"
+    )
+    assert not request_.out.exists()
+
+
+def test_a_stressor_is_passed_on(request_: BlockRequest, scripted: Environment) -> None:
+    scripted.guest("assert plan['stressor']['command'] == ['sleep', '1000']; sweep()")
+    measure_block(replace(request_, regime="pressed"))
+
+
+def test_progress_is_told(request_: BlockRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    measure_block(request_)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("idle, block 2 of 2: ") for line in lines)
+    assert "(4 of 4); about " in lines[-1], "the other blocks are not measured yet"

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One boot of a scripted guest, and every way in which it goes wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdelta.errors import KdeltaError
+from kdelta.guest import boot
+from kdelta.guest.boot import BootRequest, BootResult, boot_arm
+from tests.integration.scripted_guest import PATIENCE_S, Environment, Marked, wait_for
+
+CELLS = [{"levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
+PLAN: dict[str, Any] = {
+    "identity": {"regime": "idle", "block": 1, "arm": "patched", "variant": "patched"},
+    "stressor": None,
+    "cells": CELLS,
+}
+
+
+class Boot:
+    """Boots a scripted guest, and keeps what there is to look at afterwards."""
+
+    def __init__(self, environment: Environment, folder: Path) -> None:
+        for name in ("bzImage", "pipe_bench"):
+            (folder / name).write_bytes(b"bytes\n")
+        self.environment = environment
+        self.console = folder / "patched.console.log"
+        self.partial = folder / "patched.console.partial.jsonl"
+        self.progress: list[int] = []
+        self.request = BootRequest(
+            label="idle, block 1, arm patched",
+            kernel=folder / "bzImage",
+            workload=folder / "pipe_bench",
+            acceleration="tcg",
+            vcpus=1,
+            memory_mib=256,
+            plan=PLAN,
+            boot_timeout_s=PATIENCE_S,
+            sweep_timeout_s=PATIENCE_S,
+        )
+
+    def run(self, script: str, **changes: Any) -> BootResult:
+        self.environment.guest(script)
+        request = replace(self.request, **changes)
+        return boot_arm(request, self.console, self.progress.append)
+
+    def fails(self, script: str, **changes: Any) -> str:
+        with pytest.raises(KdeltaError) as caught:
+            self.run(script, **changes)
+        said = str(caught.value)
+        assert said.startswith("idle, block 1, arm patched: ")
+        assert str(self.console) in said
+        assert "\n" not in said
+        return said
+
+    def kept(self) -> list[str]:
+        return [json.loads(line)["record"] for line in self.partial.read_text().splitlines()]
+
+
+@pytest.fixture
+def guest(scripted: Environment, tmp_path: Path) -> Boot:
+    return Boot(scripted, tmp_path)
+
+
+def test_a_whole_sweep(guest: Boot) -> None:
+    result = guest.run("say('booting'); sweep(pause_s=0.3); say('down')")
+    kinds = [record["record"] for record in result.records]
+    assert kinds == ["boot", "sample", "sample", "sample", "end"]
+    assert 0 < result.boot_s <= result.wall_s
+    assert guest.console.read_text() == "booting\ndown\n"
+    assert not guest.partial.exists()
+    assert guest.progress == sorted(guest.progress)
+
+
+def test_the_guest_finds_its_files(guest: Boot) -> None:
+    script = """
+        assert sorted(os.listdir(share)) == ["bzImage", "driver.py", "pipe_bench", "plan.json"]
+        assert "/run/kdelta/driver.py" in sys.argv[sys.argv.index("--exec") + 1]
+        # a user's own configuration of virtme-ng must not change the guest
+        assert os.environ["HOME"] == os.environ["XDG_CONFIG_HOME"] == str(share)
+        sweep()
+    """
+    assert len(guest.run(script).records) == 5
+
+
+def test_one_that_never_starts(guest: Boot) -> None:
+    said = guest.fails("time.sleep(1000)", boot_timeout_s=0.5)
+    assert "the guest did not boot: no sign of life within 0.5 s (guest.boot_timeout_s)" in said
+    assert "'(the console is empty)'" in said
+    assert not guest.partial.exists()
+
+
+def test_one_that_gets_stuck_on_its_way(guest: Boot) -> None:
+    # A deadline that leaves time to speak; it is waited for in full.
+    said = guest.fails("say('Freeing unused kernel memory'); time.sleep(1000)", boot_timeout_s=4)
+    assert "The console ends with: 'Freeing unused kernel memory'" in said
+
+
+def test_one_that_ends_before_its_first_record(guest: Boot) -> None:
+    said = guest.fails("say('qemu: no such machine'); sys.exit(3)")
+    assert "did not boot: it ended (status 3) before its first command" in said
+    assert "The console ends with: 'qemu: no such machine'" in said
+
+
+def test_one_that_panics_at_boot(guest: Boot) -> None:
+    said = guest.fails("say('[ 1.0] Kernel panic - not syncing: VFS: no root\\nmore'); sys.exit(1)")
+    assert "The console says: '[ 1.0] Kernel panic - not syncing: VFS: no root'" in said
+
+
+def test_a_panic_in_the_middle(guest: Boot) -> None:
+    script = """
+        boot(); sample(1); sample(2)
+        say("BUG: unable to handle page fault\\nKernel panic - not syncing: Fatal exception")
+        say("---[ end ]---")
+    """
+    said = guest.fails(script)
+    assert "the guest ended after 2 of 3 cells" in said
+    assert "The console says: 'Kernel panic - not syncing: Fatal exception'" in said
+    assert str(guest.partial) in said
+    assert guest.kept() == ["boot", "sample", "sample"]
+
+
+def test_a_sweep_that_hangs(guest: Boot) -> None:
+    said = guest.fails(
+        "boot(); sample(1); time.sleep(1000)",
+        boot_timeout_s=2,
+        sweep_timeout_s=2 - boot.POWER_OFF_S,
+    )
+    assert "the guest was killed at its deadline after 1 of 3 cells" in said
+    assert guest.kept() == ["boot", "sample"]
+
+
+def test_the_wrong_guest(guest: Boot) -> None:
+    script = "boot('vcpus is 1, asked for 2', 'memory is 1 KiB, asked for 2 KiB'); end(False)"
+    said = guest.fails(script)
+    assert (
+        "this guest is not the one asked for: "
+        "vcpus is 1, asked for 2; memory is 1 KiB, asked for 2 KiB." in said
+    )
+
+
+def test_a_driver_that_fails(guest: Boot) -> None:
+    script = """
+        boot(); sample(1)
+        (share / "driver-error.txt").write_text("OSError: [Errno 28] No space left on device\\n")
+        sys.exit(1)
+    """
+    said = guest.fails(script)
+    assert "the driver failed in the guest: OSError: [Errno 28] No space left on device." in said
+    assert guest.kept() == ["boot", "sample"]
+
+
+@pytest.mark.parametrize("tail", ['{"record":"samp', '{"record":"end","ok":true}', "\\0\\0\\0"])
+def test_a_last_record_cut_short(guest: Boot, tail: str) -> None:
+    said = guest.fails(f"boot(); sample(1); append('{tail}')")
+    assert "the guest ended after 1 of 3 cells" in said
+
+
+def test_one_that_does_not_switch_off(
+    guest: Boot, monkeypatch: pytest.MonkeyPatch, marked: Marked
+) -> None:
+    monkeypatch.setattr(boot, "POWER_OFF_S", 0.3)
+    monkeypatch.setattr("os.environ", marked.environment())
+    begun = time.monotonic()
+    result = guest.run("sweep(); time.sleep(1000)")
+    assert time.monotonic() - begun < PATIENCE_S, "its deadline was not waited for"
+    assert result.records[-1]["record"] == "end"
+    marked.wait_gone()
+
+
+def test_a_flood_on_the_console(guest: Boot) -> None:
+    script = """
+        boot()
+        line = b"x" * 1023 + b"\\n"
+        for order in range(1, 4):
+            for _ in range(4096):
+                os.write(1, line)
+            sample(order)
+        os.write(1, b"the last word")
+        end()
+    """
+    assert len(guest.run(script).records) == 5
+    assert guest.console.stat().st_size == 3 * 4 * 2**20 + 13
+    assert guest.console.read_bytes().endswith(b"the last word")
+
+
+def test_a_console_that_is_no_text(guest: Boot) -> None:
+    said = guest.fails("os.write(1, b'\\xff\\xfe\\x00 Kernel panic: \\x80'); sys.exit(1)")
+    assert "Kernel panic" in said
+
+
+def test_a_full_disk_is_told_and_hangs_nobody(guest: Boot) -> None:
+    guest.console = Path("/dev/full")
+    guest.environment.guest("os.write(1, b'x' * 2**20); sweep()")
+    with pytest.raises(KdeltaError, match=r"/dev/full: the guest's console cannot be written: "):
+        boot_arm(guest.request, guest.console)
+
+
+def test_one_that_ignores_signals_and_hides(
+    guest: Boot, monkeypatch: pytest.MonkeyPatch, marked: Marked, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    script = f"""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                Path({str(ready)!r}).touch()
+                time.sleep(1000)
+            os._exit(0)
+        while not Path({str(ready)!r}).exists():
+            time.sleep(0.01)
+        sweep()
+        sys.exit(0)
+    """
+    monkeypatch.setattr("os.environ", marked.environment())
+    assert len(guest.run(script).records) == 5
+    assert ready.exists()
+    marked.wait_gone()
+
+
+def test_a_caller_that_fails_takes_its_guest_along(
+    guest: Boot, monkeypatch: pytest.MonkeyPatch, marked: Marked
+) -> None:
+    monkeypatch.setattr("os.environ", marked.environment())
+    guest.environment.guest("boot(); sample(1); time.sleep(1000)")
+
+    def interrupt(samples: int) -> None:
+        if samples:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        boot_arm(guest.request, guest.console, interrupt)
+    marked.wait_gone()
+    assert guest.kept() == ["boot", "sample"]
+
+
+def test_an_image_that_is_not_there(guest: Boot, tmp_path: Path) -> None:
+    with pytest.raises(KdeltaError, match=re.escape(str(tmp_path / "none"))):
+        guest.run("sweep()", kernel=tmp_path / "none")
+
+
+def test_the_shared_folder_is_gone_afterwards(
+    guest: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    guest.run("sweep()")
+    guest.fails("sys.exit(1)")
+    wait_for(lambda: not list(folder.iterdir()), lambda: str(list(folder.iterdir())))

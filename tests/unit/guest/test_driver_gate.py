@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The boot gate refuses every guest that is not the one asked for, and says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kdelta.guest.driver import gate_failures
+
+EXPECTED: dict[str, Any] = {
+    "kernel_release": "6.12.9",
+    "config_sha256": "ab" * 32,
+    "build_tag": "0123456789ab",
+    "vcpus": 2,
+    "memory_mib": 1024,
+    "memory_controller": True,
+    "memory_cgroups": 1,
+    "acceleration": "tcg",
+}
+OBSERVED: dict[str, Any] = {
+    "kernel_release": "6.12.9",
+    "kernel_version": "Linux version 6.12.9 (kdelta@kdelta) (gcc 12.2) #0123456789ab SMP",
+    "config_sha256": "ab" * 32,
+    "vcpus": 2,
+    "memory_total_kib": 1003912,
+    "swap_total_kib": 0,
+    "memory_controller": True,
+    "memory_cgroups": 1,
+    "acceleration": "tcg",
+}
+
+
+def test_the_right_guest() -> None:
+    assert gate_failures(OBSERVED, EXPECTED) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("kernel_release", "6.12.8", "kernel_release is '6.12.8', asked for '6.12.9'"),
+        ("config_sha256", "00", "config_sha256 is '00', asked for 'abab"),
+        ("vcpus", 1, "vcpus is 1, asked for 2"),
+        ("acceleration", "kvm", "acceleration is 'kvm', asked for 'tcg'"),
+        ("acceleration", "unknown", "acceleration is 'unknown', asked for 'tcg'"),
+        ("memory_controller", False, "memory_controller is False, asked for True"),
+        ("kernel_version", "Linux version 6.12.9 #1", "does not name build '0123456789ab'"),
+        ("memory_total_kib", 512 * 1024, "memory is 524288 KiB, asked for 1048576 KiB"),
+        ("memory_total_kib", 2 * 2**20, "memory is 2097152 KiB, asked for 1048576 KiB"),
+        ("memory_cgroups", 4, "4 memory cgroups exist, asked for 1"),
+    ],
+)
+def test_a_mismatch_is_the_one_failure(name: str, value: Any, expected: str) -> None:
+    failures = gate_failures(OBSERVED | {name: value}, EXPECTED)
+    assert len(failures) == 1
+    assert expected in failures[0]
+
+
+def test_all_mismatches_are_told() -> None:
+    wrong = OBSERVED | {"vcpus": 1, "acceleration": "kvm", "memory_cgroups": 2}
+    assert len(gate_failures(wrong, EXPECTED)) == 3

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The driver reads the kernel's counters: texts as Linux 6.12 prints them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdelta.guest import driver
+
+VMSTAT = """nr_free_pages 201563
+nr_zone_inactive_anon 0
+workingset_refault_anon 12
+workingset_refault_file 345
+pgpgin 5600
+pswpin 3
+pswpout 17
+pgalloc_dma 0
+pgalloc_dma32 4511
+pgalloc_normal 98231
+allocstall_dma 0
+allocstall_dma32 0
+allocstall_normal 150
+allocstall_movable 770
+pgfree 120011
+pgfault 70233
+pgmajfault 12
+pgreuse 811
+pgsteal_kswapd 2200
+pgsteal_direct 339000
+pgscan_kswapd 5100
+pgscan_direct 340012
+pgscan_direct_throttle 0
+oom_kill 1
+unevictable_pgs_scanned 0
+"""
+
+PSI = """some avg10=1.21 avg60=0.30 avg300=0.07 total=1234567
+full avg10=0.00 avg60=0.00 avg300=0.00 total=89
+"""
+
+STAT = """cpu  4705 356 584 3699176 23060 7 26 91 0 0
+cpu0 1393280 32966 572056 13343292 6130 0 17875 0 23933 0
+intr 114930548 113199788
+ctxt 1990473
+"""
+
+MEMINFO = """MemTotal:        1003912 kB
+MemFree:          806252 kB
+MemAvailable:     842716 kB
+Buffers:               0 kB
+SwapCached:            0 kB
+AnonPages:         20480 kB
+SwapTotal:             0 kB
+SwapFree:              0 kB
+HugePages_Total:       0
+"""
+
+CGROUPS = """#subsys_name\thierarchy\tnum_cgroups\tenabled
+cpu\t0\t57\t1
+memory\t0\t1\t1
+pids\t0\t57\t1
+"""
+
+
+def test_vmstat_keeps_what_bears_on_reclaim() -> None:
+    counters = driver.parse_vmstat(VMSTAT)
+    assert counters["pgscan_direct"] == 340012
+    assert counters["pgsteal_direct"] == 339000
+    assert counters["pgscan_kswapd"] == 5100
+    assert counters["allocstall_movable"] == 770
+    assert counters["oom_kill"] == 1
+    assert (counters["pswpin"], counters["pswpout"]) == (3, 17)
+    assert counters["workingset_refault_file"] == 345
+    assert not {"nr_free_pages", "pgpgin", "unevictable_pgs_scanned"} & counters.keys()
+
+
+def test_psi_is_total_microseconds() -> None:
+    assert driver.parse_psi(PSI) == {"some": 1234567, "full": 89}
+    # before 5.13, and in the root: cpu pressure has no "full" line
+    assert driver.parse_psi(PSI.splitlines()[0]) == {"some": 1234567}
+
+
+def test_stat_is_all_cpus() -> None:
+    assert driver.parse_stat(STAT) == {
+        "user": 4705,
+        "nice": 356,
+        "system": 584,
+        "idle": 3699176,
+        "iowait": 23060,
+        "irq": 7,
+        "softirq": 26,
+        "steal": 91,
+    }
+
+
+def test_meminfo_is_kib() -> None:
+    meminfo = driver.parse_meminfo(MEMINFO)
+    assert meminfo["MemTotal"] == 1003912
+    assert meminfo["AnonPages"] == 20480
+    assert (meminfo["SwapTotal"], meminfo["SwapFree"]) == (0, 0)
+    assert "HugePages_Total" not in meminfo
+
+
+def test_memory_cgroups() -> None:
+    assert driver.count_memory_cgroups(CGROUPS) == 1
+    assert driver.count_memory_cgroups(CGROUPS.replace("memory\t0\t1\t1\n", "")) == 0
+
+
+def test_all_counters_of_a_sample(tmp_path: Path) -> None:
+    (tmp_path / "pressure").mkdir()
+    for name, text in {
+        "vmstat": VMSTAT,
+        "stat": STAT,
+        "meminfo": MEMINFO,
+        "pressure/memory": PSI,
+        "pressure/cpu": PSI,
+    }.items():
+        (tmp_path / name).write_text(text)
+    counters = driver.counters(tmp_path)
+    assert counters.keys() == {"vmstat", "psi", "stat", "meminfo"}
+    assert counters["psi"]["memory"]["some"] == 1234567
+    assert counters["meminfo"]["MemAvailable"] == 842716
+    assert "MemTotal" not in counters["meminfo"]
+
+
+def test_counters_without_psi(tmp_path: Path) -> None:
+    for name, text in {"vmstat": VMSTAT, "stat": STAT, "meminfo": MEMINFO}.items():
+        (tmp_path / name).write_text(text)
+    assert driver.counters(tmp_path)["psi"] == {}
+
+
+def test_counters_of_this_very_machine() -> None:
+    counters = driver.counters()
+    assert counters["vmstat"]["pgfault"] > 0
+    assert counters["stat"]["user"] > 0
+    assert counters["meminfo"]["MemFree"] > 0
+
+
+def stat_line(pid: int, name: str, pgrp: int, pages: int) -> str:
+    fields = [
+        f"{pid} ({name}) S 1 {pgrp} {pgrp} 0 -1 4194560",
+        *("0" for _ in range(13)),
+        f"1000000 {pages}",
+        *("0" for _ in range(28)),
+    ]
+    return " ".join(fields) + "\n"
+
+
+def test_resident_memory_of_a_group(tmp_path: Path) -> None:
+    page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
+    lines = {
+        10: stat_line(10, "stress-ng", 10, 100),
+        # a name with everything that trips parsers
+        11: stat_line(11, "stress) S 1 99 (ng", 10, 2000),
+        12: stat_line(12, "other", 12, 50000),
+    }
+    for pid, line in lines.items():
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(line)
+    (tmp_path / "self").mkdir()
+    assert driver.group_resident_kib(10, tmp_path) == 2100 * page_kib
+    assert driver.group_resident_kib(99, tmp_path) == 0
+
+
+def test_resident_memory_of_this_process() -> None:
+    assert driver.group_resident_kib(os.getpgid(0)) > 1000
+
+
+def test_the_driver_needs_the_standard_library_alone() -> None:
+    """It is copied into the guest by itself, and run by whatever Python the host has."""
+    tree = ast.parse(Path(driver.__file__).read_text())
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add((node.module or "").partition(".")[0])
+    assert imported - {"__future__"} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", ["supervise"])
+def test_what_runs_isolated_needs_the_standard_library_alone(module: str) -> None:
+    tree = ast.parse(Path(driver.__file__).with_name(f"{module}.py").read_text())
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert not [name for name in names if name and name.startswith("kdelta")]

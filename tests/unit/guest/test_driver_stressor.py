@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pressure program: settled before the sweep, proven alive at its end, with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kdelta.guest import driver
+from kdelta.guest.driver import Stressor
+
+MIB = 2**20
+HOLD = f"import time; held = b'x' * ({{mib}} * {MIB}); time.sleep({{s}})"
+
+
+@pytest.fixture(autouse=True)
+def _quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "SETTLE_POLL_S", 0.05)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "stressor.log"
+
+
+def program(tmp_path: Path, body: str) -> list[str]:
+    """A program of that body; like any, it answers --version."""
+    path = tmp_path / "stressor"
+    answer = "import sys\nif '--version' in sys.argv: print('stressor 1.0'); sys.exit()\n"
+    path.write_text(f"#!{sys.executable}\n{answer}{body}\n")
+    path.chmod(0o755)
+    return [str(path)]
+
+
+@pytest.fixture
+def started() -> Iterator[list[Stressor]]:
+    stressors: list[Stressor] = []
+    yield stressors
+    for stressor in stressors:
+        stressor.stop()
+
+
+def test_settled_alive_stopped(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
+    stressor = Stressor(program(tmp_path, HOLD.format(mib=64, s=1000)), log)
+    started.append(stressor)
+    record = stressor.start(60)
+    assert record["settled"]
+    assert record["resident_kib"] >= 64 * 1024
+    assert record["version"] == "stressor 1.0"
+    assert stressor.alive()
+    stressor.stop()
+    assert not stressor.alive()
+
+
+def test_one_that_ends_at_once(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
+    body = "print('stressor: bad option', file=sys.stderr); sys.exit(1)"
+    stressor = Stressor(program(tmp_path, body), log)
+    started.append(stressor)
+    record = stressor.start(60)
+    assert not record["settled"]
+    assert record["error"] == "stressor: bad option"
+    assert not stressor.alive()
+
+
+def test_one_that_takes_no_memory(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
+    stressor = Stressor(program(tmp_path, "import time; time.sleep(1000)"), log)
+    started.append(stressor)
+    assert not stressor.start(1)["settled"]
+
+
+def test_one_that_dies_after_it_had_settled(
+    tmp_path: Path, log: Path, started: list[Stressor]
+) -> None:
+    stressor = Stressor(program(tmp_path, HOLD.format(mib=64, s=1000)), log)
+    started.append(stressor)
+    assert stressor.start(60)["settled"]
+    assert stressor._process is not None
+    stressor._process.kill()
+    stressor._process.wait()
+    assert not stressor.alive()
+
+
+def test_one_that_lost_its_workers(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
+    """stress-ng's parent stays when the OOM killer takes its workers: that is not pressure."""
+    worker = HOLD.format(mib=96, s=1000)
+    body = (
+        "import subprocess, time\n"
+        f"worker = subprocess.Popen([sys.executable, '-c', {worker!r}])\n"
+        f"open({str(tmp_path / 'worker')!r}, 'w').write(str(worker.pid))\n"
+        "worker.wait(); time.sleep(1000)\n"
+    )
+    stressor = Stressor(program(tmp_path, body), log)
+    started.append(stressor)
+    assert stressor.start(60)["settled"]
+    assert stressor.alive()
+    os.kill(int((tmp_path / "worker").read_text()), signal.SIGKILL)
+    for _ in range(600):
+        if not stressor.alive():
+            break
+        time.sleep(0.05)
+    assert not stressor.alive()
+    assert stressor._process is not None
+    assert stressor._process.poll() is None
+
+
+def test_one_that_is_not_there(log: Path) -> None:
+    stressor = Stressor(["no-such-stressor"], log)
+    record = stressor.start(60)
+    assert not record["settled"]
+    assert record["error"] == "no-such-stressor is not in the guest's PATH"
+    assert not stressor.alive()
+    stressor.stop()

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is asked of virtme-ng, and what a guest's last words are taken for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kdelta.errors import KdeltaError
+from kdelta.guest import launch
+from kdelta.guest.acceleration import choose, device_refusal
+from kdelta.guest.boot import console_verdict, read_records
+from kdelta.guest.launch import GuestSpec, guest_python, require_tools, vng_argv
+
+SPEC = GuestSpec(Path("/k/bzImage"), "tcg", 3, 512, Path("/share"), "echo hello; echo x")
+
+
+def test_the_command_line_of_a_guest() -> None:
+    argv = vng_argv(SPEC)
+    assert argv[:3] == ["vng", "--run", "/k/bzImage"]
+    for option, value in (("--cpus", "3"), ("--memory", "512M"), ("--user", "root")):
+        assert argv[argv.index(option) + 1] == value
+    assert "--rwdir=/run/kdelta=/share" in argv
+    # one word, whatever is in it: a shell in the guest takes it apart
+    assert argv[argv.index("--exec") + 1] == "echo hello; echo x"
+    assert "--verbose" in argv
+    assert "--disable-kvm" in argv
+
+
+def test_kvm_is_not_disabled_where_it_is_asked_for() -> None:
+    spec = GuestSpec(Path("/k"), "kvm", 1, 512, Path("/s"), "true", ("a=1", "b"))
+    argv = vng_argv(spec)
+    assert "--disable-kvm" not in argv
+    assert argv[-4:] == ["--append", "a=1", "--append", "b"]
+
+
+def test_the_guests_python_is_a_real_binary() -> None:
+    path = Path(guest_python())
+    assert path.is_file()
+    assert not path.is_symlink()
+    assert ".venv" not in path.parts
+
+
+def test_a_missing_tool_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(launch, "_path", lambda: str(tmp_path))
+    with pytest.raises(KdeltaError, match="vng is not installed; install virtme-ng"):
+        require_tools()
+    vng = tmp_path / "vng"
+    vng.write_text("#!/bin/sh\n")
+    vng.chmod(0o755)
+    with pytest.raises(KdeltaError, match="qemu-system-x86_64 is not installed; install qemu-sys"):
+        require_tools()
+
+
+@pytest.mark.parametrize(
+    ("console", "verdict"),
+    [
+        ("booting\nall well\n", None),
+        (
+            "BUG: unable to handle page fault\nOops: 0002\n  Kernel panic - not syncing: Fatal\n",
+            "Kernel panic - not syncing: Fatal",
+        ),
+        ("[  9.1] Out of memory: Killed process 77 (python3)\n", "[  9.1] Out of memory: Killed"),
+        ("BUG: kernel NULL pointer dereference\n", "BUG: kernel NULL pointer dereference"),
+    ],
+)
+def test_the_line_that_says_why(console: str, verdict: str | None) -> None:
+    found = console_verdict(console)
+    assert found == verdict if verdict is None else str(found).startswith(verdict)
+
+
+def test_records_up_to_a_line_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    assert read_records(path) == []
+    whole = "".join(json.dumps({"record": name}) + "\n" for name in ("boot", "sample"))
+    for tail in (
+        '{"record":"sam',
+        '{"record"',
+        '{"record":"sample"}',
+        '{"rec\0\0\0\n{"record":1}\n',
+    ):
+        path.write_text(whole + tail)
+        assert [record["record"] for record in read_records(path)] == ["boot", "sample"]
+
+
+def test_no_kvm_device(tmp_path: Path) -> None:
+    assert device_refusal(tmp_path / "kvm") == f"{tmp_path / 'kvm'} does not exist"
+    (tmp_path / "kvm").touch()
+    assert device_refusal(tmp_path / "kvm") is None
+
+
+def test_what_is_asked_for_without_kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdelta.guest.acceleration.require_tools", lambda: None)
+    none = tmp_path / "kvm"
+    assert choose("tcg", tmp_path, none).as_dict() == {
+        "mode": "tcg",
+        "requested": "tcg",
+        "reason": "emulation was asked for (guest.acceleration: tcg)",
+    }
+    auto = choose("auto", tmp_path, none)
+    assert (auto.mode, auto.reason) == (
+        "tcg",
+        f"KVM does not work on this host: {none} does not exist",
+    )
+    with pytest.raises(KdeltaError, match=r"guest\.acceleration is kvm, but KVM does not work"):
+        choose("kvm", tmp_path, none)

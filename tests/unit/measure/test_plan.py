@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The driver's plan: what it is told is what the experiment says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from kdelta.experiment import Experiment
+from kdelta.measure.plan import boot_plan, option_argv, sweep_timeout_s
+from kdelta.measure.schedule import block_schedule
+from tests.conftest import SMALL
+
+EXPERIMENT = Experiment.model_validate(SMALL)
+IMAGE = {"kernel_release": "6.12.9", "config_sha256": "ab" * 32, "key": "0123456789abcdef"}
+
+
+def plan(regime: str, position: int = 0) -> dict[str, Any]:
+    schedule = block_schedule(EXPERIMENT, regime, 2)
+    return boot_plan(EXPERIMENT, "quick", schedule, position, IMAGE, "tcg", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "argv"),
+    [
+        ({}, []),
+        ({"write_size": 65536}, ["--write-size", "65536"]),
+        ({"pin": "0-3", "writers": 2}, ["--pin", "0-3", "--writers", "2"]),
+        ({"nonblock": True, "processes": False}, ["--nonblock"]),
+        # 1 and 0 are numbers, not flags
+        ({"writers": 1, "pin": 0}, ["--writers", "1", "--pin", "0"]),
+    ],
+)
+def test_options_become_arguments(options: dict[str, Any], argv: list[str]) -> None:
+    assert option_argv(options) == argv
+
+
+def test_the_plan_of_a_boot() -> None:
+    schedule = block_schedule(EXPERIMENT, "idle", 2)
+    for position, (arm, variant) in enumerate(schedule.arms):
+        made = plan("idle", position)
+        assert made["identity"] == {
+            "regime": "idle",
+            "block": 2,
+            "arm": arm,
+            "variant": variant,
+            "boot_order": position + 1,
+        }
+        assert [cell["levels"] for cell in made["cells"]] == list(schedule.cells)
+    assert made["expected"] == {
+        "kernel_release": "6.12.9",
+        "config_sha256": "ab" * 32,
+        "build_tag": "0123456789ab",
+        "vcpus": 3,
+        "memory_mib": 256,
+        "memory_controller": True,
+        "memory_cgroups": 1,
+        "acceleration": "tcg",
+    }
+    assert made["stressor"] is None
+    json.dumps(made)
+
+
+def test_a_cells_arguments() -> None:
+    cell = plan("idle")["cells"][0]
+    argv = cell["argv"]
+    pairs = dict(zip(argv[::2], argv[1::2], strict=True))
+    assert pairs == {
+        "--write-size": "65536",
+        "--writers": str(cell["levels"]["writers"]),
+        "--readers": str(cell["levels"]["readers"]),
+        "--duration": "0.5",
+        "--warmup": "0.1",
+        "--format": "json",
+    }
+
+
+def test_the_self_check_verifies_bytes_with_the_workloads_own_arguments() -> None:
+    argv = plan("idle")["self_check_argv"]
+    assert "--verify" in argv
+    assert argv[argv.index("--write-size") + 1] == "65536"
+    assert argv.count("--writers") == 1
+    assert "--format" in argv
+
+
+def test_the_stressor_is_told_only_in_its_regime() -> None:
+    assert plan("pressed")["stressor"] == {"command": ["sleep", "1000"], "settle_timeout_s": 60}
+
+
+def test_deadlines_leave_room_for_what_is_planned() -> None:
+    # 0.5 s + 0.1 s + the workload's own five
+    assert plan("idle")["cell_deadline_s"] == pytest.approx(5.6)
+    idle = sweep_timeout_s(EXPERIMENT, "quick", "idle", 4)
+    assert idle >= 4 * 0.6 + 5
+    # the stressor's time to settle comes on top
+    pressed = sweep_timeout_s(EXPERIMENT, "quick", "pressed", 4)
+    assert pressed >= idle + 60
+
+
+def test_memory_is_rounded_up_to_whole_mib() -> None:
+    odd = SMALL | {"guest": SMALL["guest"] | {"memory": "1048577"}}
+    assert Experiment.model_validate(odd).memory_mib() == 2
+    assert EXPERIMENT.memory_mib() == 256
