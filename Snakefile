@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# kdelta: from a kernel source, a patch series and a benchmark to delta tables.
+#
+#     snakemake --cores 16                            the experiment of config/config.yaml
+#     snakemake --cores 16 --config protocol=paper    the long protocol
+#
+# The steps are in workflow/rules/, one file a stage; profiles/default is loaded by itself.
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/Snakefile"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RUN.run}/manifest.json",
+        f"{RUN.run}/report/tables.txt",
+        f"{RUN.run}/report/index.html",
+        f"{RUN.run}/report/paper.pdf",
+
+
+# The tables are what everybody waits for: show them where the command was typed.
+# (`make report` shows them itself, so that they come even if there was nothing to do.)
+onsuccess:
+    if os.environ.get("KDELTA_SHOW") != "no":
+        shell("kdelta show {RUN.run:q}")

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdelta.cache import write_atomically
+from kdelta.config import load_experiment
+from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Verbs = object  # the real one is not subscriptable at run time
+
+PR_SET_PDEATHSIG = 1
+
+
+def add_experiment(parser: argparse.ArgumentParser, *, protocol: bool = False) -> None:
+    """The arguments that name an experiment and, if wanted, one of its protocols."""
+    parser.add_argument("--experiment", required=True, help="the experiment file")
+    if protocol:
+        parser.add_argument("--protocol", required=True, help="one of the experiment's protocols")
+
+
+def experiment_of(args: argparse.Namespace) -> Experiment:
+    """The experiment that the arguments name, checked, with its protocol."""
+    experiment = load_experiment(args.root / args.experiment, args.root)
+    protocol = getattr(args, "protocol", None)
+    if protocol is not None and protocol not in experiment.protocols:
+        raise KdeltaError(
+            f"{args.experiment}: protocols: there is no protocol {protocol!r}; "
+            f"it defines {', '.join(experiment.protocols)}"
+        )
+    return experiment
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object, whole or not at all."""
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def die_with_parent() -> None:
+    """Be interrupted when the workflow engine dies, however it does.
+
+    Snakemake signals its children when it is interrupted, not when it is killed;
+    a guest would then go on using the host behind the back of the next run.
+    """
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the line above
+        raise KeyboardInterrupt

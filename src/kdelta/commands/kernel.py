@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Verbs that make kernels and the workload: fetch, build, workload, series."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kdelta.cache import cache_root
+from kdelta.commands.common import (
+    Verbs,
+    add_experiment,
+    die_with_parent,
+    experiment_of,
+    write_json,
+)
+from kdelta.errors import KdeltaError
+from kdelta.kernel.build import build, request_for
+from kdelta.kernel.source import fetch, restore
+from kdelta.measure.host import host_cpus
+from kdelta.measure.hostlock import host_lock
+from kdelta.provenance import read_json
+from kdelta.workload import build_workload
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Register this module's verbs."""
+    parser = verbs.add_parser("fetch", help="fetch and unpack the kernel source")
+    add_experiment(parser)
+    parser.add_argument("--output", type=Path, required=True, help="record of the source (JSON)")
+    parser.add_argument("--log", type=Path, help="ignored; kept for the workflow's bookkeeping")
+    parser.set_defaults(run=_fetch)
+
+    parser = verbs.add_parser("build", help="build one variant's kernel")
+    add_experiment(parser)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--source", type=Path, required=True, help="record written by `fetch`")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the image")
+    parser.add_argument("--log", type=Path, required=True, help="receives the build's output")
+    parser.add_argument(
+        "--baseline", type=Path, help="the baseline's output folder: objects are compared with it"
+    )
+    parser.add_argument("--jobs", type=int, default=host_cpus(), help="parallel compilations")
+    parser.set_defaults(run=_build)
+
+    parser = verbs.add_parser("workload", help="build pipe_bench")
+    parser.add_argument("--output", type=Path, required=True, help="the binary")
+    parser.add_argument("--log", type=Path, required=True, help="receives the compiler's output")
+    parser.set_defaults(run=_workload)
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    die_with_parent()
+    tree = fetch(experiment_of(args).kernel.source, cache_root())
+    write_json(args.output, tree.record())
+    print(f"source: {tree.title}", file=sys.stderr)
+    return 0
+
+
+def _build(args: argparse.Namespace) -> int:
+    die_with_parent()
+    experiment = experiment_of(args)
+    if args.variant not in experiment.variants:
+        raise KdeltaError(
+            f"{args.experiment}: variants: there is no variant {args.variant!r}; "
+            f"it defines {', '.join(experiment.variants)}"
+        )
+    request = request_for(
+        experiment,
+        args.variant,
+        args.root,
+        restore(read_json(args.source), cache_root()),
+        args.output,
+        log=args.log,
+        baseline=args.baseline,
+    )
+    with host_lock(f"building {experiment.name}: {args.variant}", exclusive=False):
+        build(request, cache_root(), jobs=args.jobs)
+    return 0
+
+
+def _workload(args: argparse.Namespace) -> int:
+    build_workload(args.output, args.log, cache_root())
+    return 0

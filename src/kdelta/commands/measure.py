@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Verbs that boot guests: probe, measure."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kdelta.commands.common import (
+    Verbs,
+    add_experiment,
+    die_with_parent,
+    experiment_of,
+    write_json,
+)
+from kdelta.errors import KdeltaError
+from kdelta.guest.acceleration import choose
+from kdelta.measure.block import BlockRequest, measure_block
+from kdelta.measure.hostlock import host_lock
+from kdelta.provenance import read_json
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Register this module's verbs."""
+    parser = verbs.add_parser("probe", help="find out whether guests run with KVM here")
+    add_experiment(parser)
+    parser.add_argument("--kernel", type=Path, required=True, help="the bzImage to boot")
+    parser.add_argument("--output", type=Path, required=True, help="record (JSON)")
+    parser.set_defaults(run=_probe)
+
+    parser = verbs.add_parser("measure", help="measure one block")
+    add_experiment(parser, protocol=True)
+    parser.add_argument("--regime", required=True)
+    parser.add_argument("--block", type=int, required=True, help="number of the block, from 1")
+    parser.add_argument("--kernels", type=Path, required=True, help="folder of built variants")
+    parser.add_argument("--workload", type=Path, required=True, help="the benchmark binary")
+    parser.add_argument("--acceleration", type=Path, required=True, help="record of `probe`")
+    parser.add_argument("--output", type=Path, required=True, help="the block's folder")
+    parser.add_argument("--key", default="", help="identity of the regime's settings")
+    parser.set_defaults(run=_measure)
+
+
+def _probe(args: argparse.Namespace) -> int:
+    die_with_parent()
+    requested = experiment_of(args).guest.acceleration
+    with host_lock("probing for KVM", exclusive=True):
+        acceleration = choose(requested, args.kernel)
+    write_json(args.output, acceleration.as_dict())
+    print(f"acceleration: {acceleration.mode}: {acceleration.reason}", file=sys.stderr)
+    if acceleration.mode == "tcg":
+        print("acceleration: EMULATED numbers are not measurements of the kernel", file=sys.stderr)
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    die_with_parent()
+    experiment = experiment_of(args)
+    if args.regime not in experiment.regimes:
+        raise KdeltaError(
+            f"{args.experiment}: regimes: there is no regime {args.regime!r}; "
+            f"it defines {', '.join(experiment.regimes)}"
+        )
+    planned = experiment.protocols[args.protocol].blocks
+    if not 1 <= args.block <= planned:
+        raise KdeltaError(
+            f"--block: there is no block {args.block}; protocol {args.protocol} of "
+            f"{args.experiment} has blocks 1 to {planned}"
+        )
+    measure_block(
+        BlockRequest(
+            experiment=experiment,
+            protocol=args.protocol,
+            regime=args.regime,
+            block=args.block,
+            key=args.key,
+            kernels=args.kernels,
+            workload=args.workload,
+            acceleration=read_json(args.acceleration),
+            out=args.output,
+        )
+    )
+    return 0

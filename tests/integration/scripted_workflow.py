@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The real Snakefile, by the real snakemake, with a `kdelta` that only writes its files.
+
+It runs in a copy of the checkout, so that a test may change anything in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from kdelta.report.metrics import figure_stems
+from tests.conftest import CHECKOUT, SMALL
+from tests.integration.scripted_guest import Environment
+
+PARTS = ("Snakefile", "workflow", "profiles", "config", "kernel-configs", "patches", "report")
+SOURCES = ("src/kdelta", "src/pipe_bench")
+
+# Writes what the verb's rule expects, and a line of what it was asked.
+STAND_IN = """\
+#!{python} -IS
+import shlex, sys, time
+from pathlib import Path
+
+verb, *words = sys.argv[1:]
+options = dict(zip(words, words[1:]))
+root = Path({root!r})
+with (root / "calls").open("a") as log:
+    log.write(shlex.join([verb, *words]) + "\\n")
+
+def write(folder, *names):
+    for name in names:
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(verb)
+
+if verb in ("fetch", "workload", "probe", "manifest"):
+    write(".", options["--output"])
+elif verb == "build":
+    write(options["--output"], "bzImage", "config", "image.json", "objects.sha256")
+elif verb == "measure":
+    stop = root / "stop-at"
+    if stop.exists():
+        left = int(stop.read_text()) - 1
+        stop.write_text(str(left))
+        if left == 0:
+            write(options["--output"], "schedule.json", "host.json")
+            (root / "stopped").touch()
+            time.sleep(1000)
+    arms = ("baseline", "patched", "other", "control")
+    write(options["--output"], "schedule.json", "host.json", *(arm + ".jsonl" for arm in arms))
+    write(options["--output"], *(arm + ".console.log" for arm in arms))
+elif verb == "analyse":
+    write(options["--output"], "samples.csv", "validity.csv")
+    write(options["--output"] + "/tables", "deltas.csv", "overall.csv", "control.csv", "ratios.csv")
+elif verb == "report":
+    names = {{"text": ("report/tables.txt",), "html": ("report/index.html",),
+             "paper": ("report/paper.tex", "report/paper.pdf", "report/paper.log"),
+             "figures": {figures!r}}}
+    write(options["--run"], *names[words[0]])
+elif verb == "show":
+    print("THE TABLES")
+else:
+    sys.exit(f"unknown verb {{verb}}")
+"""
+
+
+class Workflow:
+    """A copy of the checkout, in which `snakemake` is run."""
+
+    def __init__(self, folder: Path, *, stand_in: bool = True) -> None:
+        self.root = folder / "checkout"
+        self.root.mkdir()
+        for name in (*PARTS, *SOURCES):
+            source, target = CHECKOUT / name, self.root / name
+            if source.is_dir():
+                shutil.copytree(source, target)
+            else:
+                shutil.copy(source, target)
+        self.environment = Environment(folder / "env", self.root / "src")
+        if stand_in:
+            text = STAND_IN.format(
+                python=self.environment.python.resolve(),
+                root=str(self.root),
+                figures=[
+                    f"figures/{stem}.{end}" for stem in figure_stems() for end in ("svg", "pdf")
+                ],
+            )
+            self.environment.program("kdelta", text)
+
+    def use_small_experiment(self) -> None:
+        """Let the configuration name the small experiment, and write what that names."""
+        (self.root / "small.yaml").write_text(yaml.safe_dump(SMALL, sort_keys=False))
+        (self.root / "kernel-configs" / "guest.config").write_text("CONFIG_SMP=y\n")
+        series = self.root / "patches" / "series"
+        series.mkdir()
+        (series / "0001-first.patch").write_text("first\n")
+        (self.root / "patches" / "other.patch").write_text("other\n")
+        (self.root / "config" / "config.yaml").write_text(
+            "experiment: small.yaml\nprotocol: quick\n"
+        )
+
+    def argv(self, *words: str) -> list[str]:
+        """The command line of a `snakemake`."""
+        return [str(self.environment.python), "-m", "snakemake", "--cores", "2", *words]
+
+    def environ(self) -> dict[str, str]:
+        """What a run finds in its environment: nothing of the person who runs the tests."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("KDELTA_", "SNAKEMAKE_"))}
+        return {**kept, "XDG_CACHE_HOME": str(self.root / "cache"), "HOME": str(self.root)}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end; stdout and stderr come together."""
+        return subprocess.run(
+            self.argv(*words),
+            cwd=self.root,
+            env=self.environ(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def succeeds(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def planned(self, *words: str) -> set[str]:
+        """What a dry run says that it would do, by the rules' messages."""
+        return set(re.findall(r"^Job \d+: (.+)$", self.succeeds("--dry-run", *words), re.M))
+
+    def calls(self) -> list[str]:
+        """What `kdelta` was asked since this was last called."""
+        log = self.root / "calls"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return lines

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Dry runs of what is shipped, and mistakes in the configuration, by the real snakemake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kdelta.config import load_experiment
+from tests.conftest import CHECKOUT
+from tests.integration.scripted_workflow import Workflow
+
+RUNS = [
+    (path, protocol)
+    for path in sorted((CHECKOUT / "config" / "experiments").glob("*.yaml"))
+    for protocol in load_experiment(path).protocols
+]
+
+# What snakemake says before it reads the workflow.
+SNAKEMAKES_OWN = ("Using workflow specific profile", "Config file ")
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    return Workflow(tmp_path_factory.mktemp("plans"))
+
+
+@pytest.mark.parametrize(
+    ("path", "protocol"), RUNS, ids=[f"{path.stem}-{protocol}" for path, protocol in RUNS]
+)
+def test_every_shipped_run_is_planned(workflow: Workflow, path: Path, protocol: str) -> None:
+    experiment = load_experiment(path)
+    planned = workflow.planned(
+        "--config", f"experiment={path.relative_to(CHECKOUT)}", f"protocol={protocol}"
+    )
+    blocks = experiment.protocols[protocol].blocks
+    assert planned == {
+        "Fetch the kernel source",
+        "Build pipe_bench",
+        "Does this host run guests with KVM?",
+        *(f"Build the kernel: {variant}" for variant in experiment.variants),
+        *(
+            f"Measure {regime}, block {block:03d}"
+            for regime in experiment.regimes
+            for block in range(1, blocks + 1)
+        ),
+        "Record what ran, on what, from which bytes",
+        "Samples, validity and delta tables",
+        "Tables as text",
+        "Figures",
+        "The page",
+        "The paper",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["protocol=fast"],
+            "config/config.yaml: protocol: 'fast' is not a protocol of "
+            "config/experiments/pipe-prealloc.yaml; it defines quick, paper",
+        ),
+        (
+            ["protocoll=quick"],
+            "config/config.yaml: protocoll: unknown key (value 'quick'); did you mean 'protocol'?",
+        ),
+        (["experiment=bad.yaml"], "bad.yaml: guest.memroy: unknown key (value '1G'); did you mean"),
+    ],
+)
+def test_a_mistake_is_one_line(workflow: Workflow, words: list[str], expected: str) -> None:
+    shipped = (CHECKOUT / "config" / "experiments" / "pipe-prealloc.yaml").read_text()
+    (workflow.root / "bad.yaml").write_text(shipped.replace("memory: 1G", "memroy: 1G"))
+    done = workflow.run("--dry-run", "--config", *words)
+    assert done.returncode == 1
+    mine = [line for line in done.stdout.splitlines() if not line.startswith(SNAKEMAKES_OWN)]
+    assert len(mine) == 1, done.stdout
+    assert mine[0].startswith("kdelta: ")
+    assert expected in mine[0]
+
+
+def test_the_slurm_profile(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path)
+    rules = workflow.root / "workflow" / "rules" / "measure.smk"
+    # A dry run tells a job's resources only where the rule has no message of its own.
+    rules.write_text(re.sub(r"    message:\n.*\n", "", rules.read_text()))
+    out = workflow.succeeds("--dry-run", "--workflow-profile", "profiles/slurm", "--cores", "64")
+    jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", out, re.M)
+    measuring = [text for rule, text in jobs if rule == "measure_block"]
+    experiment = load_experiment(CHECKOUT / "config" / "experiments" / "pipe-prealloc.yaml")
+    assert len(measuring) == experiment.protocols["quick"].blocks * len(experiment.regimes)
+    for text in measuring:
+        assert "slurm_extra=--exclusive" in text
+        assert "runtime=120" in text
+    assert "Build the kernel: patched" in out

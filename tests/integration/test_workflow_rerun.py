@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What runs again after what: the real Snakefile and snakemake, with stand-ins for the steps."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.scripted_guest import PATIENCE_S, wait_for
+from tests.integration.scripted_workflow import Workflow
+
+MEASURE = {f"Measure {regime}, block 00{n}" for regime in ("idle", "pressed") for n in (1, 2)}
+BUILD = {f"Build the kernel: {variant}" for variant in ("baseline", "patched", "other")}
+REPORT = {"Tables as text", "Figures", "The page", "The paper"}
+ANALYSE = {"Samples, validity and delta tables", *REPORT}
+MANIFEST = {"Record what ran, on what, from which bytes"}
+PREPARE = {"Fetch the kernel source", "Build pipe_bench", "Does this host run guests with KVM?"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A run that has ended well."""
+    workflow = Workflow(tmp_path_factory.mktemp("rerun"))
+    workflow.use_small_experiment()
+    out = workflow.succeeds()
+    assert "THE TABLES" in out.splitlines(), "a run ends with showing them"
+    return workflow
+
+
+@contextmanager
+def changed(path: Path, old: str, new: str) -> Iterator[None]:
+    """Change a file, and put it back as it was, its times included."""
+    stat, text = path.stat(), path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_what_a_run_calls(finished: Workflow) -> None:
+    calls = finished.calls()
+    verbs = [call.split()[0] for call in calls]
+    counts = {verb: verbs.count(verb) for verb in verbs}
+    assert counts == {
+        "fetch": 1,
+        "workload": 1,
+        "build": 3,
+        "probe": 1,
+        "measure": 4,
+        "manifest": 1,
+        "analyse": 1,
+        "report": 4,
+        "show": 1,
+    }
+    # the baseline is built first: the others' objects are compared with its
+    builds = [call for call in calls if call.startswith("build")]
+    assert "--variant baseline" in builds[0]
+    assert "--baseline" not in builds[0]
+    assert all("--baseline results/small/kernels/baseline" in call for call in builds[1:])
+    # nothing runs beside a measurement
+    measures = [call for call in calls if call.startswith("measure")]
+    assert {re.sub(r" --key \w{24} ", " ", call) for call in measures} == {
+        f"measure --experiment small.yaml --protocol quick --regime {regime} --block {block}"
+        " --kernels results/small/kernels --workload results/small/workload/pipe_bench"
+        " --acceleration results/small/quick/acceleration.json"
+        f" --output results/small/quick/raw/{regime}/block-{block}"
+        for regime in ("idle", "pressed")
+        for block in ("001", "002")
+    }
+
+
+def test_a_finished_run_plans_nothing(finished: Workflow) -> None:
+    assert finished.planned() == set()
+
+
+def test_touching_anything_builds_and_measures_nothing(finished: Workflow) -> None:
+    """A `git checkout` back and forth does this."""
+    folders = ("patches", "kernel-configs", "src", "config", "report", "workflow", "Snakefile")
+    touched = []
+    for name in folders:
+        top = finished.root / name
+        for path in (top, *top.rglob("*")):
+            if path.is_file():
+                touched.append((path, path.stat()))
+                path.touch()
+    (finished.root / "small.yaml").touch()
+    try:
+        # snakemake looks at the content of small files, and may see that nothing is new
+        assert finished.planned() <= ANALYSE
+    finally:
+        for path, stat in touched:
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_byte_of_a_patch(finished: Workflow) -> None:
+    with changed(finished.root / "patches" / "series" / "0001-first.patch", "first", "First"):
+        planned = finished.planned()
+    assert planned == {"Build the kernel: patched", *MEASURE, *MANIFEST, *ANALYSE}
+
+
+def test_a_line_of_a_config_fragment(finished: Workflow) -> None:
+    with changed(finished.root / "kernel-configs" / "guest.config", "SMP", "SMP2"):
+        planned = finished.planned()
+    # the acceleration is probed with the baseline's image
+    probe = {"Does this host run guests with KVM?"}
+    assert planned == {*BUILD, *probe, *MEASURE, *MANIFEST, *ANALYSE}
+
+
+def test_the_benchmark(finished: Workflow) -> None:
+    source = finished.root / "src" / "pipe_bench" / "pipe_bench.c"
+    with changed(source, "pipe_bench", "pipe_bench2"):
+        planned = finished.planned()
+    assert planned == {"Build pipe_bench", *MEASURE, *MANIFEST, *ANALYSE}
+
+
+def test_the_code_of_the_analysis_and_the_text_of_rules(finished: Workflow) -> None:
+    module = finished.root / "src" / "kdelta" / "analysis" / "deltas.py"
+    with changed(module, "# SPDX", "# changed\n# SPDX"):
+        assert finished.planned() == ANALYSE
+    rules = finished.root / "workflow" / "rules" / "measure.smk"
+    with changed(rules, "exec kdelta measure ", "exec  kdelta measure "):
+        assert finished.planned() == set()
+
+
+def test_more_blocks_keep_those_that_there_are(finished: Workflow) -> None:
+    with changed(finished.root / "small.yaml", "blocks: 2", "blocks: 3"):
+        planned = finished.planned()
+    new = {"Measure idle, block 003", "Measure pressed, block 003"}
+    assert planned == {*new, *MANIFEST, *ANALYSE}
+
+
+def test_a_regimes_duration(finished: Workflow) -> None:
+    with changed(finished.root / "small.yaml", "idle: 0.5", "idle: 0.6"):
+        planned = finished.planned()
+    idle = {step for step in MEASURE if "idle" in step}
+    assert planned == {*idle, *MANIFEST, *ANALYSE}
+
+
+def test_words_for_people_are_only_written_again(finished: Workflow) -> None:
+    with changed(finished.root / "small.yaml", "A small experiment", "Another title"):
+        assert finished.planned() == {*MANIFEST, *REPORT}
+
+
+def test_another_protocol_shares_the_kernels(finished: Workflow) -> None:
+    planned = finished.planned("--config", "protocol=long")
+    assert not planned & BUILD
+    assert len([step for step in planned if step.startswith("Measure ")]) == 6
+
+
+def stopped_at(workflow: Workflow, measurement: int) -> subprocess.Popen[str]:
+    """A run whose measurement of that number (from 1) never ends."""
+    (workflow.root / "stop-at").write_text(str(measurement))
+    process = subprocess.Popen(
+        workflow.argv(),
+        cwd=workflow.root,
+        env=workflow.environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: (workflow.root / "stopped").exists() or process.poll() is not None)
+    assert process.poll() is None, process.communicate()[0]
+    (workflow.root / "stop-at").unlink()
+    (workflow.root / "stopped").unlink()
+    return process
+
+
+def test_interrupted_runs_continue(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path)
+    workflow.use_small_experiment()
+    started, measured = [], []
+    for signum in (signal.SIGKILL, signal.SIGINT):
+        process = stopped_at(workflow, 2)
+        os.killpg(process.pid, signum)
+        process.communicate(timeout=PATIENCE_S)
+        assert process.returncode != 0
+        calls = workflow.calls()
+        started += calls
+        # the last of them was cut short
+        measured += [call for call in calls if call.startswith("measure")][:-1]
+        if signum == signal.SIGKILL:
+            workflow.succeeds("--unlock")  # it could not do that itself
+    workflow.succeeds()
+    last = workflow.calls()
+    assert not set(measured) & set(last), "what was measured is kept"
+    blocks = {call for call in measured + last if call.startswith("measure")}
+    assert len(blocks) == len([c for c in measured + last if c.startswith("measure")]) == 4
+    for verb, times in (("fetch", 1), ("build", 3), ("workload", 1), ("probe", 1), ("analyse", 1)):
+        assert len([c for c in started + last if c.startswith(verb + " ")]) == times
+    assert workflow.planned() == set()
+
+
+def test_a_results_folder_with_a_space(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path)
+    workflow.use_small_experiment()
+    workflow.succeeds("--config", "results=my results")
+    calls = workflow.calls()
+    for option in ("--output", "--source", "--log", "--baseline"):
+        assert any(f"{option} 'my results/small/kernels/" in call for call in calls)
+    assert (workflow.root / "my results" / "small" / "quick" / "report" / "paper.pdf").is_file()
+    assert {path.name for path in workflow.root.iterdir()} & {"my", "results"} == set()

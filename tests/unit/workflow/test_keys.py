@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Keys of the expensive rules: changed by what a result depends on, and by nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kdelta.errors import KdeltaError
+from kdelta.workflow import RunPlan, plan_run
+from tests.conftest import Project
+
+
+def plan(project: Project, protocol: str = "quick") -> RunPlan:
+    settings = {"experiment": project.file.name, "protocol": protocol}
+    return plan_run(settings, "config/config.yaml", project.root)
+
+
+def keys(project: Project, protocol: str = "quick") -> dict[str, str]:
+    run = plan(project, protocol)
+    return {
+        "fetch": run.fetch_key(),
+        "workload": run.workload_key(),
+        **{f"build {name}": run.build_key(name) for name in run.variants},
+        **{f"measure {name}": run.measure_key(name) for name in run.regimes},
+    }
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+BUILDS = {"build baseline", "build patched", "build other"}
+MEASURES = {"measure idle", "measure pressed"}
+
+
+def test_keys_differ_where_the_work_does(project: Project) -> None:
+    found = keys(project)
+    assert len(set(found.values())) == len(found)
+    assert found == keys(project)
+
+
+def test_touching_files_changes_nothing(project: Project) -> None:
+    before = keys(project)
+    for path in project.root.rglob("*"):
+        os.utime(path, (2_000_000_000, 2_000_000_000))
+    assert keys(project) == before
+
+
+def test_moving_the_project_changes_nothing(project: Project) -> None:
+    before = keys(project)
+    elsewhere = Project(project.root.rename(project.root.with_name("elsewhere")))
+    assert keys(elsewhere) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("patches/series/0002-second.patch", {"build patched"}),
+        ("patches/other.patch", {"build other"}),
+        ("kernel-configs/guest.config", BUILDS),
+        ("src/pipe_bench/pipe_bench.c", {"workload"}),
+    ],
+)
+def test_a_byte_of_a_file(project: Project, name: str, expected: set[str]) -> None:
+    before = keys(project)
+    with (project.root / name).open("a") as file:
+        file.write("#")
+    assert changed(before, keys(project)) == expected
+
+
+def test_the_order_and_number_of_patches(project: Project) -> None:
+    before = keys(project)
+    series = project.root / "patches" / "series"
+    (series / "0002-second.patch").rename(series / "0000-second.patch")
+    swapped = keys(project)
+    assert changed(before, swapped) == {"build patched"}
+    (series / "0001-first.patch").unlink()
+    assert changed(swapped, keys(project)) == {"build patched"}
+
+
+def edit(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def apply(data: dict[str, Any]) -> None:
+        *parents, last = name.split(".")
+        node = data
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        # what people read
+        ("title", "Another title", set()),
+        ("summary", "More words", set()),
+        ("variants.patched.title", "Another", set()),
+        ("regimes.idle.title", "Another", set()),
+        ("regimes.idle.description", "Another", set()),
+        # how it is analysed
+        ("statistics.confidence", 0.9, set()),
+        # how much is measured: more blocks keep those that there are
+        ("protocols.quick.blocks", 9, set()),
+        ("protocols.long.warmup_s", 3, set()),
+        ("protocols.quick.duration_s.idle", 0.7, {"measure idle"}),
+        ("protocols.quick.duration_s.pressed", 2, {"measure pressed"}),
+        ("protocols.quick.warmup_s", 0.3, MEASURES),
+        # what is measured
+        ("seed", 8, MEASURES),
+        ("matrix.writers", [1, 4], MEASURES),
+        ("workload.arguments.write_size", 4096, MEASURES),
+        ("guest.vcpus", 2, MEASURES),
+        ("guest.memory", "512M", MEASURES),
+        ("guest.acceleration", "auto", MEASURES),
+        ("control", False, MEASURES),
+        ("regimes.pressed.stressor.command", ["sleep", "999"], {"measure pressed"}),
+        # which kernels
+        ("kernel.source.package", "linux-source-7.2", {"fetch", *BUILDS}),
+        ("kernel.source.version", "6.12.1-1", {"fetch", *BUILDS}),
+        ("kernel.config.base", "tinyconfig", BUILDS),
+        ("kernel.compiler", "gcc-no-such", BUILDS),
+        ("variants.patched.fragments", ["kernel-configs/guest.config"], {"build patched"}),
+    ],
+)
+def test_a_line_of_the_experiment(
+    project: Project, small: dict[str, Any], key: str, value: Any, expected: set[str]
+) -> None:
+    before = keys(project)
+    edit(key, value)(small)
+    project.write(small)
+    assert changed(before, keys(project)) == expected
+
+
+def test_a_regime_more_leaves_the_others_alone(project: Project, small: dict[str, Any]) -> None:
+    before = keys(project)
+    edit("regimes.third", {"title": "third"})(small)
+    for protocol in small["protocols"].values():
+        protocol["duration_s"]["third"] = 1
+    project.write(small)
+    after = keys(project)
+    assert after.pop("measure third")
+    assert changed(before, after) == set()
+
+
+def test_the_order_of_keys_in_the_file_does_not_count(
+    project: Project, small: dict[str, Any]
+) -> None:
+    before = keys(project)
+    reordered = dict(reversed(list(small.items())))
+    reordered["kernel"] = dict(reversed(list(small["kernel"].items())))
+    project.write(reordered)
+    assert keys(project) == before
+
+
+def test_paths_and_names(project: Project) -> None:
+    run = plan(project, "long")
+    assert run.base == "results/small"
+    assert run.run == "results/small/long"
+    assert run.blocks == ["001", "002", "003"]
+    assert run.arms == ["baseline", "patched", "other", "control"]
+    for path in run.sources("analysis", "report"):
+        assert path.endswith(".py")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"protocol": "fast"},
+            "config/config.yaml: protocol: 'fast' is not a protocol of experiment.yaml; "
+            "it defines quick, long",
+        ),
+        ({"protocol": 1}, "config/config.yaml: protocol: should be a valid string, found 1; put"),
+        ({"exeriment": "x"}, "config/config.yaml: exeriment: unknown key (value 'x'); did you"),
+        ({"experiment": "none.yaml"}, "none.yaml: no such file; give the path of an experiment"),
+    ],
+)
+def test_wrong_settings(project: Project, settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(KdeltaError) as caught:
+        plan_run({"experiment": "experiment.yaml", **settings}, "config/config.yaml", project.root)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)

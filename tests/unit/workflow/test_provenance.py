@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The manifest of a run, and what analysis and report are told from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
+from kdelta.provenance import (
+    block_folders,
+    build_manifest,
+    checkout_state,
+    distinct_hosts,
+    raw_hashes,
+    read_json,
+)
+from kdelta.run_context import analysis_settings, report_context
+from tests.conftest import SMALL
+
+EXPERIMENT = Experiment.model_validate(SMALL)
+HOST: dict[str, Any] = {
+    "schema": 1,
+    "key": "k",
+    "host": {
+        "cpu_model": "a processor",
+        "architecture": "x86_64",
+        "cpus": 2,
+        "memory_mib": 4096,
+        "kernel": "6.1",
+        "system": "Debian",
+        "governor": None,
+        "hypervisor": None,
+        "qemu": "QEMU 7.2",
+        "virtme_ng": "1.42",
+        "stress_ng": None,
+        "python": "3.11",
+    },
+    "acceleration": {"mode": "tcg", "requested": "tcg", "reason": "asked for"},
+    "vcpus": 3,
+    "overcommitted": True,
+    "memory_mib": 256,
+    "boots": [{"arm": "baseline"}],
+}
+
+
+def image(variant: str) -> dict[str, Any]:
+    patches = {"patched": [{"file": "a.patch", "sha256": "12" * 32, "subject": "fs/pipe: faster"}]}
+    return {
+        "kernel_release": "6.12.9",
+        "key": variant * 3,
+        "bzimage_sha256": "ab" * 32,
+        "source": {"package": "linux-source-6.12", "version": "6.12.9-1"},
+        "compiler": "gcc 12.2",
+        "patches": patches.get(variant, []),
+    }
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    base = tmp_path / "results" / "small"
+    files: dict[str, Any] = {
+        "quick/acceleration.json": HOST["acceleration"],
+        "workload/pipe_bench.json": {"binary_sha256": "cd" * 32},
+        **{f"kernels/{name}/image.json": image(name) for name in EXPERIMENT.variants},
+    }
+    for regime in ("idle", "pressed"):
+        for block in ("001", "002"):
+            folder = f"quick/raw/{regime}/block-{block}"
+            files[f"{folder}/host.json"] = HOST
+            files[f"{folder}/schedule.json"] = {"block": int(block)}
+            files[f"{folder}/patched.jsonl"] = {"record": "boot"}
+            files[f"{folder}/patched.console.partial.jsonl"] = {}
+    for name, content in files.items():
+        path = base / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    return base / "quick"
+
+
+def test_the_manifest(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDELTA_ARGV", "snakemake --cores 2")
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    assert manifest["argv"] == "snakemake --cores 2"
+    assert manifest["experiment"]["schema"] == 1
+    assert Experiment.model_validate(manifest["experiment"]) == EXPERIMENT
+    assert manifest["kernels"].keys() == EXPERIMENT.variants.keys()
+    assert [(b["regime"], b["block"]) for b in manifest["blocks"]] == [
+        (regime, f"block-00{n}") for regime in ("idle", "pressed") for n in (1, 2)
+    ]
+    assert len(manifest["hosts"]) == 1
+    assert json.loads(json.dumps(manifest)) == manifest
+
+
+def test_the_runs_identity_is_its_contents(run: Path) -> None:
+    first = build_manifest(EXPERIMENT, "quick", run, run)["run_id"]
+    assert build_manifest(EXPERIMENT, "quick", run, run)["run_id"] == first
+    with (run / "raw/idle/block-001/patched.jsonl").open("a") as file:
+        file.write("\n")
+    assert build_manifest(EXPERIMENT, "quick", run, run)["run_id"] != first
+
+
+def test_raw_files_are_hashed(run: Path) -> None:
+    hashes = raw_hashes(run, sorted(run.glob("raw/*/block-*")))
+    assert len(hashes) == 12
+    name = "raw/idle/block-001/patched.jsonl"
+    assert hashes[name] == hashlib.sha256((run / name).read_bytes()).hexdigest()
+    assert not [path for path in hashes if "partial" in path]
+
+
+def test_blocks_of_an_older_longer_run_are_left_out(run: Path) -> None:
+    protocol = next(iter(EXPERIMENT.protocols))
+    planned = block_folders(EXPERIMENT, protocol, run)
+    assert planned
+    first = planned[0]
+    for number in (EXPERIMENT.protocols[protocol].blocks + 1, 999):
+        shutil.copytree(first, first.with_name(f"block-{number:03d}"))
+    assert block_folders(EXPERIMENT, protocol, run) == planned
+
+
+def test_hosts_are_told_once() -> None:
+    other = HOST | {"host": HOST["host"] | {"cpu_model": "another"}}
+    assert [h["host"]["cpu_model"] for h in distinct_hosts([HOST, other, HOST])] == [
+        "a processor",
+        "another",
+    ]
+
+
+def test_an_unfinished_run(run: Path) -> None:
+    (run / "acceleration.json").unlink()
+    with pytest.raises(KdeltaError, match=r"acceleration\.json: no such file; has the run finish"):
+        build_manifest(EXPERIMENT, "quick", run, run)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00"])
+def test_a_record_that_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(KdeltaError, match=r"record\.json: "):
+        read_json(path)
+
+
+def test_the_state_of_the_checkout(tmp_path: Path) -> None:
+    assert checkout_state(tmp_path) == {}
+
+    def git(*words: str) -> None:
+        name = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *name, "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    (tmp_path / "file").write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    state = checkout_state(tmp_path)
+    assert len(state["commit"]) == 40
+    assert state["changed"] is False
+    (tmp_path / "file").write_text("2")
+    assert checkout_state(tmp_path)["changed"] is True
+
+
+def test_what_the_analysis_is_told() -> None:
+    settings = analysis_settings(EXPERIMENT)
+    assert settings.factors == ("writers", "readers")
+    assert settings.arms == ("baseline", "patched", "other", "control")
+    assert settings.control == "control"
+    without = Experiment.model_validate(SMALL | {"control": False})
+    assert analysis_settings(without).control is None
+
+
+def test_what_the_report_is_told(run: Path) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    context = report_context(EXPERIMENT, "quick", manifest)
+    assert (context.row_factor, context.column_factor) == ("writers", "readers")
+    assert (context.write_size, context.pipe_size) == (65536, 1048576)
+    assert (context.vcpus, context.host_cpus, context.memory_mib) == (3, 2, 256)
+    assert [arm.name for arm in context.arms if arm.is_control] == ["control"]
+    assert context.environment["Guest"].endswith("(more vCPUs than the host has CPUs)")
+    assert context.provenance["Run"] == manifest["run_id"]
+    assert [v.patches for v in context.variants if v.name == "patched"] == [("fs/pipe: faster",)]
+
+
+@pytest.mark.parametrize(("size", "expected"), [("64K", 65536), ("1M", 2**20), (1, 1)])
+def test_sizes_as_pipe_bench_takes_them(run: Path, size: str | int, expected: int) -> None:
+    data = SMALL | {"workload": {"arguments": {"write_size": size}}}
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    context = report_context(Experiment.model_validate(data), "quick", manifest)
+    assert context.write_size == expected
+
+
+def test_a_size_that_varies_is_none_of_the_runs(run: Path) -> None:
+    data = SMALL | {"workload": {}, "matrix": {"write_size": [4096, "64K"], "nonblock": [True]}}
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    context = report_context(Experiment.model_validate(data), "quick", manifest)
+    assert context.write_size is None
+    assert [factor.levels for factor in context.factors] == [("4096", "64K"), ("true",)]

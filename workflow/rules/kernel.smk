@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Kernel source and builds. Keyed by params, never by the age of a patch file.
+
+
+rule fetch_source:
+    output:
+        f"{RUN.base}/kernels/source.json",
+    log:
+        f"{RUN.base}/kernels/source.log",
+    retries: 2
+    params:
+        key=RUN.fetch_key(),
+    message:
+        "Fetch the kernel source"
+    shell:
+        "exec kdelta fetch --experiment {EXPERIMENT:q} --output {output:q} --log {log:q}"
+
+
+def baseline_objects(wildcards):
+    """The baseline's object hashes, which every other variant's are compared with."""
+    if wildcards.variant == RUN.experiment.baseline:
+        return []
+    return f"{RUN.base}/kernels/{RUN.experiment.baseline}/objects.sha256"
+
+
+rule build_kernel:
+    input:
+        source=rules.fetch_source.output,
+        baseline=baseline_objects,
+    output:
+        image=f"{RUN.base}/kernels/{{variant}}/bzImage",
+        config=f"{RUN.base}/kernels/{{variant}}/config",
+        record=f"{RUN.base}/kernels/{{variant}}/image.json",
+        objects=f"{RUN.base}/kernels/{{variant}}/objects.sha256",
+    log:
+        f"{RUN.base}/kernels/{{variant}}/build.log",
+    # Variants share one build folder, in which only changed objects are compiled again.
+    threads: all_cores()
+    params:
+        key=lambda wildcards: RUN.build_key(wildcards.variant),
+        baseline=lambda wildcards, input: (
+            f"--baseline {shlex.quote(str(Path(str(input.baseline)).parent))}"
+            if input.baseline
+            else ""
+        ),
+    message:
+        "Build the kernel: {wildcards.variant}"
+    shell:
+        "exec kdelta build --experiment {EXPERIMENT:q} --variant {wildcards.variant:q}"
+        ' --source {input.source:q} --output "$(dirname {output.image:q})" --log {log:q}'
+        " {params.baseline} --jobs {threads}"
+
+
+rule build_workload:
+    output:
+        f"{RUN.base}/workload/pipe_bench",
+    log:
+        f"{RUN.base}/workload/build.log",
+    params:
+        key=RUN.workload_key(),
+    message:
+        "Build pipe_bench"
+    shell:
+        "exec kdelta workload --output {output:q} --log {log:q}"
