@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The commands a person types. Each installs what it needs first; the second time
+# that takes no time. The pipeline itself is the Snakefile.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # Snakemake does the scheduling; setup comes before everything
+
+# The interpreter that .venv is made with, and more words for pytest.
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# The kernel's own make runs below these commands: it must not take over our
+# flags, job server or variables.
+RUN := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES
+INSTALL := PYTHON="$(PYTHON)" $(RUN) setup/install.sh
+
+##@ Use
+
+.PHONY: report
+report: setup ## Build, measure, analyse; ends with the delta tables and the report's path
+	@# Snakemake shows the tables only if it had something to do: here they come at the end, always.
+	KDELTA_SHOW=no $(RUN) snakemake --cores all
+	@$(RUN) kdelta show --config config/config.yaml
+
+.PHONY: setup
+setup: ## Install what a run needs: system packages (apt), Python packages (.venv)
+	@$(INSTALL) run
+
+##@ Develop
+
+.PHONY: test
+test: setup-test check-only ## All checks and all tests, a real kernel in a real guest among them
+	$(RUN) pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: setup check-only ## Format, lint and types alone
+
+.PHONY: unit
+unit: setup-test ## Unit tests alone: neither kernel nor guest
+	$(RUN) pytest tests/unit $(PYTEST_ARGS)
+
+.PHONY: setup-test
+setup-test:
+	@$(INSTALL) run test
+
+.PHONY: check-only
+check-only:
+	ruff check
+	ruff format --check
+	mypy
+	snakefmt --check Snakefile workflow
+
+##@ Clean
+
+.PHONY: clean
+clean: ## Delete what runs wrote here, measurements included; never the cache of kernels
+	find results -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference -exec rm -rf {} +
+	rm -rf .snakemake
+
+.PHONY: distclean
+distclean: clean ## Delete .venv and the tools' caches too
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis src/kdelta.egg-info
+	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@printf '\nFirst time here: `make report`. More: README.md\n'

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One real run, shared by all end-to-end tests: real kernels, real guests, real numbers.
+
+It runs in a copy of the checkout, on the flagship experiment with a smaller matrix.
+The cache is the user's own, so that a second `make test` builds nothing again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGSHIP = "config/experiments/pipe-prealloc.yaml"
+SMALL = "config/experiments/small.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of the project that a test may do anything to."""
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results" / "small"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.results / "smoke"
+
+    def write_experiment(self, change: dict[str, Any] | None = None) -> None:
+        """The small experiment, with top-level keys replaced."""
+        experiment = yaml.safe_load((self.root / FLAGSHIP).read_text())
+        experiment["name"] = "small"
+        experiment["matrix"] = {"writers": [1, 2], "readers": [1, 5]}
+        experiment["guest"] = {"acceleration": "auto", "vcpus": 2, "memory": "1G"}
+        experiment["protocols"] = {
+            "smoke": {
+                "blocks": 3,
+                "warmup_s": 0.1,
+                "duration_s": {"idle": 0.4, "memory-pressure": 0.8},
+            }
+        }
+        experiment.update(change or {})
+        (self.root / SMALL).write_text(yaml.safe_dump(experiment, sort_keys=False))
+        (self.root / "config/config.yaml").write_text(
+            yaml.safe_dump({"experiment": SMALL, "protocol": "smoke"})
+        )
+
+    def snakemake(self, *arguments: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
+        """Run snakemake as a user would, in the project's root."""
+        return self.command("snakemake", "--cores", "16", *arguments, timeout=timeout)
+
+    def kdelta(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+        """Run one verb of the command line."""
+        return self.command("kdelta", *arguments, timeout=timeout)
+
+    def command(
+        self, program: str, *arguments: str, timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [tool(program), *arguments],
+            cwd=self.root,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+
+def tool(name: str) -> str:
+    """A program of this environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def copy_checkout(target: Path) -> Project:
+    """Copy what git tracks, and new files that it does not ignore."""
+    listing = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listing.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return Project(target)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose small experiment was run to its end by plain snakemake."""
+    project = copy_checkout(tmp_path_factory.mktemp("finished"))
+    project.write_experiment()
+    done = project.snakemake()
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    (project.root / "stdout.txt").write_text(done.stdout)
+    (project.root / "stderr.txt").write_text(done.stderr)
+    return project
+
+
+@pytest.fixture
+def copied(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project, with its results, for a test that changes things."""
+    shutil.copytree(finished.root, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")

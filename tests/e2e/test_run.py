@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The whole pipeline, once, for real: what it leaves behind and what it would do again."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from .conftest import Project
+
+ARMS = {"baseline", "patched", "control"}
+REGIMES = {"idle", "memory-pressure"}
+
+
+def planned_jobs(project: Project) -> dict[str, int]:
+    """Rule name -> number of jobs that a dry run plans."""
+    done = project.snakemake("-n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = done.stdout + done.stderr
+    table = text.partition("Job stats:")[2].partition("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+def test_every_cell_was_measured_in_every_arm_and_block(finished: Project) -> None:
+    samples = pd.read_csv(finished.run_dir / "samples.csv")
+    assert len(samples) == len(REGIMES) * 3 * len(ARMS) * 4
+    assert set(samples["regime"]) == REGIMES
+    assert set(samples["arm"]) == ARMS
+    assert (samples["status"] == "ok").all()
+    assert (samples["throughput_mib_s"] > 0).all()
+    assert (samples["bytes_written"] == samples["writes"] * samples["write_size"]).all()
+
+
+def test_closed_loop_identity_holds_or_the_sample_is_marked(finished: Project) -> None:
+    samples = pd.read_csv(finished.run_dir / "samples.csv")
+    latency_s = samples["latency_mean_ns"] / 1e9
+    implied = samples["writers"] * samples["write_size"] / latency_s / 2**20
+    error = (implied / samples["throughput_mib_s"] - 1).abs()
+    marked = ~samples["valid"].astype(bool)
+    assert ((error <= 0.02) | marked).all()
+    assert (error <= 0.02).mean() > 0.8
+
+
+def test_guests_were_the_ones_asked_for(finished: Project) -> None:
+    images = {
+        name: json.loads((finished.results / "kernels" / name / "image.json").read_text())
+        for name in ("baseline", "patched")
+    }
+    for path in finished.run_dir.glob("raw/*/block-*/*.jsonl"):
+        boot = json.loads(path.read_text().splitlines()[0])
+        image = images[boot["variant"]]
+        assert boot["gate"]["ok"], boot["gate"]
+        assert image["key"][:12] in boot["gate"]["kernel_version"]
+        assert boot["gate"]["config_sha256"] == image["config_sha256"]
+        assert boot["gate"]["memory_cgroups"] == 1
+        assert boot["self_check"]["ok"], boot["self_check"]
+
+
+def test_the_stressor_had_settled_and_lived_to_the_end(finished: Project) -> None:
+    boots = list(finished.run_dir.glob("raw/memory-pressure/block-*/*.jsonl"))
+    assert len(boots) == 9
+    for path in boots:
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        assert records[0]["stressor"]["settled"], records[0]["stressor"]
+        # --vm-bytes 50% of a 1 GiB guest.
+        assert records[0]["stressor"]["resident_kib"] > 400_000
+        assert records[-1]["stressor_alive"] is True
+
+
+def test_only_the_patched_object_differs(finished: Project) -> None:
+    differ = (finished.results / "kernels" / "patched" / "objects-differ.txt").read_text()
+    reasons = dict(line.split() for line in differ.splitlines() if not line.startswith("#"))
+    patched = {name for name, reason in reasons.items() if reason == "patched"}
+    assert patched == {"fs/pipe.o"}
+    # The others hold the image's key, or addresses behind the code that grew.
+    assert set(reasons.values()) <= {"patched", "identity", "layout"}
+
+
+def test_tables_hold_every_regime_cell_and_metric(finished: Project) -> None:
+    deltas = pd.read_csv(finished.run_dir / "tables" / "deltas.csv")
+    patched = deltas[deltas["arm"] == "patched"]
+    counts = patched.groupby(["regime", "metric"]).size()
+    for regime in REGIMES:
+        for metric in ("throughput_mib_s", "latency_mean_ns"):
+            assert counts[regime, metric] == 4
+    assert set(deltas["arm"]) == {"patched", "control"}
+    usable = deltas[deltas["blocks"] >= 3]
+    assert len(usable) > 0
+    assert (usable["ratio_low"] <= usable["ratio"]).all()
+    assert (usable["ratio"] <= usable["ratio_high"]).all()
+
+
+def test_the_terminal_ended_with_the_table_and_the_report(finished: Project) -> None:
+    shown = (finished.root / "stdout.txt").read_text()
+    assert "Throughput" in shown
+    assert "->" in shown
+    assert str(finished.run_dir / "report" / "index.html") in shown
+
+
+def test_every_form_says_that_emulated_numbers_are_emulated(finished: Project) -> None:
+    mode = json.loads((finished.run_dir / "acceleration.json").read_text())["mode"]
+    report = finished.run_dir / "report"
+    pdf = subprocess.run(
+        ["pdftotext", str(report / "paper.pdf"), "-"], capture_output=True, text=True, check=True
+    ).stdout
+    for text in ((report / "tables.txt").read_text(), (report / "index.html").read_text(), pdf):
+        assert ("emulated" in text[: max(6000, len(text) // 3)].lower()) == (mode == "tcg")
+
+
+def test_a_finished_run_plans_nothing(finished: Project) -> None:
+    assert planned_jobs(finished) == {}
+
+
+@pytest.mark.parametrize(
+    "folder", ["patches", "kernel-configs", "src/pipe_bench", "config/experiments", "workflow"]
+)
+def test_touching_sources_never_measures_again(copied: Project, folder: str) -> None:
+    for path in (copied.root / folder).rglob("*"):
+        path.touch()
+    assert "measure_block" not in planned_jobs(copied)
+    assert "build_kernel" not in planned_jobs(copied)
+
+
+def test_a_changed_patch_line_rebuilds_that_variant_and_measures(copied: Project) -> None:
+    patch = next((copied.root / "patches/pipe-prealloc/linux-6.12").glob("0001-*.patch"))
+    text = patch.read_text()
+    assert "#define PIPE_PREALLOC_MAX\t8" in text
+    patch.write_text(text.replace("#define PIPE_PREALLOC_MAX\t8", "#define PIPE_PREALLOC_MAX\t4"))
+    jobs = planned_jobs(copied)
+    assert jobs["build_kernel"] == 1
+    assert jobs["measure_block"] == 6
+    assert "fetch_source" not in jobs
+
+    done = copied.snakemake("--until", "build_kernel")
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((copied.results / "kernels" / "patched" / "image.json").read_text())
+    before = json.loads((copied.results / "kernels" / "baseline" / "image.json").read_text())
+    assert record["key"] != before["key"]
+
+
+def test_more_blocks_keep_the_measured_ones(copied: Project) -> None:
+    copied.write_experiment(
+        {
+            "protocols": {
+                "smoke": {
+                    "blocks": 4,
+                    "warmup_s": 0.1,
+                    "duration_s": {"idle": 0.4, "memory-pressure": 0.8},
+                }
+            }
+        }
+    )
+    assert planned_jobs(copied)["measure_block"] == 2
+
+
+def test_analysing_the_same_raw_files_gives_the_same_bytes(copied: Project) -> None:
+    before = (copied.run_dir / "tables" / "deltas.csv").read_bytes()
+    page = (copied.run_dir / "report" / "index.html").read_bytes()
+    done = copied.snakemake("--forcerun", "tables", "figures", "page", "--until", "page")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (copied.run_dir / "tables" / "deltas.csv").read_bytes() == before
+    assert (copied.run_dir / "report" / "index.html").read_bytes() == page
+
+
+def test_the_page_renders_in_a_browser(finished: Project, tmp_path: Path) -> None:
+    page = finished.run_dir / "report" / "index.html"
+    done = subprocess.run(
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path}",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "<svg" in done.stdout
+    assert "Under memory pressure" in done.stdout

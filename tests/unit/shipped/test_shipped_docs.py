@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The documents agree with the code and with each other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from shipped_support import ROOT, read, shipped
+
+from kdelta import experiment
+from kdelta.commands.check import SCHEMAS
+from kdelta.config import RunConfig
+from kdelta.experiment import Experiment
+from kdelta.workload_options import WORKLOAD_OPTIONS
+
+# Heading of config/README.md -> the model that its table describes.
+SECTIONS: dict[str, type[BaseModel]] = {
+    "`config.yaml`": RunConfig,
+    "The experiment file": Experiment,
+    "`kernel`": experiment.Kernel,
+    "`kernel.source` of type `debian`": experiment.DebianSource,
+    "`kernel.source` of type `git`": experiment.GitSource,
+    "`kernel.config`": experiment.KernelConfig,
+    "`variants.<name>`": experiment.Variant,
+    "`guest`": experiment.Guest,
+    "`workload`": experiment.Workload,
+    "`regimes.<name>`": experiment.Regime,
+    "`regimes.<name>.stressor`": experiment.Stressor,
+    "`protocols.<name>`": experiment.Protocol,
+    "`statistics`": experiment.Statistics,
+}
+
+
+def sections(text: str) -> dict[str, str]:
+    """Second-level heading -> what is below it."""
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def table_rows(section: str, first_column: str) -> dict[str, list[str]]:
+    """First cell (without backticks) -> all cells, of the table with that first column."""
+    rows = {}
+    inside = False
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith(f"| {first_column} |"):
+            inside = True
+        elif not line.startswith("|"):
+            inside = False
+        elif inside and not line.startswith("|---"):
+            rows[cells[0].strip("` ")] = cells
+    return rows
+
+
+def documented_default(field: FieldInfo) -> str:
+    """A field's default as config/README.md writes it."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    match value:
+        case None:
+            return "none"
+        case BaseModel():
+            return "as below"
+        case bool():
+            return f"`{str(value).lower()}`"
+        case "":
+            return '`""`'
+        case float() | int():
+            return f"`{value:g}`"
+        case _:
+            return f"`{value}`"
+
+
+def models_of(module: object) -> set[type[BaseModel]]:
+    return {
+        value
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, BaseModel)
+        and value is not BaseModel
+        and not name.startswith("_")
+    }
+
+
+def test_every_model_has_a_section() -> None:
+    assert models_of(experiment) | set(SCHEMAS.values()) == set(SECTIONS.values())
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_the_keys_and_their_defaults_are_described(heading: str) -> None:
+    rows = table_rows(sections(read(ROOT / "config/README.md"))[heading], "key")
+    fields = {
+        field.alias or name: documented_default(field)
+        for name, field in SECTIONS[heading].model_fields.items()
+    }
+    assert {key: cells[2] for key, cells in rows.items()} == fields
+    assert all(len(cells) == 4 for cells in rows.values())
+
+
+def test_every_option_of_the_workload_is_described() -> None:
+    rows = table_rows(sections(read(ROOT / "config/README.md"))["`workload`"], "option")
+    assert tuple(rows) == WORKLOAD_OPTIONS
+
+
+def test_the_readme_shows_a_result_and_the_commands() -> None:
+    text = read(ROOT / "README.md")
+    first_screen = "\n".join(text.splitlines()[:40])
+    assert "make report" in first_screen
+    assert "<!-- result:begin -->" in first_screen
+    assert text.index("<!-- result:begin -->") < text.index("<!-- result:end -->")
+    for command in ("make test", "snakemake --cores 16", "--config protocol=paper", "make clean"):
+        assert command in text
+
+
+def test_the_experiment_in_the_readme_is_one() -> None:
+    block = re.search(r"^```yaml\n(.*?)^```", read(ROOT / "README.md"), re.DOTALL | re.MULTILINE)
+    assert block is not None
+    assert len(block[1].splitlines()) <= 20
+    mine = Experiment.model_validate(yaml.safe_load(block[1]))
+    assert list(mine.arms()) == ["baseline", "patched", "control"]
+    assert all((ROOT / name).is_file() for name in mine.kernel.config.fragments)
+
+
+def test_the_times_in_the_readme_follow_from_the_protocols() -> None:
+    shipped_experiment = yaml.safe_load(read(ROOT / RunConfig().experiment))
+    flagship = Experiment.model_validate(shipped_experiment)
+    cells = 1
+    for levels in flagship.matrix.values():
+        cells *= len(levels)
+    rows = table_rows(read(ROOT / "README.md"), "protocol")
+    rows = {name.partition("`")[0]: cells for name, cells in rows.items()}
+    assert rows.keys() == flagship.protocols.keys()
+    for name, protocol in flagship.protocols.items():
+        boots_per_regime = protocol.blocks * len(flagship.arms())
+        seconds = sum(
+            boots_per_regime * cells * (protocol.warmup_s + duration)
+            for duration in protocol.duration_s.values()
+        )
+        _, _, blocks, boots, in_cells, _ = rows[name]
+        assert int(blocks) == protocol.blocks
+        assert int(boots) == boots_per_regime * len(flagship.regimes)
+        assert in_cells.endswith(f" = {seconds / 60:.3g} min")
+
+
+def headings(text: str) -> set[str]:
+    """The anchors that a Markdown file offers, as hosting sites make them."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+def markdown_files() -> list[Path]:
+    return [path for path in shipped() if path.suffix == ".md"]
+
+
+@pytest.mark.parametrize("page", markdown_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_resolve(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", read(page), flags=re.DOTALL | re.MULTILINE)
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        known = headings(read(file)) if anchor and file.is_file() else {anchor}
+        if not file.exists() or anchor not in known:
+            broken.append(target)
+    assert broken == []
