@@ -92,6 +92,7 @@ def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
             for regime in settings.regimes
             if regime in found
             for number, folder in _blocks(raw_dir / regime)
+            if settings.blocks is None or number <= settings.blocks
         ]
         unfinished = tuple(folder for folder, _, _ in blocks if not _finished(folder))
         boots = [

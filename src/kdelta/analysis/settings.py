@@ -48,6 +48,8 @@ class AnalysisSettings:
         identity_limit: largest |identity_error| of a valid sample.
         power: with which the noise floor's effect would be found.
         metrics: the columns of samples.csv that get deltas.
+        blocks: planned blocks of each regime; a folder with a higher number is of an
+            older, longer run and is not read. None reads every block there is.
 
     Raises:
         KdeltaError: names that contradict each other, or a limit out of range.
@@ -63,6 +65,7 @@ class AnalysisSettings:
     identity_limit: float = 0.02
     power: float = 0.8
     metrics: tuple[Metric, ...] = METRICS
+    blocks: int | None = None
 
     def __post_init__(self) -> None:
         for what, names in (

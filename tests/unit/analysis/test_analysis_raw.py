@@ -4,6 +4,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,8 @@ def test_block_numbers_beyond_999_sort_by_number(raw: Path) -> None:
             edit(path, lambda r: [x.update(block=number) for x in r if x["record"] != "end"])  # noqa: B023
     blocks = [boot.block for boot in read_raw(raw, SETTINGS).boots]
     assert blocks == [1, 1, 1, 2, 2, 2, 1000, 1000, 1000]
+    planned = read_raw(raw, replace(SETTINGS, blocks=2)).boots
+    assert [boot.block for boot in planned] == [1, 1, 1, 2, 2, 2]
 
 
 def test_an_interrupted_block_is_told_apart_from_a_damaged_one(raw: Path) -> None:
