@@ -20,6 +20,7 @@ from typing import Any
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment, patch_files
+from kdelta.kernel.image import RECIPE_VERSION
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -79,6 +80,7 @@ class RunPlan:
                     _sha256(self.root / file) for file in [*config.fragments, *chosen.fragments]
                 ],
                 "toolchain": toolchain(self.experiment.kernel.compiler),
+                "recipe": RECIPE_VERSION,
             }
         )
 

@@ -29,7 +29,8 @@ bzImage: $(O)/arch/x86/boot/bzImage
 
 # "IMPOSSIBLE" options do not take, as with an unmet dependency
 allnoconfig:
-	@mkdir -p $(O)/include/config
+	@mkdir -p $(O)/include/config $(O)/scripts/kconfig
+	@echo host > $(O)/scripts/kconfig/conf.o
 	@grep -v IMPOSSIBLE $(KCONFIG_ALLCONFIG) > $(O)/.config
 	@echo CONFIG_BASE=y >> $(O)/.config
 	@echo 6.12.1 > $(O)/include/config/kernel.release
@@ -53,6 +54,7 @@ $(O)/init/version-timestamp.o: FORCE
 	$(call cmdfile,x,init/version.c,include/generated/compile.h)
 $(O)/arch/x86/boot/bzImage: $(OBJS)
 	$(call quiet,BUILD)
+	@cd $(O) && rm -f vmlinux.a && ar cDPrST vmlinux.a fs/pipe.o fs/exec.o
 	@cat $^ > $@
 FORCE:
 """

@@ -86,6 +86,8 @@ def test_output_folder_and_record(baseline: BuildRequest, cache: Path) -> None:
     assert facts["kernel_banner"].startswith(f"Linux version 6.12.1 (kdelta@{built.key[:12]}) #1 ")
     assert facts["options_set"] == 2
     assert facts["objects_rebuilt"] == 3
+    assert facts["first_build"] is True
+    assert image.expected_steps(cache / "images", 2) == facts["steps"] == 4
     assert facts["fragments"][0]["file"] == "guest.config"
     assert facts["patches"] == []
     sums = (baseline.output / "objects.sha256").read_text().splitlines()
@@ -117,6 +119,7 @@ def test_a_one_file_patch_compiles_one_file(baseline: BuildRequest, cache: Path)
     ]
     assert listed(request) == {"fs/pipe.o": "patched", "init/version-timestamp.o": "identity"}
     assert second.facts["objects_differ"] == {"identity": 1, "patched": 1}
+    assert second.facts["first_build"] is False
     assert second.key != first.key
     assert snapshot(baseline.source.path) == before
 
@@ -127,6 +130,18 @@ def test_a_header_change_is_traced_to_its_objects(baseline: BuildRequest, cache:
     build(request, cache)
     # pipe.c includes the header too, but does not use what changed
     assert listed(request) == {"fs/exec.o": "patched", "init/version-timestamp.o": "identity"}
+
+
+def test_objects_that_another_variant_left_are_not_listed(
+    baseline: BuildRequest, cache: Path
+) -> None:
+    build(baseline, cache)
+    (workspace,) = cache.glob("workspaces/*")
+    (workspace / "obj/fs/stale.o").write_text("of an option that is off by now")
+    request = patched(baseline, PIPE_CHANGE)
+    build(request, cache)
+    assert "stale.o" not in (request.output / "objects.sha256").read_text()
+    assert "stale.o" not in listed(request)
 
 
 def test_rebuilt_after_another_variant_it_is_bit_identical(

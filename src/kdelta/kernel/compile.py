@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from kdelta.cache import disk_full, says_disk_full
 from kdelta.errors import KdeltaError
+from kdelta.kernel.objects import is_aggregate
 from kdelta.kernel.process import run
 from kdelta.kernel.workspace import Workspace
 from kdelta.progress import Progress
@@ -140,4 +141,5 @@ def compile_image(
 
 
 def _count_objects(obj: Path) -> int:
-    return sum(1 for _ in obj.rglob("*.o"))
+    # Not the build's own programs: configuring has made some of those already.
+    return sum(not is_aggregate(str(path.relative_to(obj))) for path in obj.rglob("*.o"))

@@ -16,7 +16,7 @@ from kdelta.errors import KdeltaError
 from kdelta.kernel import objects
 
 # Part of every key: raise it when the way of building changes what comes out.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 
 _BZIMAGE = Path("arch/x86/boot/bzImage")
 _BANNER = re.compile(rb"Linux version [\x20-\x7e]+ #[\x20-\x7e]+")

@@ -6,8 +6,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from kdelta.kernel.process import clean_environment
 
 # Linked from other objects, or made from the linked kernel: they differ
 # whenever anything does, and say nothing.
@@ -15,7 +19,16 @@ _AGGREGATES = re.compile(
     r"(?:\.tmp_vmlinux.*|\.vmlinux\.export|vmlinux|arch/x86/boot/compressed/(?:piggy|vmlinux))\.o"
 )
 # Programs of the build, not of the kernel.
-_HOST_FOLDERS = ("scripts/", "tools/")
+_HOST_FOLDER = re.compile(r"(?:.*/)?(?:scripts|tools)/.*")
+
+# In the image, but not through vmlinux.a: what runs before the kernel proper, what is
+# mapped into programs, and the version, which is linked last.
+_BESIDE = re.compile(
+    r"(?:arch/x86/boot|arch/x86/realmode/rm|arch/x86/entry/vdso)/.*|init/version-timestamp\.o"
+)
+# Compiled with debug information, which the image does not get and which holds the
+# build folder's path.
+_WITH_DEBUG = ("arch/x86/boot/", "arch/x86/realmode/rm/")
 
 # Generated headers, by what an object says that includes one.
 _IDENTITY = ("include/generated/compile.h", "include/generated/utsversion.h")
@@ -32,19 +45,56 @@ _EXPLAIN = {
 
 def is_aggregate(name: str) -> bool:
     """Whether an object is made from other objects, or is no part of the kernel."""
-    return _AGGREGATES.fullmatch(name) is not None or name.startswith(_HOST_FOLDERS)
+    return (_AGGREGATES.fullmatch(name) or _HOST_FOLDER.fullmatch(name)) is not None
 
 
 def hash_objects(obj: Path) -> dict[str, str]:
-    """SHA-256 of every object of a kernel: path below `obj` -> digest, sorted."""
+    """SHA-256 of every object of a finished kernel: path below `obj` -> digest, sorted.
+
+    Objects that an earlier variant left in the folder are not listed. Debug
+    information, where the kernel's makefiles ask for some, does not count.
+    """
+    linked = _linked(obj)
     digests = {}
     for folder, _, names in os.walk(obj):
         for name in names:
             path = Path(folder, name)
             relative = str(path.relative_to(obj))
-            if name.endswith(".o") and not is_aggregate(relative):
-                digests[relative] = hashlib.sha256(path.read_bytes()).hexdigest()
+            if not name.endswith(".o") or is_aggregate(relative):
+                continue
+            if linked is None or relative in linked or _BESIDE.fullmatch(relative):
+                digests[relative] = hashlib.sha256(_content(path, relative)).hexdigest()
     return dict(sorted(digests.items()))
+
+
+def _linked(obj: Path) -> set[str] | None:
+    """The members of the archives that vmlinux is linked from; None if there are none."""
+    if not (obj / "vmlinux.a").is_file():  # before Linux 6.1
+        return None
+    members: set[str] = set()
+    for archive in ("vmlinux.a", "lib/lib.a", "arch/x86/lib/lib.a"):
+        if (obj / archive).is_file():
+            # Thin archives: the members' paths are relative to where the archive's is.
+            members.update(_output(["ar", "t", archive], obj).decode().splitlines())
+    return members
+
+
+def _content(path: Path, relative: str) -> bytes:
+    if not relative.startswith(_WITH_DEBUG):
+        return path.read_bytes()
+    with tempfile.NamedTemporaryFile(suffix=".o") as stripped:
+        _output(["objcopy", "--strip-debug", path, stripped.name], path.parent)
+        return Path(stripped.name).read_bytes()
+
+
+def _output(command: list[str | Path], cwd: Path) -> bytes:
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
 
 
 def sums_text(digests: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -130,11 +131,29 @@ def test_sums_are_read_again(digests: dict[str, str]) -> None:
         ".tmp_vmlinux1.kallsyms.o",
         "arch/x86/boot/compressed/piggy.o",
         "scripts/mod/empty.o",
+        "tools/objtool/elf.o",
+        "arch/x86/tools/relocs_64.o",
     ],
 )
 def test_aggregates(name: str) -> None:
     assert objects.is_aggregate(name)
     assert not objects.is_aggregate("fs/pipe.o")
+
+
+def test_debug_information_does_not_count_where_the_image_has_none(tmp_path: Path) -> None:
+    digests = []
+    for name in ("one", "another"):
+        folder = tmp_path / name / "arch/x86/boot"
+        folder.mkdir(parents=True)
+        (folder / "tty.c").write_text("int tty;\n")
+        command = ["gcc", "-g", "-c", str(folder / "tty.c"), "-o", str(folder / "tty.o")]
+        subprocess.run(command, check=True)
+        digests.append(objects.hash_objects(tmp_path / name))
+    assert list(digests[0]) == ["arch/x86/boot/tty.o"]
+    assert digests[0] == digests[1]
+    (folder / "tty.c").write_text("int tty = 1;\n")
+    subprocess.run(command, check=True)
+    assert objects.hash_objects(tmp_path / "another") != digests[0]
 
 
 def test_steps_and_first_error() -> None:
