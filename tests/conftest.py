@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ import yaml
 
 from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
+
+# Started in the background of a script, we inherit that Ctrl-C is ignored, and so would
+# every program that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

@@ -188,13 +188,13 @@ def test_series_is_clean_and_builds_in_the_tree(finished: Project, tmp_path: Pat
 
     # Only what the series and the selftest's Makefiles touch; a whole tree takes minutes.
     copy = tmp_path / "linux"
-    selftests = "tools/testing/selftests"
-    for name in ("MAINTAINERS", "fs/pipe.c", f"{selftests}/Makefile", f"{selftests}/lib.mk"):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(tree / name, copy / name)
+    selftests = [file for file in (tree / "tools/testing/selftests").iterdir() if file.is_file()]
+    for file in (tree / "MAINTAINERS", tree / "Makefile", tree / "fs/pipe.c", *selftests):
+        target = copy / file.relative_to(tree)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
     for name in ("scripts", "tools/scripts", "tools/build", "tools/include", "include/uapi"):
         shutil.copytree(tree / name, copy / name, symlinks=True)
-    shutil.copy(tree / "Makefile", copy / "Makefile")
     identity = {
         **os.environ,
         "GIT_AUTHOR_NAME": "t",
