@@ -43,8 +43,9 @@ _PANEL_GAP_WIDTH = 0.12
 _PANEL_GAP_HEIGHT = 0.6
 _TITLE_HEIGHT = 0.35
 _COLOUR_BAR_HEIGHT = 2.3
-# The mean advance of DejaVu Sans over the digits, signs and brackets of an interval.
-_CHARACTER_WIDTH = 0.52 * SMALL_FONT_SIZE / 72
+# The mean advance of DejaVu Sans over the digits, signs and brackets of an interval, with a
+# little air: wide intervals of neighbouring cells must not touch.
+_CHARACTER_WIDTH = 0.58 * SMALL_FONT_SIZE / 72
 
 
 class Size(NamedTuple):
