@@ -47,7 +47,7 @@ class Project:
             "smoke": {
                 "blocks": 3,
                 "warmup_s": 0.1,
-                "duration_s": {"idle": 0.4, "memory-pressure": 0.8},
+                "duration_s": {"idle": 0.5, "memory-pressure": 1.0},
             }
         }
         experiment.update(change or {})

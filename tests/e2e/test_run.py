@@ -150,7 +150,7 @@ def test_more_blocks_keep_the_measured_ones(copied: Project) -> None:
                 "smoke": {
                     "blocks": 4,
                     "warmup_s": 0.1,
-                    "duration_s": {"idle": 0.4, "memory-pressure": 0.8},
+                    "duration_s": {"idle": 0.5, "memory-pressure": 1.0},
                 }
             }
         }
