@@ -23,7 +23,6 @@ from pathlib import Path
 
 import yaml
 
-from kdelta.cache import cache_root
 from kdelta.config import load_experiment
 from kdelta.kernel.source import fetch
 from kdelta.measure.host import cpu_model, guest_vcpus, host_cpus
@@ -128,7 +127,6 @@ def main() -> None:
     print(f"pipeline, report included      {pipeline:7.0f} s")
     print(f"pipeline / loop                {pipeline / loop:7.2f}")
     print(f"pipeline / loop without 2nd build {pipeline / without:4.2f}")
-    print(f"cache of kdelta otherwise: {cache_root()}")
 
 
 if __name__ == "__main__":
