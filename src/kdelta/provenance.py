@@ -14,6 +14,7 @@ from typing import Any
 from kdelta import __version__
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
+from kdelta.kernel.image import sha256_file
 
 Json = dict[str, Any]
 
@@ -100,7 +101,7 @@ def block_folders(experiment: Experiment, protocol: str, run: Path) -> list[Path
 def raw_hashes(run: Path, folders: list[Path]) -> dict[str, str]:
     """sha256 of every raw file of the blocks, by its path below the run's folder."""
     return {
-        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(run)): sha256_file(path)
         for folder in folders
         for path in sorted(folder.glob("*.json*"))
         if not path.name.endswith(".partial.jsonl")

@@ -11,8 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,8 @@ from typing import Any
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment, patch_files
-from kdelta.kernel.image import RECIPE_VERSION
+from kdelta.kernel.image import RECIPE_VERSION, sha256_file
+from kdelta.measure.host import first_line
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -74,10 +73,10 @@ class RunPlan:
         return _digest(
             {
                 "source": self.fetch_key(),
-                "patches": [_sha256(file) for file in patch_files(chosen, self.root)],
+                "patches": [sha256_file(file) for file in patch_files(chosen, self.root)],
                 "base": config.base,
                 "fragments": [
-                    _sha256(self.root / file) for file in [*config.fragments, *chosen.fragments]
+                    sha256_file(self.root / file) for file in [*config.fragments, *chosen.fragments]
                 ],
                 "toolchain": toolchain(self.experiment.kernel.compiler),
                 "recipe": RECIPE_VERSION,
@@ -86,7 +85,7 @@ class RunPlan:
 
     def workload_key(self) -> str:
         """Of the benchmark binary."""
-        return _digest([_sha256(self.root / "src/pipe_bench/pipe_bench.c"), toolchain("gcc")])
+        return _digest([sha256_file(self.root / "src/pipe_bench/pipe_bench.c"), toolchain("gcc")])
 
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides the kernels and the workload, which are inputs.
@@ -98,7 +97,7 @@ class RunPlan:
         stressor = experiment.regimes[regime].stressor
         return _digest(
             {
-                "driver": _sha256(PACKAGE / "guest" / "driver.py"),
+                "driver": sha256_file(PACKAGE / "guest" / "driver.py"),
                 "guest": experiment.guest.model_dump(mode="json"),
                 "workload": experiment.workload.model_dump(mode="json"),
                 "matrix": experiment.matrix,
@@ -142,18 +141,7 @@ def plan_run(settings: dict[str, Any], settings_file: str, root: Path) -> RunPla
 @functools.cache
 def toolchain(compiler: str) -> tuple[str, str]:
     """The version lines of a compiler and of the linker; empty where not installed."""
-    return _version_line(compiler), _version_line("ld")
-
-
-def _version_line(program: str) -> str:
-    if shutil.which(program) is None:
-        return ""
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    return (done.stdout.splitlines() or [""])[0]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return first_line([compiler, "--version"]) or "", first_line(["ld", "--version"]) or ""
 
 
 def _digest(value: Any) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kdelta.cache import copy_atomically, make_entry, write_atomically
 from kdelta.errors import KdeltaError
+from kdelta.kernel.image import sha256_file
 
 SOURCE = Path(__file__).resolve().parents[1] / "pipe_bench" / "pipe_bench.c"
 # The build ID and macro prefixes would tie the bytes to this folder.
@@ -39,7 +40,7 @@ def build_workload(output: Path, log: Path, cache: Path, compiler: str = "gcc") 
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout.partition("\n")[0]
-    source_sha256 = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+    source_sha256 = sha256_file(SOURCE)
     text = "\0".join([source_sha256, version, *FLAGS])
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,7 @@ def build_workload(output: Path, log: Path, cache: Path, compiler: str = "gcc") 
     output.parent.mkdir(parents=True, exist_ok=True)
     copy_atomically(entry / "pipe_bench", output)
     output.chmod(0o755)
-    binary_sha256 = hashlib.sha256(output.read_bytes()).hexdigest()
+    binary_sha256 = sha256_file(output)
     record = {
         "program": "pipe_bench",
         "source_sha256": source_sha256,

@@ -5,15 +5,13 @@
 rule fetch_source:
     output:
         f"{RUN.base}/kernels/source.json",
-    log:
-        f"{RUN.base}/kernels/source.log",
     retries: 2
     params:
         key=RUN.fetch_key(),
     message:
         "Fetch the kernel source"
     shell:
-        "exec kdelta fetch --experiment {EXPERIMENT:q} --output {output:q} --log {log:q}"
+        "exec kdelta fetch --experiment {EXPERIMENT:q} --output {output:q}"
 
 
 def baseline_objects(wildcards):

@@ -29,7 +29,6 @@ def add_verbs(verbs: Verbs) -> None:
     parser = verbs.add_parser("fetch", help="fetch and unpack the kernel source")
     add_experiment(parser)
     parser.add_argument("--output", type=Path, required=True, help="record of the source (JSON)")
-    parser.add_argument("--log", type=Path, help="ignored; kept for the workflow's bookkeeping")
     parser.set_defaults(run=_fetch)
 
     parser = verbs.add_parser("build", help="build one variant's kernel")
