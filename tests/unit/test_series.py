@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The patch series: the generated selftest patch, and the form of both patches."""
+"""The patch series: the generated selftest patch, the form of every patch, what sets them apart."""
 
 from __future__ import annotations
 
@@ -30,9 +30,16 @@ from kdelta.kernel.series import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-SERIES = ROOT / "patches" / "pipe-prealloc" / "linux-6.12"
 BENCH_DIR = ROOT / "src" / "pipe_bench"
-PREALLOC = "0001-fs-pipe-bulk-pre-allocate-pages-outside-pipe-mutex.patch"
+BULK = (
+    ROOT / "patches/pipe-prealloc/linux-6.12",
+    "0001-fs-pipe-bulk-pre-allocate-pages-outside-pipe-mutex.patch",
+)
+LOOP = (
+    ROOT / "patches/pipe-prealloc-loop/linux-6.12",
+    "0001-fs-pipe-pre-allocate-pages-singly-outside-pipe-mutex.patch",
+)
+SERIES = (BULK, LOOP)
 MAKEFILE = "tools/testing/selftests/Makefile"
 
 # A selftests Makefile with Linux 6.12's lines around the new one, on their line numbers.
@@ -86,11 +93,12 @@ def tree(tmp_path: Path) -> Path:
     return folder
 
 
-def test_committed_patch_is_made_from_the_committed_sources() -> None:
+@pytest.mark.parametrize("folder", [folder for folder, _ in SERIES], ids=lambda p: p.parent.name)
+def test_committed_patch_is_made_from_the_committed_sources(folder: Path) -> None:
     made = selftest_patch(read_sources(BENCH_DIR))
-    assert (SERIES / PATCH_NAME).read_bytes() == made.encode(), (
+    assert (folder / PATCH_NAME).read_bytes() == made.encode(), (
         "regenerate it: python -m kdelta.kernel.series --bench-dir src/pipe_bench "
-        f"--output patches/pipe-prealloc/linux-6.12/{PATCH_NAME}"
+        f"--output {folder.relative_to(ROOT) / PATCH_NAME}"
     )
 
 
@@ -221,42 +229,81 @@ def test_command_writes_the_patch_or_says_what_is_missing(
     assert "not UTF-8" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [PREALLOC, PATCH_NAME])
-def test_mail_is_well_formed(name: str) -> None:
-    text = (SERIES / name).read_text()
+@pytest.mark.parametrize(
+    "patch",
+    [folder / name for folder, prealloc in SERIES for name in (prealloc, PATCH_NAME)],
+    ids=lambda path: f"{path.parent.parent.name}-{path.name[:4]}",
+)
+def test_mail_is_well_formed(patch: Path) -> None:
+    text = patch.read_text()
     assert text.startswith(f"From {'0' * 40} Mon Sep 17 00:00:00 2001\n")
     mail = email.message_from_string(text.split("\n", 1)[1])
     assert mail["From"] == "kdelta authors <kdelta@example.org>"
     assert mail["Date"] == "Mon, 1 Jan 2024 00:00:00 +0000"
-    number = name[3]
+    number = patch.name[3]
     assert re.fullmatch(rf"\[PATCH {number}/2\] \S+: .+", mail["Subject"])
     message, cut, _ = mail.get_payload().partition("\n---\n")
     assert cut
     assert message.endswith("\nSigned-off-by: kdelta authors <kdelta@example.org>")
     assert max(map(len, message.splitlines())) <= 75
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", mail["Subject"].split("] ", 1)[1])
-    assert name == f"000{number}-{slug}.patch"
+    assert patch.name == f"000{number}-{slug}.patch"
 
 
-def test_prealloc_patch_touches_the_pipe_code_alone_and_claims_no_figure(tmp_path: Path) -> None:
-    text = (SERIES / PREALLOC).read_text()
+@pytest.mark.parametrize(("folder", "name"), SERIES, ids=["bulk", "loop"])
+def test_series_has_two_patches_and_0002_adds_the_benchmark_alone(folder: Path, name: str) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [name, PATCH_NAME]
+    text = (folder / PATCH_NAME).read_text()
+    selftests = "tools/testing/selftests"
+    assert re.findall(r"^diff --git a/(\S+) ", text, re.M) == [
+        "MAINTAINERS",
+        f"{selftests}/Makefile",
+        f"{selftests}/pipe/.gitignore",
+        f"{selftests}/pipe/Makefile",
+        f"{selftests}/pipe/pipe_bench.c",
+    ]
+
+
+@pytest.mark.parametrize(("folder", "name"), SERIES, ids=["bulk", "loop"])
+def test_0001_touches_the_pipe_code_alone_and_claims_no_figure(
+    tmp_path: Path, folder: Path, name: str
+) -> None:
+    text = (folder / name).read_text()
     assert re.findall(r"^diff --git (.*)$", text, re.M) == ["a/fs/pipe.c b/fs/pipe.c"]
     # Its line counts are right: git refuses a hunk that is not what its header says.
     git(tmp_path, "init", "-q")
-    assert git(tmp_path, "apply", "--numstat", str(SERIES / PREALLOC)).split()[2] == "fs/pipe.c"
+    assert git(tmp_path, "apply", "--numstat", str(folder / name)).split()[2] == "fs/pipe.c"
     message = text.split("\n---\n")[0]
     assert "8dcb3060d81d" in message
     assert "__GFP_ACCOUNT" in message
     assert "%" not in message
 
 
-def test_series_adds_the_benchmark_files_and_nothing_else() -> None:
-    text = (SERIES / PATCH_NAME).read_text()
-    folder = "tools/testing/selftests"
-    assert re.findall(r"^diff --git a/(\S+) ", text, re.M) == [
-        "MAINTAINERS",
-        f"{folder}/Makefile",
-        f"{folder}/pipe/.gitignore",
-        f"{folder}/pipe/Makefile",
-        f"{folder}/pipe/pipe_bench.c",
-    ]
+def _parts(folder: Path, name: str) -> tuple[list[str], list[str]]:
+    """The lines of fs/pipe.c that a patch names: the function that allocates, and all others.
+
+    The function goes with its comment. Line numbers and object ids, which follow from the
+    text, are left out.
+    """
+    lines = (folder / name).read_text().split("\n")
+    first_hunk = next(n for n, line in enumerate(lines) if line.startswith("@@ "))
+    body = [re.sub(r"^@@ .*? @@", "@@", line) for line in lines[first_hunk:]]
+    definition = next(n for n, line in enumerate(body) if " pipe_prealloc_fill(" in line)
+    start = max(n for n in range(definition) if body[n] == "+/*")
+    end = body.index("+}", definition)
+    return body[start : end + 1], body[:start] + body[end + 1 :]
+
+
+def test_bulk_and_loop_differ_in_how_pages_are_allocated_and_in_nothing_else() -> None:
+    bulk_fill, bulk_rest = _parts(*BULK)
+    loop_fill, loop_rest = _parts(*LOOP)
+    assert bulk_rest == loop_rest
+    calls = {}
+    for series, fill in (("bulk", bulk_fill), ("loop", loop_fill)):
+        # A comment may name what the code does not call.
+        code = re.sub(r"/\*.*?\*/", "", "\n".join(fill), flags=re.DOTALL)
+        calls[series] = re.findall(r"\b(alloc_page\w*)\(", code)
+    assert calls == {
+        "bulk": ["alloc_pages_bulk_array_mempolicy", "alloc_pages_bulk_array"],
+        "loop": ["alloc_page"],
+    }
