@@ -139,6 +139,10 @@ def _require_files(experiment: Experiment, root: Path, path: Path) -> None:
                 f"{path}: variants.{name}.patches: no such patch: {error} (looked in {root})"
             ) from None
         _require_fragments(f"variants.{name}", variant.fragments, root, path)
+    if experiment.claims and not (root / experiment.claims.file).is_file():
+        raise KdeltaError(
+            f"{path}: claims.file: no such file: {experiment.claims.file} (looked in {root})"
+        )
 
 
 def _require_fragments(key: str, fragments: list[str], root: Path, path: Path) -> None:

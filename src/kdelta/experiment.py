@@ -113,7 +113,7 @@ class Guest(_Model):
         "with the reason recorded",
     )
     vcpus: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
-        default="auto", description="auto: the host's cores, at most 16"
+        default="auto", description="auto: the host's physical cores, at most 16"
     )
     memory: Size = Field(default="1G", description="guest memory, for example 1G or 2048M")
     boot_timeout_s: Seconds = Field(
@@ -141,9 +141,46 @@ class Stressor(_Model):
     command: list[str] = Field(
         min_length=1, description="argument vector, run as root in the guest"
     )
-    settle_timeout_s: Seconds = Field(
-        default=60, description="how long its memory may take to stop growing"
+    settled_by: Literal["memory", "reclaim"] = Field(
+        default="memory",
+        description="memory: its memory has stopped growing; reclaim: the kernel has gone into "
+        "direct reclaim again and again, for two seconds",
     )
+    settle_timeout_s: Seconds = Field(default=60, description="how long that may take")
+
+
+Counter = Literal[
+    "pgscan_direct",
+    "pgsteal_direct",
+    "pgscan_kswapd",
+    "allocstall",
+    "oom_kill",
+    "pswpin",
+    "pswpout",
+    "psi_memory_some_us",
+    "psi_memory_full_us",
+    "psi_cpu_some_us",
+]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Expectation(_Model):
+    """What a regime must do to the kernel, as a counter's growth over each sample shows it."""
+
+    counter: Counter = Field(description="a counter column of samples.csv")
+    at_least: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="smallest growth over a sample"
+    )
+    at_most: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="largest growth over a sample"
+    )
+    share: Share = Field(default=1.0, description="of each arm's samples in which it must hold")
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError(f"{self.counter}: give one of at_least and at_most")
+        return self
 
 
 class Regime(_Model):
@@ -151,7 +188,27 @@ class Regime(_Model):
 
     title: str = Field(min_length=1, max_length=120)
     description: str = ""
+    memcg: bool = Field(
+        default=False,
+        description="run the workload in a child memory cgroup; without it no memory cgroup "
+        "but the root is ever created in the boot. The guest asserts either",
+    )
+    swap: Size | None = Field(
+        default=None, description="size of a compressed swap device in memory (zram)"
+    )
+    sysctl: dict[
+        Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+$")], int | str
+    ] = Field(
+        default_factory=dict,
+        description="kernel settings of the guest, set before the stressor starts, for example "
+        "vm.swappiness: 100",
+    )
     stressor: Stressor | None = None
+    expects: tuple[Expectation, ...] = Field(
+        default=(),
+        strict=False,
+        description="what the regime must do to the kernel; the report says whether it did",
+    )
 
 
 class Protocol(_Model):
@@ -160,8 +217,92 @@ class Protocol(_Model):
     blocks: Annotated[int, Field(ge=1, le=200)]
     warmup_s: Annotated[float, Field(ge=0, le=3600)] = 0.2
     duration_s: dict[str, Seconds] = Field(
-        description="seconds per cell for every regime, by the regime's name"
+        min_length=1,
+        description="seconds per cell by the regime's name; the protocol runs these regimes",
     )
+
+
+class Mechanism(_Model):
+    """Boots that are traced and never timed: where pages are allocated, who waits for the lock."""
+
+    regimes: tuple[Slug, ...] = Field(
+        min_length=1, strict=False, description="regimes in which every arm gets such a boot"
+    )
+    duration_s: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=0.3, description="seconds per cell and kind of trace"
+    )
+
+
+class Validity(_Model):
+    """Limits beyond which a sample is set aside; fixed before the run."""
+
+    identity_error: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.02,
+        description="largest relative difference between throughput and "
+        "writers x write size / mean latency",
+    )
+    identity_overhead_ns: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="time between two writes of a writer that this difference may come to "
+        "instead; matters for writes of a few bytes",
+    )
+    clock_jump_ms: Annotated[float, Field(gt=0)] = Field(
+        default=10.0,
+        description="largest difference between two clocks over a sample",
+    )
+    steal: Share = Field(
+        default=0.05,
+        description="largest share of CPU time that a hypervisor took away, in the guest over a "
+        "sample and on the host over a boot",
+    )
+    host_load: Annotated[float, Field(gt=0)] = Field(
+        default=2.0,
+        description="largest load average of the host before a boot, per host CPU, beyond the "
+        "guest's vCPUs (which the boot before has kept busy)",
+    )
+    host_other_cpu: Share = Field(
+        default=0.5,
+        description="largest share of the host's CPU time that other programs took during a "
+        "boot; less falls on all arms of a block alike, and widens the intervals",
+    )
+
+
+class Environment(_Model):
+    """What is set on the host for the time of a block, with the rights at hand, then restored."""
+
+    governor: Literal["performance", "leave"] = Field(
+        default="performance", description="CPU frequency governor"
+    )
+    turbo: Literal["off", "leave"] = Field(
+        default="off", description="clock rates above the nominal one, which heat decides on"
+    )
+    pin_vcpus: bool = Field(
+        default=True,
+        description="each vCPU on a physical core of its own, if there are enough of them",
+    )
+    move_irqs: bool = Field(
+        default=True, description="device interrupts away from the cores that vCPUs are pinned to"
+    )
+
+
+class Claims(_Model):
+    """Published deltas that the report compares its own with."""
+
+    file: str = Field(description="CSV of claims, see config/README.md")
+    source: str = Field(min_length=1, description="where they were published")
+    arm: Slug = Field(description="the variant that the claims are about")
+    setup: dict[str, str] = Field(
+        default_factory=dict, description="how the published numbers were measured, label to text"
+    )
+
+
+class NegativeControl(_Model):
+    """Cells that a series cannot make faster, so that they must come out equivalent."""
+
+    cells: dict[Factor, Annotated[list[Level], Field(min_length=1)]] = Field(
+        min_length=1, description="levels by factor; other factors take every level"
+    )
+    reason: str = Field(min_length=1, description="why there can be no effect")
 
 
 class Statistics(_Model):
@@ -190,7 +331,12 @@ class Experiment(_Model):
     matrix: dict[Factor, Annotated[list[Level], Field(min_length=1)]] = Field(min_length=1)
     regimes: dict[Slug, Regime] = Field(min_length=1)
     protocols: dict[Slug, Protocol] = Field(min_length=1)
+    mechanism: Mechanism | None = None
     statistics: Statistics = Statistics()
+    validity: Validity = Validity()
+    environment: Environment = Environment()
+    negative_controls: tuple[NegativeControl, ...] = Field(default=(), strict=False)
+    claims: Claims | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
     @model_validator(mode="after")
@@ -216,16 +362,53 @@ class Experiment(_Model):
         for option, value in self.workload.arguments.items():
             check_option(f"workload.arguments.{option}", option, value)
         for name, protocol in self.protocols.items():
-            missing = [regime for regime in self.regimes if regime not in protocol.duration_s]
             unknown = [regime for regime in protocol.duration_s if regime not in self.regimes]
-            if missing or unknown:
+            if unknown:
                 raise ValueError(
-                    f"protocols.{name}.duration_s: needs one entry for every regime "
-                    f"({', '.join(self.regimes)})"
-                    + (f"; missing: {', '.join(missing)}" if missing else "")
-                    + (f"; unknown: {', '.join(unknown)}" if unknown else "")
+                    f"protocols.{name}.duration_s: {', '.join(unknown)}: no such regime; "
+                    f"regimes are {', '.join(self.regimes)}"
                 )
+        self._consistent_additions()
         return self
+
+    def _consistent_additions(self) -> None:
+        for regime in self.mechanism.regimes if self.mechanism else ():
+            if regime not in self.regimes:
+                raise ValueError(
+                    f"mechanism.regimes: {regime!r} is not a regime; regimes are "
+                    f"{', '.join(self.regimes)}"
+                )
+        if self.claims and (
+            self.claims.arm not in self.variants or self.claims.arm == self.baseline
+        ):
+            raise ValueError(
+                f"claims.arm: {self.claims.arm!r} is not a variant beside the baseline; variants "
+                f"are {', '.join(self.variants)}"
+            )
+        for number, control in enumerate(self.negative_controls):
+            for factor, levels in control.cells.items():
+                key = f"negative_controls.{number}.cells.{factor}"
+                if factor not in self.matrix:
+                    raise ValueError(
+                        f"{key}: not a factor of the matrix, which has {', '.join(self.matrix)}"
+                    )
+                for level in levels:
+                    # 1 == True in Python, and is another level all the same.
+                    if (type(level), level) not in [(type(x), x) for x in self.matrix[factor]]:
+                        raise ValueError(
+                            f"{key}: {level!r} is not a level of the matrix, which has "
+                            f"{', '.join(map(str, self.matrix[factor]))}"
+                        )
+
+    def protocol_regimes(self, protocol: str) -> dict[str, Regime]:
+        """The regimes that a protocol runs, in the order of the experiment file."""
+        durations = self.protocols[protocol].duration_s
+        return {name: regime for name, regime in self.regimes.items() if name in durations}
+
+    def mechanism_regimes(self, protocol: str) -> list[str]:
+        """The regimes of a protocol that get mechanism boots, in the order of the file."""
+        wanted = self.mechanism.regimes if self.mechanism else ()
+        return [name for name in self.protocol_regimes(protocol) if name in wanted]
 
     def arms(self) -> dict[str, str]:
         """Arm name -> variant name, baseline first, the control last."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdelta.analysis.columns import RESERVED_COLUMNS
+from kdelta.analysis.records import Level
 from kdelta.errors import KdeltaError
 
 Direction = Literal["higher", "lower"]
@@ -33,6 +34,60 @@ METRICS = (
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Limits of the validity rules; meaning and defaults as in the experiment file's `validity`."""
+
+    identity_error: float = 0.02
+    identity_overhead_ns: float = 0.0
+    clock_jump_ms: float = 10.0
+    steal: float = 0.05
+    host_load: float = 2.0
+    host_other_cpu: float = 0.5
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a regime must do to a counter in at least `share` of each arm's samples.
+
+    Exactly one of `at_least` and `at_most` is given: bounds of the counter's growth.
+    """
+
+    regime: str
+    counter: str  # a column of samples.csv
+    at_least: int | None
+    at_most: int | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published delta: of an arm, in a regime, cell and metric.
+
+    Attributes:
+        levels: factor -> level of the cell.
+        metric: name as in `METRICS`.
+        baseline, value: the published numbers, in `unit`.
+        delta_percent: as published, rounded to whole per cent.
+    """
+
+    regime: str
+    arm: str
+    metric: str
+    levels: dict[str, Level]
+    baseline: float
+    value: float
+    delta_percent: float
+
+
+@dataclass(frozen=True)
+class NegativeControl:
+    """Cells in which no arm can have an effect: factor -> levels, and why."""
+
+    levels: dict[str, tuple[Level, ...]]
+    reason: str
+
+
+@dataclass(frozen=True)
 class AnalysisSettings:
     """Everything the analysis needs besides the raw files.
 
@@ -45,7 +100,10 @@ class AnalysisSettings:
         confidence: of every interval; 1 - confidence is the level of every test.
         equivalence_margin: m; an effect whose interval lies within
             [1/(1+m), 1+m] is equivalent to none.
-        identity_limit: largest |identity_error| of a valid sample.
+        limits: of the validity rules.
+        expectations: of the regimes, in display order.
+        claims: published deltas to compare with, in their file's order.
+        negative_controls: cells without effect.
         power: with which the noise floor's effect would be found.
         metrics: the columns of samples.csv that get deltas.
         blocks: planned blocks of each regime; a folder with a higher number is of an
@@ -62,7 +120,10 @@ class AnalysisSettings:
     control: str | None = None
     confidence: float = 0.95
     equivalence_margin: float = 0.03
-    identity_limit: float = 0.02
+    limits: Limits = Limits()
+    expectations: tuple[Expectation, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    negative_controls: tuple[NegativeControl, ...] = ()
     power: float = 0.8
     metrics: tuple[Metric, ...] = METRICS
     blocks: int | None = None
@@ -99,7 +160,7 @@ class AnalysisSettings:
             ("confidence", self.confidence, 0.0, 1.0),
             ("power", self.power, 0.0, 1.0),
             ("equivalence_margin", self.equivalence_margin, 0.0, math.inf),
-            ("identity_limit", self.identity_limit, 0.0, math.inf),
+            ("limits.identity_error", self.limits.identity_error, 0.0, math.inf),
         ):
             if not low < value < high:
                 raise KdeltaError(

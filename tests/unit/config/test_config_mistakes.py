@@ -103,12 +103,122 @@ MISTAKES = [
     # protocols and regimes
     (
         "protocols.quick.duration_s",
-        {"idle": 1},
-        "protocols.quick.duration_s: needs one entry for every regime (idle, pressed); "
-        "missing: pressed",
+        {},
+        "protocols.quick.duration_s: Dictionary should have at least",
     ),
-    ("protocols.long.duration_s.lazy", 1, "(idle, pressed); unknown: lazy"),
+    (
+        "protocols.long.duration_s.lazy",
+        1,
+        "protocols.long.duration_s: lazy: no such regime; regimes are idle, pressed",
+    ),
+    ("protocols.long.duration_s.idle", 0, "protocols.long.duration_s.idle: should be greater than"),
     ("regimes.pressed.stressor.command", [], "regimes.pressed.stressor.command: List should have"),
+    ("regimes.idle.memcg", "yes", "regimes.idle.memcg: should be a valid boolean, found 'yes'"),
+    ("regimes.idle.memgc", True, "regimes.idle.memgc: unknown key (value True); did you mean 'mem"),
+    ("regimes.idle.swap", "lots", "regimes.idle.swap: 'lots' is not a size; write for example"),
+    ("regimes.idle.sysctl", {"swappiness": 1}, "regimes.idle.sysctl.swappiness: this name should"),
+    ("regimes.idle.sysctl", {"vm.swappiness": 0.5}, "regimes.idle.sysctl.vm.swappiness: should be"),
+    (
+        "regimes.pressed.stressor.settled_by",
+        "time",
+        "regimes.pressed.stressor.settled_by: should be 'memory' or 'reclaim', found 'time'",
+    ),
+    # what a regime must do
+    (
+        "regimes.pressed.expects",
+        [{"counter": "allocstalls", "at_least": 1}],
+        "regimes.pressed.expects.0.counter: should be 'pgscan_direct', 'pgsteal_direct', 'pgscan_",
+    ),
+    (
+        "regimes.pressed.expects",
+        [{"counter": "oom_kill", "at_most": 0}, {"counter": "allocstall"}],
+        "regimes.pressed.expects.1: allocstall: give one of at_least and at_most",
+    ),
+    (
+        "regimes.pressed.expects",
+        [{"counter": "allocstall", "at_least": 1, "at_most": 2}],
+        "regimes.pressed.expects.0: allocstall: give one of at_least and at_most",
+    ),
+    (
+        "regimes.pressed.expects",
+        [{"counter": "allocstall", "at_least": 0}],
+        "regimes.pressed.expects.0.at_least: should be greater than or equal to 1, found 0",
+    ),
+    (
+        "regimes.pressed.expects",
+        [{"counter": "allocstall", "at_least": 1, "share": 95}],
+        "regimes.pressed.expects.0.share: should be less than or equal to 1, found 95",
+    ),
+    ("regimes.pressed.expects", {"allocstall": 1}, "regimes.pressed.expects: should be a valid tu"),
+    # traced boots
+    ("mechanism", {}, "mechanism.regimes: this key is required"),
+    ("mechanism", {"regimes": []}, "mechanism.regimes: Tuple should have at least 1 item"),
+    (
+        "mechanism",
+        {"regimes": ["idle", "lazy"]},
+        "mechanism.regimes: 'lazy' is not a regime; regimes are idle, pressed",
+    ),
+    (
+        "mechanism",
+        {"regimes": ["idle"], "duration_s": 100},
+        "mechanism.duration_s: should be less than or equal to 60, found 100",
+    ),
+    # limits
+    ("validity", {"identity_error": 2}, "validity.identity_error: should be less than 1, found 2"),
+    ("validity", {"identity_overhead_ns": -1}, "validity.identity_overhead_ns: should be greater"),
+    ("validity", {"clock_jump_ms": 0}, "validity.clock_jump_ms: should be greater than 0, found 0"),
+    ("validity", {"steal": 5}, "validity.steal: should be less than or equal to 1, found 5"),
+    ("validity", {"host_load": "low"}, "validity.host_load: should be a valid number, found 'low'"),
+    ("validity", {"host_other_cpu": 0}, "validity.host_other_cpu: should be greater than 0, found"),
+    ("validity", {"load": 1}, "validity.load: unknown key (value 1); did you mean 'host_load'?"),
+    # the host
+    ("environment", {"governor": "powersave"}, "environment.governor: should be 'performance' or"),
+    # YAML reads a bare `off` so.
+    ("environment", {"turbo": False}, "environment.turbo: should be 'off' or 'leave', found False"),
+    ("environment", {"pin_vcpus": 2}, "environment.pin_vcpus: should be a valid boolean, found 2"),
+    ("environment", {"move_irqs": "no"}, "environment.move_irqs: should be a valid boolean, found"),
+    # cells without effect
+    (
+        "negative_controls",
+        [{"cells": {"writers": [1]}}],
+        "negative_controls.0.reason: this key is required",
+    ),
+    (
+        "negative_controls",
+        [{"cells": {}, "reason": "x"}],
+        "negative_controls.0.cells: Dictionary should have at least 1 item",
+    ),
+    (
+        "negative_controls",
+        [{"cells": {"write_size": [1]}, "reason": "x"}],
+        "negative_controls.0.cells.write_size: not a factor of the matrix, which has writers, rea",
+    ),
+    (
+        "negative_controls",
+        [{"cells": {"writers": [1]}, "reason": "x"}, {"cells": {"readers": [2]}, "reason": "x"}],
+        "negative_controls.1.cells.readers: 2 is not a level of the matrix, which has 1, 3",
+    ),
+    # published deltas
+    (
+        "claims",
+        {"file": "claims.csv", "arm": "patched"},
+        "claims.source: this key is required",
+    ),
+    (
+        "claims",
+        {"file": "claims.csv", "source": "a mail", "arm": "baseline"},
+        "claims.arm: 'baseline' is not a variant beside the baseline; variants are baseline, pat",
+    ),
+    (
+        "claims",
+        {"file": "claims.csv", "source": "a mail", "arm": "control"},
+        "claims.arm: 'control' is not a variant beside the baseline; variants are",
+    ),
+    (
+        "claims",
+        {"file": "claims.csv", "source": "a mail", "arm": "patched", "setup": {"vCPUs": 16}},
+        "claims.setup.vCPUs: should be a valid string, found 16; put it in quotes",
+    ),
     # files
     (
         "kernel.config.fragments",

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from kdelta.cli import main
 from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
+from kdelta.errors import KdeltaError
 from kdelta.workflow import plan_run
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, Project
 
 EXPERIMENTS = sorted((CHECKOUT / "config" / "experiments").glob("*.yaml"))
 SCHEMAS = CHECKOUT / "workflow" / "schemas"
@@ -58,3 +60,9 @@ def test_the_schemas_are_what_kdelta_schema_writes(tmp_path: Path) -> None:
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}
     shipped = {path.name: path.read_text() for path in SCHEMAS.iterdir()}
     assert written == shipped, "run `kdelta schema workflow/schemas`"
+
+
+def test_a_file_of_claims_that_is_not_there(project: Project, small: dict[str, Any]) -> None:
+    small["claims"] = {"file": "claims.csv", "source": "a mail", "arm": "patched"}
+    with pytest.raises(KdeltaError, match=r"claims\.file: no such file: claims\.csv \(looked in"):
+        project.load(small)

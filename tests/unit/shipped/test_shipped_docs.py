@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from shipped_support import ROOT, read, shipped
 
 from kdelta import experiment
 from kdelta.commands.check import SCHEMAS
-from kdelta.config import RunConfig
+from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment
 from kdelta.workload_options import WORKLOAD_OPTIONS
 
@@ -31,8 +32,15 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`workload`": experiment.Workload,
     "`regimes.<name>`": experiment.Regime,
     "`regimes.<name>.stressor`": experiment.Stressor,
+    "`regimes.<name>.expects`": experiment.Expectation,
     "`protocols.<name>`": experiment.Protocol,
+    "`mechanism`": experiment.Mechanism,
     "`statistics`": experiment.Statistics,
+    "`validity`": experiment.Validity,
+    "`environment`": experiment.Environment,
+    "`negative_controls`": experiment.NegativeControl,
+    "`claims`": experiment.Claims,
+    "`mail`": experiment.Mail,
 }
 
 
@@ -71,6 +79,8 @@ def documented_default(field: FieldInfo) -> str:
             return f"`{str(value).lower()}`"
         case "":
             return '`""`'
+        case ():
+            return "`[]`"
         case float() | int():
             return f"`{value:g}`"
         case _:
@@ -106,6 +116,23 @@ def test_the_keys_and_their_defaults_are_described(heading: str) -> None:
 def test_every_option_of_the_workload_is_described() -> None:
     rows = table_rows(sections(read(ROOT / "config/README.md"))["`workload`"], "option")
     assert tuple(rows) == WORKLOAD_OPTIONS
+
+
+def test_every_counter_of_an_expectation_is_described() -> None:
+    rows = table_rows(
+        sections(read(ROOT / "config/README.md"))["`regimes.<name>.expects`"], "counter"
+    )
+    assert tuple(rows) == get_args(experiment.Counter)
+
+
+def test_the_columns_of_claims_are_described() -> None:
+    """Those that the reader takes, with the flagship's factors for `<factor>`."""
+    rows = table_rows(sections(read(ROOT / "config/README.md"))["A file of claims"], "column")
+    header = read(ROOT / "config/claims/pipe-prealloc.csv").partition("\n")[0].split(",")
+    factors = list(load_experiment(ROOT / RunConfig().experiment).matrix)
+    described = list(rows)
+    place = described.index("<factor>")
+    assert described[:place] + factors + described[place + 1 :] == header
 
 
 def test_the_readme_shows_a_result_and_the_commands() -> None:
@@ -144,7 +171,7 @@ def test_the_times_in_the_readme_follow_from_the_protocols() -> None:
         )
         _, _, blocks, boots, in_cells, _ = rows[name]
         assert int(blocks) == protocol.blocks
-        assert int(boots) == boots_per_regime * len(flagship.regimes)
+        assert int(boots) == boots_per_regime * len(flagship.protocol_regimes(name))
         assert in_cells.endswith(f" = {seconds / 60:.3g} min")
 
 
