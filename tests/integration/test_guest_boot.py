@@ -82,8 +82,11 @@ def test_a_whole_sweep(guest: Boot) -> None:
 
 def test_the_guest_finds_its_files(guest: Boot) -> None:
     script = """
-        assert sorted(os.listdir(share)) == ["bzImage", "driver.py", "pipe_bench", "plan.json"]
-        assert "/run/kdelta/driver.py" in sys.argv[sys.argv.index("--exec") + 1]
+        assert sorted(os.listdir(share)) == [
+            "bzImage", "kdelta", "pipe_bench", "plan.json", "start.py"
+        ]
+        assert (share / "kdelta/guest/driver.py").exists()
+        assert "/run/kdelta/start.py" in sys.argv[sys.argv.index("--exec") + 1]
         # a user's own configuration of virtme-ng must not change the guest
         assert os.environ["HOME"] == os.environ["XDG_CONFIG_HOME"] == str(share)
         sweep()

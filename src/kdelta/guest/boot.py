@@ -13,10 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.errors import KdeltaError
-from kdelta.guest import driver
 from kdelta.guest.launch import SHARE_IN_GUEST, GuestExit, GuestSpec, guest_python, run_guest
+from kdelta.guest.pinning import Pinning
 
 Json = dict[str, Any]
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+# What runs in the guest; these modules import the standard library and each other.
+TIMED_MODULES = ("guest/driver.py", "guest/conditions.py")
+GUEST_MODULES = (
+    *TIMED_MODULES,
+    "__init__.py",
+    "guest/__init__.py",
+    "guest/mechanism.py",
+    "guest/trace_parse.py",
+)
+_START = f"""\
+import sys
+sys.path.insert(0, "{SHARE_IN_GUEST}")
+from pathlib import Path
+from kdelta.guest.driver import main
+sys.exit(main(Path("{SHARE_IN_GUEST}")))
+"""
 
 # A guest switches itself off after its last record; TCG guests take seconds to.
 POWER_OFF_S = 60.0
@@ -33,6 +52,7 @@ class BootRequest:
         plan: the driver's plan (see `kdelta.measure.plan`).
         boot_timeout_s: the driver must have written its first record by then.
         sweep_timeout_s: seconds the whole sweep may take after that.
+        pinning: host CPUs for the guest; None leaves it to the host's scheduler.
     """
 
     label: str
@@ -44,15 +64,29 @@ class BootRequest:
     plan: Json
     boot_timeout_s: float
     sweep_timeout_s: float
+    pinning: Pinning | None = None
+
+
+class BootError(KdeltaError):
+    """The guest came up short: it did not boot, died or never finished. A finding, not a mistake.
+
+    Attributes:
+        records: what it had written by then.
+    """
+
+    def __init__(self, message: str, records: list[Json]) -> None:
+        super().__init__(message)
+        self.records = records
 
 
 @dataclass(frozen=True)
 class BootResult:
-    """Records of a completed boot, and its times in seconds."""
+    """Records of a completed boot, its times in seconds, and whether its vCPUs were pinned."""
 
     records: list[Json]
     boot_s: float
     wall_s: float
+    pinned: bool = False
 
 
 def boot_arm(
@@ -68,9 +102,9 @@ def boot_arm(
         on_progress: called with the number of samples so far when it changes.
 
     Raises:
-        KdeltaError: the guest did not boot, was not the one asked for, or
-            ended before the end of its sweep. Records that it had written are
-            kept beside the console (`*.partial.jsonl`).
+        BootError: the guest did not boot, or ended before the end of its sweep. Records
+            that it had written are kept beside the console (`*.partial.jsonl`).
+        KdeltaError: it was not the guest asked for, or the host cannot run it.
     """
     with tempfile.TemporaryDirectory(prefix="kdelta-boot-") as folder:
         share = Path(folder)
@@ -83,7 +117,8 @@ def boot_arm(
             vcpus=request.vcpus,
             memory_mib=request.memory_mib,
             share=share,
-            command=f"{guest_python()} -I -S {SHARE_IN_GUEST}/driver.py {SHARE_IN_GUEST}",
+            command=f"{guest_python()} -I -S {SHARE_IN_GUEST}/start.py",
+            pinning=request.pinning,
         )
         deadline = request.boot_timeout_s + request.sweep_timeout_s + POWER_OFF_S
         try:
@@ -95,8 +130,13 @@ def boot_arm(
             if records and not complete:
                 shutil.copy(records_path, console.with_suffix(".partial.jsonl"))
         if not complete:
-            raise KdeltaError(_what_went_wrong(request, records, ended, watch, share, console))
-        return BootResult(records, watch.boot_s or ended.wall_s, ended.wall_s)
+            refusal = _refusal(request, records, console)
+            if refusal:
+                raise KdeltaError(refusal)
+            raise BootError(
+                _what_went_wrong(request, records, ended, watch, share, console), records
+            )
+        return BootResult(records, watch.boot_s or ended.wall_s, ended.wall_s, ended.pinned)
 
 
 def read_records(path: Path) -> list[Json]:
@@ -145,7 +185,8 @@ class _Watch:
             if self.boot_s is None:
                 self.boot_s = time.monotonic() - self._begun
             content = self._records.read_bytes()
-            self._on_progress(content.count(b'\n{"record":"sample"'))
+            done = content.count(b'\n{"record":"sample"') + content.count(b'\n{"record":"mech')
+            self._on_progress(done)
             if b'\n{"record":"end"' in content:
                 self._over = time.monotonic()
         settle_s = (self._request.plan["stressor"] or {}).get("settle_timeout_s", 0)
@@ -160,12 +201,28 @@ def _fill_share(share: Path, request: BootRequest) -> None:
     try:
         shutil.copy(request.kernel, share / "bzImage")
         shutil.copy(request.workload, share / "pipe_bench")
-        shutil.copy(driver.__file__, share / "driver.py")
+        (share / "start.py").write_text(_START)
+        for module in GUEST_MODULES:
+            target = share / "kdelta" / module
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PACKAGE / module, target)
         (share / "plan.json").write_text(json.dumps(request.plan))
     except OSError as error:
         raise KdeltaError(
             f"{request.label}: cannot prepare the folder shared with the guest, {share}: {error}"
         ) from error
+
+
+def _refusal(request: BootRequest, records: list[Json], console: Path) -> str | None:
+    """Why this guest says nothing about its kernel: it is not the one asked for."""
+    if records and not records[0]["gate"]["ok"]:
+        failures = "; ".join(records[0]["gate"]["failures"])
+        why = f"this guest is not the one asked for: {failures}"
+    elif records and records[-1]["record"] == "end":
+        why = f"the guest did not stay as it was asked for: {records[-1].get('error')}"
+    else:
+        return None
+    return f"{request.label}: {why}. Console: {console}"
 
 
 def _what_went_wrong(
@@ -180,12 +237,12 @@ def _what_went_wrong(
     verdict = console_verdict(text)
     said = f" The console says: {verdict!r}." if verdict else ""
     log = f" Console: {console}"
-    if records and not records[0]["gate"]["ok"]:
-        failures = "; ".join(records[0]["gate"]["failures"])
-        return f"{request.label}: this guest is not the one asked for: {failures}.{log}"
     words = share / "driver-error.txt"
     if words.exists():
-        return f"{request.label}: the driver failed in the guest: {words.read_text().strip()}.{log}"
+        return (
+            f"{request.label}: the driver failed in the guest: {words.read_text().strip()}."
+            f"{said}{log}"
+        )
     if not records:
         how = (
             f"no sign of life within {request.boot_timeout_s:g} s (guest.boot_timeout_s)"
@@ -197,7 +254,7 @@ def _what_went_wrong(
             f"{request.label}: the guest did not boot: {how}."
             f"{said or f' The console ends with: {last[0].strip()!r}.'}{log}"
         )
-    samples = sum(record["record"] == "sample" for record in records)
+    samples = sum(record["record"] in ("sample", "mechanism") for record in records)
     how = "was killed at its deadline" if ended.timed_out else "ended"
     return (
         f"{request.label}: the guest {how} after {samples} of {len(request.plan['cells'])} cells."

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The program that runs inside the guest: gate, self-check, sweep, raw records.
 
-Standard library only, and one file: it is copied into the folder shared with
-the guest and run there by the host's own Python (the guest's root is the host's,
-read-only), so it may not import the package. Usage: ``driver.py SHARE``, where
-SHARE holds ``plan.json`` and the workload, and receives ``records.jsonl``.
+Standard library only: this and the other modules of `GUEST_MODULES` are copied into
+the folder shared with the guest and run there by the host's own Python (the guest's
+root is the host's, read-only), so they may import each other and nothing else of the
+package. The folder, SHARE, holds ``plan.json`` and the workload, and receives
+``records.jsonl``.
 
 Every record is one JSON line, flushed and synced before the next step, so that
 a guest that dies leaves everything it had measured. Formats: docs/contracts.md.
@@ -19,10 +20,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from kdelta.guest import conditions, mechanism
 
 Json = dict[str, Any]
 
@@ -38,6 +41,7 @@ STAT_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "st
 
 SETTLE_POLL_S = 0.5
 SETTLE_STABLE_POLLS = 3
+SETTLE_RECLAIM_POLLS = 4
 SETTLE_TOLERANCE = 0.02
 
 
@@ -106,7 +110,7 @@ def observe_guest() -> Json:
     """The facts about this guest that the boot gate compares with the plan."""
     meminfo = parse_meminfo(Path("/proc/meminfo").read_text())
     config = gzip.decompress(Path("/proc/config.gz").read_bytes())
-    controllers = Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+    controllers = (conditions.CGROUP_ROOT / "cgroup.controllers").read_text().split()
     return {
         "kernel_release": os.uname().release,
         "kernel_version": Path("/proc/version").read_text().strip(),
@@ -115,18 +119,30 @@ def observe_guest() -> Json:
         "memory_total_kib": meminfo["MemTotal"],
         "swap_total_kib": meminfo["SwapTotal"],
         "memory_controller": "memory" in controllers,
-        "memory_cgroups": count_memory_cgroups(Path("/proc/cgroups").read_text()),
+        **observe_cgroups(),
         "acceleration": acceleration(),
     }
 
 
-def count_memory_cgroups(text: str) -> int:
-    """The number of memory cgroups (the root counts) from /proc/cgroups; 0 without controller."""
-    for line in text.splitlines():
-        name, *values = line.split()
-        if name == "memory":
-            return int(values[1])
-    return 0
+def observe_cgroups() -> Json:
+    """How many memory cgroups there are, the root included, and how many were removed."""
+    stat = (conditions.CGROUP_ROOT / "cgroup.stat").read_text()
+    return {
+        "memory_cgroups": conditions.count_memory_cgroups(Path("/proc/cgroups").read_text()),
+        "dying_cgroups": conditions.dying_cgroups(stat),
+    }
+
+
+def workload_cgroup(start: Callable[[], None]) -> str:
+    """The cgroup that a process begun as the workload is finds itself in, such as `/`."""
+    done = subprocess.run(
+        ["/bin/cat", "/proc/self/cgroup"],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=start,
+    )
+    return done.stdout.strip().rpartition(":")[2]
 
 
 def gate_failures(observed: Json, expected: Json) -> list[str]:
@@ -144,11 +160,29 @@ def gate_failures(observed: Json, expected: Json) -> list[str]:
     total, asked = observed["memory_total_kib"], expected["memory_mib"] * 1024
     if not 0.85 * asked <= total <= asked:
         failures.append(f"memory is {total} KiB, asked for {asked} KiB")
+    failures += cgroup_failures(observed, expected)
+    if observed["workload_cgroup"] != expected["workload_cgroup"]:
+        failures.append(
+            f"the workload runs in cgroup {observed['workload_cgroup']!r}, "
+            f"asked for {expected['workload_cgroup']!r}"
+        )
+    # A swap device gives its first page to the header.
+    swap, wanted = observed["swap_total_kib"], expected["swap_total_kib"]
+    if not wanted - 64 <= swap <= wanted:
+        failures.append(f"swap is {swap} KiB, asked for {wanted} KiB")
+    return failures
+
+
+def cgroup_failures(observed: Json, expected: Json) -> list[str]:
+    """Memory cgroups that there are or were beside those asked for."""
+    failures = []
     if observed["memory_cgroups"] != expected["memory_cgroups"]:
         failures.append(
             f"{observed['memory_cgroups']} memory cgroups exist, "
             f"asked for {expected['memory_cgroups']} (1 is the root alone)"
         )
+    if observed["dying_cgroups"]:
+        failures.append(f"{observed['dying_cgroups']} cgroups existed before and are not gone yet")
     return failures
 
 
@@ -168,16 +202,30 @@ def _as_ordinary_process() -> None:
     Path("/proc/self/oom_score_adj").write_text(ORDINARY)
 
 
-def run_bench(argv: list[str], timeout_s: float) -> tuple[int | None, str, str]:
+def as_workload(memcg: bool) -> Callable[[], None]:
+    """What the workload's process does before it becomes the workload."""
+
+    def start() -> None:
+        _as_ordinary_process()
+        if memcg:
+            conditions.enter_child()
+
+    return start
+
+
+def run_bench(
+    argv: list[str], timeout_s: float, start: Callable[[], None] = _as_ordinary_process
+) -> tuple[int | None, str, str]:
     """Run the workload; returns exit status (None: killed at the deadline), stdout, stderr."""
     with subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # the kernel under test may garble what goes through a pipe
         start_new_session=True,
-        preexec_fn=_as_ordinary_process,
+        preexec_fn=start,
     ) as process:
         try:
             out, err = process.communicate(timeout=timeout_s)
@@ -237,18 +285,25 @@ def program_version(program: str) -> str:
     return done.stdout.strip()
 
 
+def allocation_stalls(proc: Path = Path("/proc")) -> int:
+    """How often an allocation had to go into direct reclaim since boot, over all zones."""
+    vmstat = parse_vmstat((proc / "vmstat").read_text())
+    return sum(value for name, value in vmstat.items() if name.startswith("allocstall_"))
+
+
 class Stressor:
     """The pressure program: started once per boot, settled, proven alive at the end."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, settled_by: str = "memory") -> None:
         self.command = command
+        self._settled_by = settled_by
         self.program = shutil.which(command[0])
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._settled_kib = 0
 
     def start(self, settle_timeout_s: float) -> Json:
-        """Start it and wait until its memory has stopped growing."""
+        """Start it and wait until its memory has stopped growing, or the kernel reclaims."""
         record: Json = {"name": self.command[0], "command": self.command, "settled": False}
         if self.program is None:
             return record | {"error": f"{self.command[0]} is not in the guest's PATH"}
@@ -272,19 +327,23 @@ class Stressor:
 
     def _wait_settled(self, deadline: float) -> bool:
         assert self._process is not None
-        stable, last = 0, 0
+        polls = SETTLE_STABLE_POLLS if self._settled_by == "memory" else SETTLE_RECLAIM_POLLS
+        calm, last_kib, last_stalls = 0, 0, allocation_stalls()
         while time.monotonic() < deadline:
             time.sleep(SETTLE_POLL_S)
             if self._process.poll() is not None:
                 return False
-            now = group_resident_kib(self._process.pid)
-            # Its start-up alone is a few MiB; nothing has been pressed yet.
-            grown = now > 16 * 1024
-            steady = abs(now - last) <= SETTLE_TOLERANCE * max(now, 1)
-            stable = stable + 1 if grown and steady else 0
-            last = now
-            if stable >= SETTLE_STABLE_POLLS:
-                self._settled_kib = now
+            kib, stalls = group_resident_kib(self._process.pid), allocation_stalls()
+            if self._settled_by == "memory":
+                # Its start-up alone is a few MiB; nothing has been pressed yet.
+                grown = kib > 16 * 1024
+                good = grown and abs(kib - last_kib) <= SETTLE_TOLERANCE * max(kib, 1)
+            else:
+                good = stalls > last_stalls
+            calm = calm + 1 if good else 0
+            last_kib, last_stalls = kib, stalls
+            if calm >= polls:
+                self._settled_kib = kib
                 return True
         return False
 
@@ -305,9 +364,10 @@ def measure_cell(
 ) -> Json:
     """Run one cell and return its sample record (without the boot's identity)."""
     argv = [str(bench), *cell["argv"]]
+    start = as_workload(plan["conditions"]["memcg"])
     before = counters()
     started = {"realtime_start_ns": time.time_ns(), "monotonic_start_ns": time.monotonic_ns()}
-    status, out, err = run_bench(argv, plan["cell_deadline_s"])
+    status, out, err = run_bench(argv, plan["cell_deadline_s"], start)
     ended = {"monotonic_end_ns": time.monotonic_ns(), "realtime_end_ns": time.time_ns()}
     after = counters()
     result, error = judge_bench(status, out, err)
@@ -326,12 +386,36 @@ def measure_cell(
     }
 
 
-def self_check(argv: list[str]) -> Json:
+def trace_cell(plan: Json, order: int, cell: Json, bench: Path, stressor: Stressor | None) -> Json:
+    """Run one cell under tracing and return its mechanism record (without the identity)."""
+    start = as_workload(plan["conditions"]["memcg"])
+
+    def run(argv: list[str]) -> tuple[Json | None, str | None]:
+        return judge_bench(*run_bench(argv, plan["cell_deadline_s"], start))
+
+    return {
+        "cell_order": order,
+        "cell": cell["levels"],
+        **mechanism.measure_mechanism([str(bench), *cell["argv"]], run),
+    }
+
+
+def self_check(argv: list[str], start: Callable[[], None] = _as_ordinary_process) -> Json:
     """One short run with every payload byte checked."""
-    status, out, err = run_bench(argv, 60)
+    status, out, err = run_bench(argv, 60, start)
     result, error = judge_bench(status, out, err)
     payload_errors = result.get("payload_errors") if result else None
     return {"ok": error is None, "payload_errors": payload_errors, "error": error}
+
+
+def enter(plan: Json) -> Json:
+    """Bring the regime's conditions about and compare the guest with the plan: the gate."""
+    memcg = plan["conditions"]["memcg"]
+    failures = conditions.apply(plan["conditions"])
+    observed = {**observe_guest(), "memcg": memcg}
+    observed["workload_cgroup"] = workload_cgroup(as_workload(memcg)) if not failures else ""
+    failures += gate_failures(observed, plan["expected"])
+    return {**observed, "ok": not failures, "failures": failures}
 
 
 def drive(share: Path) -> bool:
@@ -339,11 +423,10 @@ def drive(share: Path) -> bool:
     plan: Json = json.loads((share / "plan.json").read_text())
     records = Records(share / "records.jsonl")
     identity = plan["identity"]
-    observed = observe_guest()
-    failures = gate_failures(observed, plan["expected"])
-    boot = {"record": "boot", "schema": 1, **identity}
-    boot["gate"] = {**observed, "ok": not failures, "failures": failures}
-    if failures:
+    gate = enter(plan)
+    boot = {"record": "boot", "schema": 1, **identity, "mechanism": plan["mechanism"]}
+    boot["gate"] = gate
+    if not gate["ok"]:
         records.write(boot)
         records.write({"record": "end", "samples": 0, "ok": False, "error": "gate"})
         return False
@@ -352,43 +435,47 @@ def drive(share: Path) -> bool:
     bench = Path("/run/pipe_bench")
     shutil.copy(share / "pipe_bench", bench)
     bench.chmod(0o755)
-    boot["self_check"] = self_check([str(bench), *plan["self_check_argv"]])
+    start = as_workload(plan["conditions"]["memcg"])
+    boot["self_check"] = self_check([str(bench), *plan["self_check_argv"]], start)
+
+    measure, kind = measure_cell, "sample"
+    if plan["mechanism"]:
+        mechanism.prepare()  # while there is memory for its buffers
+        measure, kind = trace_cell, "mechanism"
 
     stressor = None
     boot["stressor"] = None
     if plan["stressor"]:
-        stressor = Stressor(plan["stressor"]["command"], share / "stressor.log")
-        boot["stressor"] = stressor.start(plan["stressor"]["settle_timeout_s"])
+        wanted = plan["stressor"]
+        stressor = Stressor(wanted["command"], share / "stressor.log", wanted["settled_by"])
+        boot["stressor"] = stressor.start(wanted["settle_timeout_s"])
     records.write(boot)
 
     for order, cell in enumerate(plan["cells"], start=1):
-        sample = measure_cell(plan, order, cell, bench, stressor)
-        records.write({"record": "sample", **identity, **sample})
+        records.write({"record": kind, **identity, **measure(plan, order, cell, bench, stressor)})
 
     alive = stressor.alive() if stressor else None
     if stressor:
         stressor.stop()
+    late = cgroup_failures(observe_cgroups(), plan["expected"])
     records.write(
         {
             "record": "end",
             "samples": len(plan["cells"]),
-            "ok": True,
+            "ok": not late,
+            "error": "; ".join(late) or None,
             "stressor_alive": alive,
             "uptime_s": float(Path("/proc/uptime").read_text().split()[0]),
         }
     )
-    return True
+    return not late
 
 
-def main() -> int:
+def main(share: Path) -> int:
+    """Run the plan of the shared folder; the exit status of the guest's command."""
     Path("/proc/self/oom_score_adj").write_text(NEVER_KILL)
-    share = Path(sys.argv[1])
     try:
         return 0 if drive(share) else 1
     except Exception as error:  # the guest's last words have to reach the host
         (share / "driver-error.txt").write_text(f"{type(error).__name__}: {error}\n")
         raise
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -21,6 +21,7 @@ from typing import IO
 
 from kdelta.errors import KdeltaError
 from kdelta.guest import supervise
+from kdelta.guest.pinning import DEBUG_THREADS, Pinning, pin_vcpus
 
 # Where the shared folder appears in the guest: /run is a tmpfs there, so that
 # the mount point exists whatever the host's root looks like.
@@ -38,6 +39,7 @@ class GuestSpec:
         memory_mib: guest memory in MiB.
         share: folder shared with the guest, read-write, at `SHARE_IN_GUEST`.
         command: what the guest runs, as root; it powers off afterwards.
+        pinning: host CPUs for the guest; None: wherever the host's scheduler puts it.
     """
 
     kernel: Path
@@ -47,15 +49,21 @@ class GuestSpec:
     share: Path
     command: str
     kernel_arguments: tuple[str, ...] = field(default=())
+    pinning: Pinning | None = None
 
 
 @dataclass(frozen=True)
 class GuestExit:
-    """How a guest ended: the launcher's exit status (None: killed) and wall time in seconds."""
+    """How a guest ended: the launcher's exit status (None: killed) and wall time in seconds.
+
+    Attributes:
+        pinned: every vCPU was pinned, where that was asked for.
+    """
 
     status: int | None
     timed_out: bool
     wall_s: float
+    pinned: bool = False
 
 
 def vng_argv(spec: GuestSpec) -> list[str]:
@@ -79,6 +87,8 @@ def vng_argv(spec: GuestSpec) -> list[str]:
         "--exec",
         spec.command,
     ]
+    if spec.pinning:
+        argv.append(DEBUG_THREADS)
     if spec.acceleration == "tcg":
         argv.append("--disable-kvm")
     for argument in spec.kernel_arguments:
@@ -145,9 +155,12 @@ def run_guest(
         unwritten: list[OSError] = []
         pump = threading.Thread(target=_pump, args=(process.stdout, log, unwritten), daemon=True)
         pump.start()
+        pinned = False
         try:
             while process.poll() is None:
                 time.sleep(0.1)
+                if spec.pinning and not pinned:
+                    pinned = pin_vcpus(process.pid, spec.pinning.cpus, spec.pinning.rest)
                 if not watch():
                     gave_up = True
                     break
@@ -158,7 +171,8 @@ def run_guest(
         raise KdeltaError(f"{console}: the guest's console cannot be written: {unwritten[0]}")
     status = None if gave_up else process.returncode
     timed_out = status == supervise.TIMED_OUT
-    return GuestExit(None if timed_out else status, timed_out, time.monotonic() - begun)
+    wall_s = time.monotonic() - begun
+    return GuestExit(None if timed_out else status, timed_out, wall_s, pinned)
 
 
 def _pump(source: IO[bytes], log: IO[bytes], unwritten: list[OSError]) -> None:

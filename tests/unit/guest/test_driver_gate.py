@@ -17,6 +17,8 @@ EXPECTED: dict[str, Any] = {
     "memory_mib": 1024,
     "memory_controller": True,
     "memory_cgroups": 1,
+    "workload_cgroup": "/",
+    "swap_total_kib": 0,
     "acceleration": "tcg",
 }
 OBSERVED: dict[str, Any] = {
@@ -28,6 +30,8 @@ OBSERVED: dict[str, Any] = {
     "swap_total_kib": 0,
     "memory_controller": True,
     "memory_cgroups": 1,
+    "dying_cgroups": 0,
+    "workload_cgroup": "/",
     "acceleration": "tcg",
 }
 
@@ -49,6 +53,9 @@ def test_the_right_guest() -> None:
         ("memory_total_kib", 512 * 1024, "memory is 524288 KiB, asked for 1048576 KiB"),
         ("memory_total_kib", 2 * 2**20, "memory is 2097152 KiB, asked for 1048576 KiB"),
         ("memory_cgroups", 4, "4 memory cgroups exist, asked for 1"),
+        ("dying_cgroups", 1, "1 cgroups existed before and are not gone yet"),
+        ("workload_cgroup", "/kdelta", "the workload runs in cgroup '/kdelta', asked for '/'"),
+        ("swap_total_kib", 1048572, "swap is 1048572 KiB, asked for 0 KiB"),
     ],
 )
 def test_a_mismatch_is_the_one_failure(name: str, value: Any, expected: str) -> None:

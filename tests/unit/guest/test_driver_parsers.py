@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kdelta.guest import driver
+from kdelta.guest import conditions, driver
+from kdelta.guest.boot import GUEST_MODULES, PACKAGE
 
 VMSTAT = """nr_free_pages 201563
 nr_zone_inactive_anon 0
@@ -107,8 +109,10 @@ def test_meminfo_is_kib() -> None:
 
 
 def test_memory_cgroups() -> None:
-    assert driver.count_memory_cgroups(CGROUPS) == 1
-    assert driver.count_memory_cgroups(CGROUPS.replace("memory\t0\t1\t1\n", "")) == 0
+    assert conditions.count_memory_cgroups(CGROUPS) == 1
+    assert conditions.count_memory_cgroups(CGROUPS.replace("memory\t0\t1\t1\n", "")) == 0
+    assert conditions.dying_cgroups("nr_descendants 3\nnr_dying_descendants 2\n") == 2
+    assert conditions.dying_cgroups("nr_descendants 3\n") == 0
 
 
 def test_all_counters_of_a_sample(tmp_path: Path) -> None:
@@ -171,17 +175,22 @@ def test_resident_memory_of_this_process() -> None:
     assert driver.group_resident_kib(os.getpgid(0)) > 1000
 
 
-def test_the_driver_needs_the_standard_library_alone() -> None:
-    """It is copied into the guest by itself, and run by whatever Python the host has."""
-    tree = ast.parse(Path(driver.__file__).read_text())
-    imported = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            imported.add((node.module or "").partition(".")[0])
-    assert imported - {"__future__"} <= sys.stdlib_module_names
+def test_what_is_copied_into_the_guest_is_complete_and_needs_the_standard_library_alone(
+    tmp_path: Path,
+) -> None:
+    """It is run there by whatever Python the host has, without the project's packages."""
+    for module in GUEST_MODULES:
+        target = tmp_path / "kdelta" / module
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((PACKAGE / module).read_bytes())
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import kdelta.guest.driver as d; "
+    script += "print(d.__file__); print(*sorted(m.partition('.')[0] for m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True
+    )
+    origin, loaded = done.stdout.splitlines()
+    assert origin.startswith(str(tmp_path))
+    assert set(loaded.split()) <= sys.stdlib_module_names | {"kdelta", "__main__"}
 
 
 @pytest.mark.parametrize("module", ["supervise"])

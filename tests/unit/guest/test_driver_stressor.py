@@ -116,3 +116,29 @@ def test_one_that_is_not_there(log: Path) -> None:
     assert record["error"] == "no-such-stressor is not in the guest's PATH"
     assert not stressor.alive()
     stressor.stop()
+
+
+def test_one_that_is_to_make_the_kernel_reclaim(
+    tmp_path: Path, log: Path, started: list[Stressor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Stalls come, pause, and come again: only without a pause has it settled.
+    stalls = iter([0, 5, 9, 9, 12, 13, 20, 21])
+    monkeypatch.setattr(driver, "allocation_stalls", lambda: next(stalls))
+    stressor = Stressor(program(tmp_path, "import time; time.sleep(1000)"), log, "reclaim")
+    started.append(stressor)
+    assert stressor.start(60)["settled"]
+    assert next(stalls, None) is None, "four polls in a row with further stalls"
+
+
+def test_one_that_never_makes_the_kernel_reclaim(
+    tmp_path: Path, log: Path, started: list[Stressor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "allocation_stalls", lambda: 7)
+    stressor = Stressor(program(tmp_path, HOLD.format(mib=64, s=1000)), log, "reclaim")
+    started.append(stressor)
+    assert not stressor.start(1)["settled"]
+
+
+def test_stalls_are_summed_over_zones(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("allocstall_dma 1\nallocstall_normal 20\npgscan_direct 300\n")
+    assert driver.allocation_stalls(tmp_path) == 21

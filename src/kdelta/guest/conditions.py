@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a regime changes in the guest before anything runs: settings, swap, a memory cgroup.
+
+Runs in the guest: standard library only. Each step reads back what it set; what did
+not take is told in words, and the boot gate refuses the guest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CHILD = "kdelta"
+"""The memory cgroup that the workload runs in, where the regime asks for one."""
+
+
+def apply(conditions: Json, root: Path = Path("/")) -> list[str]:
+    """Bring a regime's conditions about.
+
+    Args:
+        conditions: the plan's: `sysctl` (name to value), `swap_bytes` (0: none), `memcg`.
+        root: of the file system; another one in tests.
+
+    Returns:
+        What could not be done; empty when all was.
+    """
+    problems = [
+        problem
+        for name, value in conditions["sysctl"].items()
+        if (problem := _set_sysctl(name, value, root / "proc/sys"))
+    ]
+    if conditions["swap_bytes"]:
+        problems += _swap_on(conditions["swap_bytes"], root)
+    if conditions["memcg"]:
+        problems += make_child(root / CGROUP_ROOT.relative_to("/"))
+    return problems
+
+
+def _set_sysctl(name: str, value: int | str, tree: Path) -> str | None:
+    path = tree / name.replace(".", "/")
+    try:
+        path.write_text(f"{value}\n")
+        found = " ".join(path.read_text().split())
+    except OSError as error:
+        return f"sysctl {name} = {value}: {error.strerror}"
+    wanted = " ".join(str(value).split())
+    return None if found == wanted else f"sysctl {name} is {found!r}, asked for {wanted!r}"
+
+
+def _swap_on(size_bytes: int, root: Path) -> list[str]:
+    device = root / "dev/zram0"
+    try:
+        (root / "sys/block/zram0/disksize").write_text(str(size_bytes))
+    except OSError as error:
+        return [f"swap: no device zram0 of {size_bytes} bytes: {error.strerror} (CONFIG_ZRAM)"]
+    for program in ("mkswap", "swapon"):
+        path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+        if path is None:
+            return [f"swap: {program} is not in the guest (the host's package util-linux or mount)"]
+        done = subprocess.run([path, str(device)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return [f"swap: {program} failed: {' '.join(done.stderr.split())}"]
+    return []
+
+
+def make_child(tree: Path) -> list[str]:
+    """Create the workload's memory cgroup, with the memory controller on."""
+    try:
+        (tree / "cgroup.subtree_control").write_text("+memory")
+        (tree / CHILD).mkdir()
+    except OSError as error:
+        return [f"memory cgroup: cannot be made: {error.strerror}"]
+    if not (tree / CHILD / "memory.current").exists():
+        return ["memory cgroup: the child has no memory controller"]
+    return []
+
+
+def enter_child(tree: Path = CGROUP_ROOT) -> None:
+    """Move the calling process into the workload's memory cgroup."""
+    (tree / CHILD / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def count_memory_cgroups(text: str) -> int:
+    """The number of memory cgroups (the root counts) from /proc/cgroups; 0 without controller."""
+    for line in text.splitlines():
+        name, *values = line.split()
+        if name == "memory":
+            return int(values[1])
+    return 0
+
+
+def dying_cgroups(text: str) -> int:
+    """Cgroups that were removed and still linger, from the root's cgroup.stat."""
+    fields = dict(line.split() for line in text.splitlines())
+    return int(fields.get("nr_dying_descendants", 0))
