@@ -34,6 +34,13 @@ SMALL: dict[str, Any] = {
         "patched": {"title": "with the series", "patches": ["patches/series"]},
         "other": {"title": "with another patch", "patches": ["patches/other.patch"]},
     },
+    # Tests leave this host as it is.
+    "environment": {
+        "governor": "leave",
+        "turbo": "leave",
+        "pin_vcpus": False,
+        "move_irqs": False,
+    },
     "guest": {"acceleration": "tcg", "vcpus": 1, "memory": "256M", "boot_timeout_s": 60},
     "workload": {"arguments": {"write_size": 65536, "nonblock": False}, "timeout_s": 5},
     "matrix": {"writers": [1, 2], "readers": [1, 3]},

@@ -18,8 +18,10 @@ from types import FrameType
 from kdelta import __version__
 from kdelta.commands import analysis as analysis_commands
 from kdelta.commands import check as check_commands
+from kdelta.commands import doctor as doctor_commands
 from kdelta.commands import kernel as kernel_commands
 from kdelta.commands import measure as measure_commands
+from kdelta.commands import plan as plan_commands
 from kdelta.errors import KdeltaError
 
 INTERRUPTED = 130
@@ -40,7 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="the folder that paths in experiment files are relative to (default: here)",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for commands in (kernel_commands, measure_commands, analysis_commands, check_commands):
+    for commands in (
+        kernel_commands,
+        measure_commands,
+        analysis_commands,
+        check_commands,
+        doctor_commands,
+        plan_commands,
+    ):
         commands.add_verbs(verbs)
     return parser
 

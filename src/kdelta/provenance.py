@@ -61,10 +61,14 @@ def build_manifest(experiment: Experiment, protocol: str, run: Path, root: Path)
         "acceleration": read_json(run / "acceleration.json"),
         "hosts": distinct_hosts(hosts),
         "blocks": [
-            {"regime": folder.parent.name, "block": folder.name, "boots": host["boots"]}
+            {
+                "regime": folder.parent.name,
+                "block": folder.name,
+                **{name: host[name] for name in ("boots", "environment", "earlier_attempts")},
+            }
             for folder, host in zip(folders, hosts, strict=True)
         ],
-        "raw_sha256": raw_hashes(run, folders),
+        "raw_sha256": raw_hashes(run, folders + mechanism_folders(experiment, protocol, run)),
     }
     identity = json.dumps(content, sort_keys=True).encode()
     return {
@@ -92,10 +96,15 @@ def block_folders(experiment: Experiment, protocol: str, run: Path) -> list[Path
     """The planned blocks that were measured; folders of an older, longer run are left out."""
     planned = (
         run / "raw" / regime / f"block-{number:03d}"
-        for regime in experiment.regimes
+        for regime in experiment.protocol_regimes(protocol)
         for number in range(1, experiment.protocols[protocol].blocks + 1)
     )
     return [folder for folder in planned if (folder / "host.json").exists()]
+
+
+def mechanism_folders(experiment: Experiment, protocol: str, run: Path) -> list[Path]:
+    """The folders of mechanism boots."""
+    return [run / "mechanism" / regime for regime in experiment.mechanism_regimes(protocol)]
 
 
 def raw_hashes(run: Path, folders: list[Path]) -> dict[str, str]:

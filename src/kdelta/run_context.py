@@ -6,11 +6,27 @@ The one place where the stages that measure and the stages that compute meet.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings, Expectation, Limits, NegativeControl
+from kdelta.claims import read_claims
 from kdelta.experiment import CONTROL_ARM, Experiment
-from kdelta.report.context import Arm, Factor, Regime, ReportContext, Variant
+from kdelta.report.context import (
+    Arm,
+    EarlierAttempt,
+    Factor,
+    Regime,
+    ReportContext,
+    Variant,
+)
+from kdelta.run_facts import (
+    claim_setup,
+    environment_facts,
+    host_settings,
+    image_patches,
+    provenance_facts,
+)
 from kdelta.units import parse_size_bytes
 
 Json = dict[str, Any]
@@ -27,23 +43,41 @@ _FACTOR_TITLES = {
 }
 
 
-def analysis_settings(experiment: Experiment, protocol: str | None = None) -> AnalysisSettings:
+def analysis_settings(
+    experiment: Experiment, protocol: str | None = None, root: Path = Path()
+) -> AnalysisSettings:
     """What the analysis needs to know of an experiment.
 
     Args:
         experiment: the experiment.
         protocol: name of the protocol, whose number of blocks is then the limit;
             None takes every block that is there.
+        root: the project's root, for the file of published deltas.
+
+    Raises:
+        KdeltaError: that file is missing or wrong.
     """
+    regimes = experiment.protocol_regimes(protocol) if protocol else experiment.regimes
     return AnalysisSettings(
         factors=tuple(experiment.matrix),
         baseline=experiment.baseline,
         arms=tuple(experiment.arms()),
-        regimes=tuple(experiment.regimes),
+        regimes=tuple(regimes),
         control=CONTROL_ARM if experiment.control else None,
         confidence=experiment.statistics.confidence,
         equivalence_margin=experiment.statistics.equivalence_margin,
         blocks=experiment.protocols[protocol].blocks if protocol else None,
+        limits=Limits(**experiment.validity.model_dump()),
+        expectations=tuple(
+            Expectation(regime=name, **wanted.model_dump())
+            for name, regime in regimes.items()
+            for wanted in regime.expects
+        ),
+        negative_controls=tuple(
+            NegativeControl({k: tuple(v) for k, v in control.cells.items()}, control.reason)
+            for control in experiment.negative_controls
+        ),
+        claims=read_claims(root / experiment.claims.file, experiment) if experiment.claims else (),
     )
 
 
@@ -52,6 +86,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
     factors = list(experiment.matrix)
     host = manifest["hosts"][0] if manifest["hosts"] else {}
     chosen = experiment.protocols[protocol]
+    changed, refused = host_settings(manifest)
     return ReportContext(
         experiment=experiment.name,
         title=experiment.title,
@@ -63,7 +98,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         column_factor=factors[1] if len(factors) > 1 else None,
         regimes=tuple(
             Regime(name, regime.title, regime.description)
-            for name, regime in experiment.regimes.items()
+            for name, regime in experiment.protocol_regimes(protocol).items()
         ),
         protocol=protocol,
         blocks=chosen.blocks,
@@ -91,66 +126,20 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         generated_from=f"the raw files of run {manifest['run_id']} "
         f"({len(manifest['raw_sha256'])} files, hashes in manifest.json)",
         verdict_method="its interval lies on one side of 1, not wholly within the margin of "
-        "equivalence, and its t test holds after Holm's correction over the cells of the table",
+        "equivalence, and its t test holds after Holm's correction over all cells of the arm, "
+        "in all regimes",
+        earlier_attempts=tuple(
+            EarlierAttempt(
+                block["regime"], int(block["block"][6:]), attempt["at"], attempt["reason"]
+            )
+            for block in manifest["blocks"]
+            for attempt in block["earlier_attempts"]
+        ),
+        claim_source=experiment.claims.source if experiment.claims else "",
+        claim_setup=claim_setup(experiment, protocol, manifest),
+        environment_set=changed,
+        environment_not_set=refused,
     )
-
-
-def image_patches(manifest: Json, variant: str) -> list[Json]:
-    """The patches of a variant as its image was built with them."""
-    patches: list[Json] = manifest["kernels"][variant].get("patches", [])
-    return patches
-
-
-def environment_facts(manifest: Json) -> dict[str, str]:
-    """Host, guest and tools, label to text."""
-    facts: dict[str, str] = {}
-    several = len(manifest["hosts"]) > 1
-    for number, record in enumerate(manifest["hosts"], start=1):
-        host = record["host"]
-        prefix = f"Host {number}: " if several else ""
-        facts[f"{prefix}Processor"] = f"{host['cpu_model']}, {host['cpus']} CPUs usable"
-        facts[f"{prefix}Architecture"] = host["architecture"]
-        facts[f"{prefix}Host memory"] = f"{host['memory_mib']} MiB"
-        facts[f"{prefix}Host system"] = f"{host['system']}, Linux {host['kernel']}"
-        facts[f"{prefix}Host is itself a guest"] = host["hypervisor"] or "no sign of it"
-        facts[f"{prefix}CPU frequency governor"] = host["governor"] or "not visible"
-        facts[f"{prefix}Guest"] = f"{record['vcpus']} vCPUs, {record['memory_mib']} MiB" + (
-            " (more vCPUs than the host has CPUs)" if record["overcommitted"] else ""
-        )
-        facts[f"{prefix}QEMU"] = host["qemu"] or "unknown"
-        facts[f"{prefix}virtme-ng"] = host["virtme_ng"]
-        facts[f"{prefix}stress-ng"] = host["stress_ng"] or "not installed"
-    facts["Acceleration"] = (
-        f"{manifest['acceleration']['mode']}: {manifest['acceleration']['reason']}"
-    )
-    return facts
-
-
-def provenance_facts(manifest: Json) -> dict[str, str]:
-    """Hashes and versions, label to text."""
-    kdelta = manifest["kdelta"]
-    commit = kdelta.get("commit")
-    version = kdelta["version"] + (f", commit {commit[:12]}" if commit else "")
-    facts = {
-        "Run": manifest["run_id"],
-        "Command": manifest["argv"],
-        "kdelta": version + (", changed" if kdelta.get("changed") else ""),
-        "Seed": str(manifest["experiment"]["seed"]),
-    }
-    for name, image in manifest["kernels"].items():
-        facts[f"Kernel {name}"] = (
-            f"{image['kernel_release']}, image {image['key'][:12]}, "
-            f"bzImage sha256 {image['bzimage_sha256'][:16]}"
-        )
-        facts.setdefault(
-            "Kernel source", ", ".join(f"{k} {v}" for k, v in image["source"].items() if v)
-        )
-        facts.setdefault("Compiler", image["compiler"])
-        for patch in image.get("patches", []):
-            facts[f"Patch {patch['file']}"] = f"sha256 {patch['sha256'][:16]}"
-    if manifest["workload"]:
-        facts["pipe_bench"] = f"binary sha256 {manifest['workload']['binary_sha256'][:16]}"
-    return facts
 
 
 def _arms(experiment: Experiment) -> list[Arm]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from kdelta.report.metrics import figure_stems
+from kdelta.result_files import RESULT_FILES
 from tests.conftest import CHECKOUT, SMALL
 from tests.integration.scripted_guest import Environment
 
@@ -52,17 +53,21 @@ elif verb == "measure":
             write(options["--output"], "schedule.json", "host.json")
             (root / "stopped").touch()
             time.sleep(1000)
-    arms = ("baseline", "patched", "other", "control")
-    write(options["--output"], "schedule.json", "host.json", *(arm + ".jsonl" for arm in arms))
-    write(options["--output"], *(arm + ".console.log" for arm in arms))
+    write(options["--output"], "schedule.json", "host.json")
+    write(options["--output"], *(arm + end for arm in {arms!r} for end in (".jsonl", ".console.log")))
 elif verb == "analyse":
-    write(options["--output"], "samples.csv", "validity.csv")
-    write(options["--output"] + "/tables", "deltas.csv", "overall.csv", "control.csv", "ratios.csv")
+    write(options["--output"], *{results!r})
+elif verb == "mechanism":
+    arms = ("baseline", "patched", "other", "control")
+    write(options["--output"], *(arm + ".jsonl" for arm in arms))
 elif verb == "report":
     names = {{"text": ("report/tables.txt",), "html": ("report/index.html",),
              "paper": ("report/paper.tex", "report/paper.pdf", "report/paper.log"),
              "figures": {figures!r}}}
     write(options["--run"], *names[words[0]])
+elif verb == "export":
+    write(words[0], "exports/samples.csv.gz", "datapackage.json")
+    write(words[0] + "/exports/go", *(arm + ".txt" for arm in {arms!r}))
 elif verb == "show":
     print("THE TABLES")
 else:
@@ -87,15 +92,20 @@ class Workflow:
             text = STAND_IN.format(
                 python=self.environment.python.resolve(),
                 root=str(self.root),
+                arms=("baseline", "patched", "other", "control"),
+                results=RESULT_FILES,
                 figures=[
-                    f"figures/{stem}.{end}" for stem in figure_stems() for end in ("svg", "pdf")
+                    f"figures/{stem}.{end}"
+                    for stem in figure_stems(mechanism=True)
+                    for end in ("svg", "pdf")
                 ],
             )
             self.environment.program("kdelta", text)
 
     def use_small_experiment(self) -> None:
         """Let the configuration name the small experiment, and write what that names."""
-        (self.root / "small.yaml").write_text(yaml.safe_dump(SMALL, sort_keys=False))
+        traced = SMALL | {"mechanism": {"regimes": ["idle"]}}
+        (self.root / "small.yaml").write_text(yaml.safe_dump(traced, sort_keys=False))
         (self.root / "kernel-configs" / "guest.config").write_text("CONFIG_SMP=y\n")
         series = self.root / "patches" / "series"
         series.mkdir()

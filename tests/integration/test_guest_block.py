@@ -12,6 +12,7 @@ import pytest
 
 from kdelta.errors import KdeltaError
 from kdelta.measure import hostlock
+from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
 from tests.conftest import Project
 from tests.integration.scripted_guest import IMAGE, Environment, lay_out_inputs
@@ -28,15 +29,18 @@ def request_(
     monkeypatch.setattr(hostlock, "lock_path", lambda: project.root / "host.lock")
     lay_out_inputs(project.root, list(ARMS)[:3])
     scripted.guest("say('up'); sweep()")
-    return BlockRequest(
+    source = GuestSource(
         experiment=project.load(),
         protocol="quick",
-        regime="idle",
-        block=2,
-        key="the key",
         kernels=project.root / "kernels",
         workload=project.root / "pipe_bench",
         acceleration={"mode": "tcg", "requested": "tcg", "reason": "asked for"},
+    )
+    return BlockRequest(
+        source=source,
+        regime="idle",
+        block=2,
+        key="the key",
         out=project.root / "run" / "raw" / "idle" / "block-002",
     )
 
@@ -70,7 +74,7 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
 
 def test_every_arm_boots_its_own_image(request_: BlockRequest, scripted: Environment) -> None:
     for variant in ("baseline", "patched", "other"):
-        (request_.kernels / variant / "bzImage").write_text(variant)
+        (request_.source.kernels / variant / "bzImage").write_text(variant)
     scripted.guest(
         "say((share / 'bzImage').read_text() + ' ' + plan['identity']['variant']); sweep()"
     )
@@ -88,25 +92,76 @@ def test_a_relative_folder_of_one_word(
     assert (tmp_path / "here" / "host.json").exists()
 
 
-def test_a_boot_that_fails_leaves_no_block(request_: BlockRequest, scripted: Environment) -> None:
+def host_record(request: BlockRequest) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((request.out / "host.json").read_text())
+    return found
+
+
+def test_a_boot_that_fails_is_a_finding_of_its_arm(
+    request_: BlockRequest, scripted: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
     scripted.guest("""
         if plan["identity"]["boot_order"] == 3:
             boot(); sample(1); say("Kernel panic - not syncing: test"); sys.exit(1)
         sweep()
     """)
-    with pytest.raises(KdeltaError, match="Kernel panic - not syncing: test"):
-        measure_block(request_)
+    measure_block(request_)
+    assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
+    boots = host_record(request_)["boots"]
+    assert [boot["status"] for boot in boots] == ["ok", "ok", "failed", "ok"]
+    failed = boots[2]
+    assert "Kernel panic - not syncing: test" in failed["reason"]
+    assert failed["boot_s"] is None
+    # what it had measured is kept, and that it never came to its end is plain to see
+    assert [r["record"] for r in records(request_, failed["arm"])] == ["boot", "sample"]
+    assert f"{failed['arm']} FAILED in" in capsys.readouterr().err
+
+
+def test_a_kernel_that_never_boots_leaves_the_other_arms(
+    request_: BlockRequest, scripted: Environment
+) -> None:
+    scripted.guest("""
+        if plan["identity"]["variant"] == "patched":
+            say("Kernel panic - not syncing: VFS"); sys.exit(1)
+        sweep()
+    """)
+    measure_block(request_)
+    status = {boot["arm"]: boot["status"] for boot in host_record(request_)["boots"]}
+    assert status == {"baseline": "ok", "patched": "failed", "other": "ok", "control": "ok"}
+    assert records(request_, "patched") == []
+
+
+def test_a_block_without_any_sample_is_none_and_is_remembered(
+    request_: BlockRequest, scripted: Environment
+) -> None:
+    scripted.guest("boot(); sample(1, 'no'); say('Kernel panic - not syncing: test'); sys.exit(1)")
+    for _ in range(2):
+        with pytest.raises(KdeltaError, match="Kernel panic - not syncing: test"):
+            measure_block(request_)
     left = {path.name for path in request_.out.iterdir()}
-    assert not left & FILES
-    assert not [name for name in left if name.startswith(".")]
-    # three consoles, and what the third had measured
-    assert len(left & CONSOLES) == 3
-    (partial,) = left - CONSOLES
-    assert partial.endswith(".console.partial.jsonl")
-    # the next try forgets it
+    partial = {f"{arm}.console.partial.jsonl" for arm in ARMS}
+    assert left == CONSOLES | partial | {"attempts.log"}
+    # the next try forgets what they had measured, and tells that there were two
     scripted.guest("sweep()")
     measure_block(request_)
     assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
+    attempts = host_record(request_)["earlier_attempts"]
+    assert len(attempts) == 2
+    assert all("Kernel panic" in attempt["reason"] for attempt in attempts)
+
+
+def test_a_guest_that_is_another_one_stops_the_block(
+    request_: BlockRequest, scripted: Environment
+) -> None:
+    scripted.guest("""
+        if plan["identity"]["boot_order"] == 2:
+            boot("vcpus is 1, asked for 2"); end(ok=False)
+        else:
+            sweep()
+    """)
+    with pytest.raises(KdeltaError, match="not the one asked for: vcpus is 1, asked for 2"):
+        measure_block(request_)
+    assert not (request_.out / "host.json").exists()
 
 
 def test_leftovers_of_a_killed_try_are_cleared(request_: BlockRequest) -> None:
@@ -115,6 +170,8 @@ def test_leftovers_of_a_killed_try_are_cleared(request_: BlockRequest) -> None:
     (old / "patched.jsonl").write_text("half")
     measure_block(request_)
     assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
+    reasons = [attempt["reason"] for attempt in host_record(request_)["earlier_attempts"]]
+    assert reasons == ["killed"]
 
 
 def test_some_failed_cells_are_data(request_: BlockRequest, scripted: Environment) -> None:
@@ -149,7 +206,9 @@ def test_a_stressor_that_is_not_installed(
     request_: BlockRequest, project: Project, small: dict[str, Any]
 ) -> None:
     small["regimes"]["pressed"]["stressor"]["command"] = ["no-such-stressor", "--vm"]
-    changed = replace(request_, experiment=project.load(small), regime="pressed")
+    changed = replace(
+        request_, source=replace(request_.source, experiment=project.load(small)), regime="pressed"
+    )
     with pytest.raises(KdeltaError) as caught:
         measure_block(changed)
     assert str(caught.value) == (

@@ -169,7 +169,8 @@ def swap(old: str, new: str) -> Change:
     [
         (
             swap("idle", "lazy"),
-            "kdelta: experiment.yaml: regimes: there is no regime 'lazy'; it defines idle, pressed",
+            "kdelta: experiment.yaml: regimes: there is no regime 'lazy' in protocol quick; "
+            "it has idle, pressed",
         ),
         (
             swap("quick", "fast"),

@@ -43,9 +43,10 @@ def test_every_shipped_run_is_planned(workflow: Workflow, path: Path, protocol: 
         *(f"Build the kernel: {variant}" for variant in experiment.variants),
         *(
             f"Measure {regime}, block {block:03d}"
-            for regime in experiment.regimes
+            for regime in experiment.protocol_regimes(protocol)
             for block in range(1, blocks + 1)
         ),
+        *(f"Trace the mechanism: {name}" for name in experiment.mechanism_regimes(protocol)),
         "Record what ran, on what, from which bytes",
         "Samples, validity and delta tables",
         "Tables as text",
@@ -89,9 +90,11 @@ def test_the_slurm_profile(tmp_path: Path) -> None:
     out = workflow.succeeds("--dry-run", "--workflow-profile", "profiles/slurm", "--cores", "64")
     jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", out, re.M)
     measuring = [text for rule, text in jobs if rule == "measure_block"]
+    tracing = [text for rule, text in jobs if rule == "trace_mechanism"]
     experiment = load_experiment(CHECKOUT / "config" / "experiments" / "pipe-prealloc.yaml")
     assert len(measuring) == experiment.protocols["quick"].blocks * len(experiment.regimes)
-    for text in measuring:
+    assert len(tracing) == len(experiment.mechanism_regimes("quick"))
+    for text in measuring + tracing:
         assert "slurm_extra=--exclusive" in text
         assert "runtime=120" in text
-    assert "Build the kernel: patched" in out
+    assert "Build the kernel: bulk" in out

@@ -17,6 +17,7 @@ from tests.integration.scripted_guest import PATIENCE_S, wait_for
 from tests.integration.scripted_workflow import Workflow
 
 MEASURE = {f"Measure {regime}, block 00{n}" for regime in ("idle", "pressed") for n in (1, 2)}
+TRACE = {"Trace the mechanism: idle"}
 BUILD = {f"Build the kernel: {variant}" for variant in ("baseline", "patched", "other")}
 REPORT = {"Tables as text", "Figures", "The page", "The paper"}
 ANALYSE = {"Samples, validity and delta tables", *REPORT}
@@ -57,6 +58,7 @@ def test_what_a_run_calls(finished: Workflow) -> None:
         "build": 3,
         "probe": 1,
         "measure": 4,
+        "mechanism": 1,
         "manifest": 1,
         "analyse": 1,
         "report": 4,
@@ -105,7 +107,7 @@ def test_touching_anything_builds_and_measures_nothing(finished: Workflow) -> No
 def test_a_byte_of_a_patch(finished: Workflow) -> None:
     with changed(finished.root / "patches" / "series" / "0001-first.patch", "first", "First"):
         planned = finished.planned()
-    assert planned == {"Build the kernel: patched", *MEASURE, *MANIFEST, *ANALYSE}
+    assert planned == {"Build the kernel: patched", *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
 
 
 def test_a_line_of_a_config_fragment(finished: Workflow) -> None:
@@ -113,14 +115,14 @@ def test_a_line_of_a_config_fragment(finished: Workflow) -> None:
         planned = finished.planned()
     # the acceleration is probed with the baseline's image
     probe = {"Does this host run guests with KVM?"}
-    assert planned == {*BUILD, *probe, *MEASURE, *MANIFEST, *ANALYSE}
+    assert planned == {*BUILD, *probe, *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
 
 
 def test_the_benchmark(finished: Workflow) -> None:
     source = finished.root / "src" / "pipe_bench" / "pipe_bench.c"
     with changed(source, "pipe_bench", "pipe_bench2"):
         planned = finished.planned()
-    assert planned == {"Build pipe_bench", *MEASURE, *MANIFEST, *ANALYSE}
+    assert planned == {"Build pipe_bench", *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
 
 
 def test_the_code_of_the_analysis_and_the_text_of_rules(finished: Workflow) -> None:
@@ -144,6 +146,28 @@ def test_a_regimes_duration(finished: Workflow) -> None:
         planned = finished.planned()
     idle = {step for step in MEASURE if "idle" in step}
     assert planned == {*idle, *MANIFEST, *ANALYSE}
+
+
+def test_a_traces_duration(finished: Workflow) -> None:
+    with changed(finished.root / "small.yaml", "  - idle\n", "  - idle\n  duration_s: 0.2\n"):
+        assert finished.planned() == {*TRACE, *MANIFEST, *ANALYSE}
+
+
+def test_limits_and_expectations_are_the_analysis_alone(finished: Workflow) -> None:
+    expects = "title: idle\n    expects: [{counter: oom_kill, at_most: 0}]\n"
+    with changed(finished.root / "small.yaml", "title: idle\n", expects):
+        assert finished.planned() == {*MANIFEST, *ANALYSE}
+    with changed(finished.root / "small.yaml", "seed: 7", "validity: {steal: 0.5}\nseed: 7"):
+        assert finished.planned() == {*MANIFEST, *ANALYSE}
+
+
+def test_what_a_regime_does_is_measured_again(finished: Workflow) -> None:
+    with changed(
+        finished.root / "small.yaml", "title: pressed\n", "title: pressed\n    swap: 1M\n"
+    ):
+        planned = finished.planned()
+    pressed = {step for step in MEASURE if "pressed" in step}
+    assert planned == {*pressed, *MANIFEST, *ANALYSE}
 
 
 def test_words_for_people_are_only_written_again(finished: Workflow) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Verbs that boot guests: probe, measure."""
+"""Verbs that boot guests: probe, measure, mechanism."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from kdelta.commands.common import (
 )
 from kdelta.errors import KdeltaError
 from kdelta.guest.acceleration import choose
+from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
 from kdelta.measure.hostlock import host_lock
+from kdelta.measure.mechanism import trace_regime
 from kdelta.provenance import read_json
 
 
@@ -33,12 +35,23 @@ def add_verbs(verbs: Verbs) -> None:
     add_experiment(parser, protocol=True)
     parser.add_argument("--regime", required=True)
     parser.add_argument("--block", type=int, required=True, help="number of the block, from 1")
-    parser.add_argument("--kernels", type=Path, required=True, help="folder of built variants")
-    parser.add_argument("--workload", type=Path, required=True, help="the benchmark binary")
-    parser.add_argument("--acceleration", type=Path, required=True, help="record of `probe`")
+    _add_guest(parser)
     parser.add_argument("--output", type=Path, required=True, help="the block's folder")
     parser.add_argument("--key", default="", help="identity of the regime's settings")
     parser.set_defaults(run=_measure)
+
+    parser = verbs.add_parser("mechanism", help="boot every arm of a regime once under tracing")
+    add_experiment(parser, protocol=True)
+    parser.add_argument("--regime", required=True)
+    _add_guest(parser)
+    parser.add_argument("--output", type=Path, required=True, help="the regime's folder")
+    parser.set_defaults(run=_mechanism)
+
+
+def _add_guest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kernels", type=Path, required=True, help="folder of built variants")
+    parser.add_argument("--workload", type=Path, required=True, help="the benchmark binary")
+    parser.add_argument("--acceleration", type=Path, required=True, help="record of `probe`")
 
 
 def _probe(args: argparse.Namespace) -> int:
@@ -55,13 +68,8 @@ def _probe(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace) -> int:
     die_with_parent()
-    experiment = experiment_of(args)
-    if args.regime not in experiment.regimes:
-        raise KdeltaError(
-            f"{args.experiment}: regimes: there is no regime {args.regime!r}; "
-            f"it defines {', '.join(experiment.regimes)}"
-        )
-    planned = experiment.protocols[args.protocol].blocks
+    source = _guest_source(args)
+    planned = source.experiment.protocols[args.protocol].blocks
     if not 1 <= args.block <= planned:
         raise KdeltaError(
             f"--block: there is no block {args.block}; protocol {args.protocol} of "
@@ -69,15 +77,39 @@ def _measure(args: argparse.Namespace) -> int:
         )
     measure_block(
         BlockRequest(
-            experiment=experiment,
-            protocol=args.protocol,
+            source=source,
             regime=args.regime,
             block=args.block,
             key=args.key,
-            kernels=args.kernels,
-            workload=args.workload,
-            acceleration=read_json(args.acceleration),
             out=args.output,
         )
     )
     return 0
+
+
+def _mechanism(args: argparse.Namespace) -> int:
+    die_with_parent()
+    source = _guest_source(args)
+    if source.experiment.mechanism is None:
+        raise KdeltaError(
+            f"{args.experiment}: mechanism: the experiment has no such key; name the regimes there"
+        )
+    trace_regime(source, args.regime, args.output)
+    return 0
+
+
+def _guest_source(args: argparse.Namespace) -> GuestSource:
+    experiment = experiment_of(args)
+    regimes = experiment.protocol_regimes(args.protocol)
+    if args.regime not in regimes:
+        raise KdeltaError(
+            f"{args.experiment}: regimes: there is no regime {args.regime!r} in protocol "
+            f"{args.protocol}; it has {', '.join(regimes)}"
+        )
+    return GuestSource(
+        experiment=experiment,
+        protocol=args.protocol,
+        kernels=args.kernels,
+        workload=args.workload,
+        acceleration=read_json(args.acceleration),
+    )

@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from kdelta.experiment import Experiment, Level
+from kdelta.guest.conditions import CHILD
 from kdelta.measure.schedule import Cell, Schedule
+from kdelta.units import parse_size_bytes
 
 Json = dict[str, Any]
 
@@ -37,6 +39,8 @@ def boot_plan(
     image: Json,
     acceleration: str,
     vcpus: int,
+    *,
+    mechanism: bool = False,
 ) -> Json:
     """The plan of the boot at `position` (from 0) of a block.
 
@@ -48,16 +52,21 @@ def boot_plan(
         image: the variant's `image.json`.
         acceleration: `kvm` or `tcg`.
         vcpus: virtual CPUs.
+        mechanism: trace the cells instead of timing them.
     """
     chosen = experiment.protocols[protocol]
-    duration_s = chosen.duration_s[schedule.regime]
+    duration_s, warmup_s = chosen.duration_s[schedule.regime], chosen.warmup_s
+    if mechanism and experiment.mechanism:
+        duration_s, warmup_s = experiment.mechanism.duration_s, 0.0
     arm, variant = schedule.arms[position]
-    stressor = experiment.regimes[schedule.regime].stressor
+    regime = experiment.regimes[schedule.regime]
+    stressor = regime.stressor
+    swap_bytes = parse_size_bytes(regime.swap) if regime.swap else 0
 
     def cell_plan(cell: Cell) -> Json:
         timing: dict[str, Level] = {
             "duration": str(duration_s),
-            "warmup": str(chosen.warmup_s),
+            "warmup": str(warmup_s),
             "format": "json",
         }
         return {
@@ -85,20 +94,29 @@ def boot_plan(
             "memory_controller": True,
             # More than the root and the kernel's bulk allocator changes its
             # behaviour for accounted pages: the experiment must know.
-            "memory_cgroups": 1,
+            "memory_cgroups": 2 if regime.memcg else 1,
+            "workload_cgroup": f"/{CHILD}" if regime.memcg else "/",
+            "swap_total_kib": swap_bytes // 1024,
             "acceleration": acceleration,
         },
+        "conditions": {"sysctl": regime.sysctl, "swap_bytes": swap_bytes, "memcg": regime.memcg},
+        "mechanism": mechanism,
         "self_check_argv": [*SELF_CHECK, *option_argv(fixed), "--format", "json"],
         "stressor": stressor.model_dump() if stressor else None,
         "cells": [cell_plan(cell) for cell in schedule.cells],
-        "cell_deadline_s": duration_s + chosen.warmup_s + experiment.workload.timeout_s,
+        "cell_deadline_s": duration_s + warmup_s + experiment.workload.timeout_s,
     }
 
 
-def sweep_timeout_s(experiment: Experiment, protocol: str, regime: str, cells: int) -> float:
+def sweep_timeout_s(
+    experiment: Experiment, protocol: str, regime: str, cells: int, *, mechanism: bool = False
+) -> float:
     """How long a whole sweep may take: every cell to its own deadline would be hopeless."""
     chosen = experiment.protocols[protocol]
     per_cell = chosen.duration_s[regime] + chosen.warmup_s
+    if mechanism and experiment.mechanism:
+        # Two runs, each up to five times, and traces to read that grow with the machine's speed.
+        per_cell = 20 * experiment.mechanism.duration_s + 60
     stressor = experiment.regimes[regime].stressor
     settle = stressor.settle_timeout_s if stressor else 0.0
     return settle + cells * (2 * per_cell + 5) + experiment.workload.timeout_s + 60

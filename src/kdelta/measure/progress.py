@@ -29,7 +29,7 @@ def blocks_left(experiment: Experiment, protocol: str, raw: Path, current: Path)
     """
     planned = experiment.protocols[protocol].blocks
     left = {}
-    for regime in experiment.regimes:
+    for regime in experiment.protocol_regimes(protocol):
         folders = [raw / regime / f"block-{number:03d}" for number in range(1, planned + 1)]
         left[regime] = sum(
             not (folder / "host.json").exists() for folder in folders if folder != current
@@ -110,9 +110,11 @@ class BlockProgress:
         )
         start = "\r\033[K" if self._live else ""
         rest = f"; about {duration_text(left)} of measuring left" if left > 0 else ""
+        how = "measured" if boot["status"] == "ok" else "FAILED"
+        why = f"; {boot['reason']}" if boot["reason"] else ""
         print(
-            f"{start}{self._prefix}: {arm} measured in {boot['wall_s']:.0f} s "
-            f"({self._boots_done} of {self._arms}){rest}",
+            f"{start}{self._prefix}: {arm} {how} in {boot['wall_s']:.0f} s "
+            f"({self._boots_done} of {self._arms}){rest}{why}",
             file=sys.stderr,
             flush=True,
         )

@@ -58,14 +58,23 @@ def test_nothing_left() -> None:
 def test_the_line_of_an_arm(capsys: pytest.CaptureFixture[str]) -> None:
     progress = BlockProgress(EXPERIMENT, "quick", "idle", 2, {"idle": 0, "pressed": 0})
     progress.sample_done(1)  # silent where nobody watches
-    progress.arm_done("patched", {"wall_s": 12.4})
+    progress.arm_done("patched", {"wall_s": 12.4, "status": "ok", "reason": None})
     first = capsys.readouterr().err
     # three boots of 12.4 s
     assert first == (
         "idle, block 2 of 2: patched measured in 12 s (1 of 4); about 37 s of measuring left\n"
     )
     for arm in ("baseline", "other", "control"):
-        progress.arm_done(arm, {"wall_s": 12.4})
+        progress.arm_done(arm, {"wall_s": 12.4, "status": "ok", "reason": None})
     assert capsys.readouterr().err.endswith(
         "idle, block 2 of 2: control measured in 12 s (4 of 4)\n"
+    )
+
+
+def test_the_line_of_an_arm_whose_boot_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = BlockProgress(EXPERIMENT, "quick", "idle", 2, {"idle": 0, "pressed": 0})
+    progress.arm_done("patched", {"wall_s": 9, "status": "failed", "reason": "Kernel panic"})
+    assert capsys.readouterr().err == (
+        "idle, block 2 of 2: patched FAILED in 9 s (1 of 4); about 27 s of measuring left; "
+        "Kernel panic\n"
     )

@@ -57,9 +57,13 @@ def test_the_plan_of_a_boot() -> None:
         "memory_mib": 256,
         "memory_controller": True,
         "memory_cgroups": 1,
+        "workload_cgroup": "/",
+        "swap_total_kib": 0,
         "acceleration": "tcg",
     }
     assert made["stressor"] is None
+    assert made["conditions"] == {"sysctl": {}, "swap_bytes": 0, "memcg": False}
+    assert made["mechanism"] is False
     json.dumps(made)
 
 
@@ -86,7 +90,42 @@ def test_the_self_check_verifies_bytes_with_the_workloads_own_arguments() -> Non
 
 
 def test_the_stressor_is_told_only_in_its_regime() -> None:
-    assert plan("pressed")["stressor"] == {"command": ["sleep", "1000"], "settle_timeout_s": 60}
+    assert plan("pressed")["stressor"] == {
+        "command": ["sleep", "1000"],
+        "settled_by": "memory",
+        "settle_timeout_s": 60,
+    }
+
+
+def test_the_conditions_of_a_regime_and_what_the_gate_expects_of_them() -> None:
+    regimes = SMALL["regimes"] | {
+        "hard": {"title": "Hard", "memcg": True, "swap": "64M", "sysctl": {"vm.swappiness": 100}}
+    }
+    protocols = {"quick": {"blocks": 1, "duration_s": {"hard": 1}}}
+    experiment = Experiment.model_validate(SMALL | {"regimes": regimes, "protocols": protocols})
+    schedule = block_schedule(experiment, "hard", 1)
+    made = boot_plan(experiment, "quick", schedule, 0, IMAGE, "tcg", 3)
+    assert made["conditions"] == {
+        "sysctl": {"vm.swappiness": 100},
+        "swap_bytes": 64 * 2**20,
+        "memcg": True,
+    }
+    assert made["expected"]["memory_cgroups"] == 2
+    assert made["expected"]["workload_cgroup"] == "/kdelta"
+    assert made["expected"]["swap_total_kib"] == 64 * 1024
+
+
+def test_a_mechanism_boot_runs_the_cells_for_its_own_short_time() -> None:
+    experiment = Experiment.model_validate(
+        SMALL | {"mechanism": {"regimes": ["idle"], "duration_s": 0.25}}
+    )
+    schedule = block_schedule(experiment, "idle", 1)
+    made = boot_plan(experiment, "quick", schedule, 0, IMAGE, "tcg", 3, mechanism=True)
+    argv = made["cells"][0]["argv"]
+    assert made["mechanism"] is True
+    assert argv[argv.index("--duration") + 1] == "0.25"
+    assert argv[argv.index("--warmup") + 1] == "0.0"
+    assert sweep_timeout_s(experiment, "quick", "idle", 4, mechanism=True) > 4 * 20
 
 
 def test_deadlines_leave_room_for_what_is_planned() -> None:

@@ -34,6 +34,14 @@ HOST: dict[str, Any] = {
         "architecture": "x86_64",
         "cpus": 2,
         "memory_mib": 4096,
+        "swap_mib": 0,
+        "sockets": 1,
+        "cores": 2,
+        "threads_per_core": 1,
+        "smt": False,
+        "numa_nodes": 1,
+        "turbo": None,
+        "mitigations": {"meltdown": "Mitigation: PTI", "tsx_async_abort": "Not affected"},
         "kernel": "6.1",
         "system": "Debian",
         "governor": None,
@@ -47,6 +55,11 @@ HOST: dict[str, Any] = {
     "vcpus": 3,
     "overcommitted": True,
     "memory_mib": 256,
+    "environment": {
+        "set": [{"what": "vCPU pinning", "from": "any", "to": "CPUs 0, 1"}],
+        "not_set": [{"what": "turbo", "why": "not visible here"}],
+    },
+    "earlier_attempts": [{"at": "2026-01-01T00:00:00+00:00", "reason": "Kernel panic"}],
     "boots": [{"arm": "baseline"}],
 }
 
@@ -183,6 +196,37 @@ def test_what_the_report_is_told(run: Path) -> None:
     assert [arm.name for arm in context.arms if arm.is_control] == ["control"]
     assert context.environment["Guest"].endswith("(more vCPUs than the host has CPUs)")
     assert context.provenance["Run"] == manifest["run_id"]
+    assert context.environment["Cores"] == "2 cores, 1 socket, 1 node, no SMT"
+    assert context.environment["Turbo"] == "not visible"
+    assert context.environment["Mitigations"] == "meltdown: Mitigation: PTI"
+
+
+def test_what_was_set_on_the_hosts_is_told_once(run: Path) -> None:
+    context = report_context(EXPERIMENT, "quick", build_manifest(EXPERIMENT, "quick", run, run))
+    assert context.environment_set == (("vCPU pinning", "any", "CPUs 0, 1"),)
+    assert context.environment_not_set == (("turbo", "not visible here"),)
+    attempts = [(a.regime, a.block, a.reason) for a in context.earlier_attempts]
+    assert attempts == [
+        (regime, block, "Kernel panic") for regime in ("idle", "pressed") for block in (1, 2)
+    ]
+
+
+def test_differences_from_the_published_set_up(run: Path) -> None:
+    claims = {
+        "file": "claims.csv",
+        "source": "a mail",
+        "arm": "patched",
+        "setup": {"Architecture": "arm64", "vCPUs": "16", "Kernel": "6.1", "Moon": "full"},
+    }
+    experiment = Experiment.model_validate(SMALL | {"claims": claims})
+    context = report_context(experiment, "quick", build_manifest(experiment, "quick", run, run))
+    assert context.claim_source == "a mail"
+    assert context.claim_setup == (
+        ("Architecture", "arm64", "x86_64"),
+        ("vCPUs", "16", "3"),
+        ("Kernel", "6.1", "6.12.9"),
+        ("Moon", "full", "not recorded"),
+    )
     assert [v.patches for v in context.variants if v.name == "patched"] == [("fs/pipe: faster",)]
 
 

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb `plan`: blocks, boots and hours that a wanted effect needs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdelta.commands.boot_time import boot_times, protocol_boot_times
+from kdelta.commands.common import Verbs, add_experiment, experiment_of
+from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
+from kdelta.measure.schedule import cells
+
+if TYPE_CHECKING:
+    from kdelta.analysis.planning import RegimeSpread
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Register this module's verb."""
+    parser = verbs.add_parser(
+        "plan",
+        help="say how many blocks, boots and hours a wanted effect needs",
+        description="From a pilot's raw data, or a spread that is known or assumed: how many "
+        "blocks an effect of a given size needs to be called faster or slower (or equivalent, if "
+        "it lies within the experiment's margin), and what they cost.",
+    )
+    add_experiment(parser)
+    parser.add_argument(
+        "--protocol", help="plan for its regimes and durations (default: those of the pilot)"
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--pilot",
+        type=Path,
+        metavar="FOLDER",
+        help="a run's folder, results/<experiment>/<protocol>, with its raw/",
+    )
+    source.add_argument(
+        "--spread",
+        type=float,
+        metavar="PERCENT",
+        help="standard deviation of a cell's ratios over blocks, taken as exact",
+    )
+    parser.add_argument(
+        "--effect", type=float, metavar="PERCENT", required=True, help="true effect, such as 5"
+    )
+    parser.add_argument(
+        "--power", type=float, default=0.8, help="wanted probability of the verdict (default 0.8)"
+    )
+    parser.set_defaults(run=_plan)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    # scipy and pandas take a second to load: only verbs that compute pay for it.
+    from kdelta.analysis.planning import needs
+    from kdelta.analysis.power import Design
+    from kdelta.commands.plan_text import Wish, plan_text
+
+    effect = _log_ratio(args.effect)
+    if not 0.5 <= args.power < 1:
+        raise KdeltaError(f"--power {args.power:g}: must be at least 0.5 and below 1, such as 0.8")
+    experiment = experiment_of(args)
+    per_boot = len(cells(experiment))
+    if args.pilot is not None:
+        run = args.root / args.pilot
+        spreads = _pilot_spreads(experiment, run, args)
+        times = boot_times(experiment, run / "raw", list(spreads), args.protocol)
+    else:
+        protocol = _one_protocol(experiment, args)
+        spreads = _assumed_spreads(experiment, protocol, args.spread)
+        times = protocol_boot_times(experiment, protocol)
+    design = Design(
+        blocks=2,
+        cells=per_boot * len(spreads),
+        confidence=experiment.statistics.confidence,
+        margin=experiment.statistics.equivalence_margin,
+    )
+    found = needs(effect, spreads, design, args.power)
+    wish = Wish(args.effect, effect, args.power)
+    print(plan_text(wish, found, design, times, list(experiment.arms())))
+    return 0
+
+
+def _log_ratio(percent: float) -> float:
+    if not math.isfinite(percent) or percent <= -100:
+        raise KdeltaError(
+            f"--effect {percent:g}: must be a number of per cent above -100, such as 5 or -5"
+        )
+    # As large as its mirror image: a loss of 50 % and a gain of 100 % are the same distance.
+    return abs(math.log1p(percent / 100))
+
+
+def _pilot_spreads(
+    experiment: Experiment, run: Path, args: argparse.Namespace
+) -> dict[str, RegimeSpread]:
+    from kdelta.analysis.planning import pilot_spread
+    from kdelta.analysis.raw import read_raw
+    from kdelta.analysis.run import analyse_boots
+    from kdelta.analysis.settings import THROUGHPUT
+    from kdelta.run_context import analysis_settings
+
+    if not (run / "raw").is_dir():
+        raise KdeltaError(
+            f"--pilot {args.pilot}: has no folder raw/; give the folder of a run that was "
+            "measured, results/<experiment>/<protocol>"
+        )
+    # Only the ratios of throughput are wanted.
+    settings = replace(
+        analysis_settings(experiment, root=args.root),
+        metrics=(THROUGHPUT,),
+        claims=(),
+        negative_controls=(),
+    )
+    boots = read_raw(run / "raw", settings).boots
+    measured = {boot.regime for boot in boots}
+    if args.protocol is None:
+        regimes = [regime for regime in experiment.regimes if regime in measured]
+    else:
+        regimes = list(experiment.protocol_regimes(args.protocol))
+    missing = [regime for regime in regimes if regime not in measured]
+    if missing:
+        raise KdeltaError(
+            f"--pilot {args.pilot}: has no block of regime {missing[0]}, which protocol "
+            f"{args.protocol} runs; measure it, or plan without --protocol for what the pilot has"
+        )
+    ratios = analyse_boots(boots, settings).ratios
+    return {regime: pilot_spread(ratios, regime, settings) for regime in regimes}
+
+
+def _assumed_spreads(
+    experiment: Experiment, protocol: str, percent: float
+) -> dict[str, RegimeSpread]:
+    from kdelta.analysis.planning import RegimeSpread
+    from kdelta.analysis.power import Spread
+
+    if not (math.isfinite(percent) and percent > 0):
+        raise KdeltaError(f"--spread {percent:g}: must be a positive number of per cent, such as 8")
+    spread = Spread(math.log1p(percent / 100))
+    # How much of it the cells of a boot share is unknown; that all of it is is the safe side.
+    source = "as given, also of the overall effect, as if the cells of a boot shared all of it"
+    return {
+        regime: RegimeSpread(spread, spread, source)
+        for regime in experiment.protocol_regimes(protocol)
+    }
+
+
+def _one_protocol(experiment: Experiment, args: argparse.Namespace) -> str:
+    if args.protocol is not None:
+        return str(args.protocol)
+    if len(experiment.protocols) > 1:
+        raise KdeltaError(
+            "--spread: says nothing of regimes and durations; name a protocol with --protocol "
+            f"({', '.join(experiment.protocols)})"
+        )
+    return next(iter(experiment.protocols))

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Booting one arm of a schedule: what timed blocks and mechanism boots share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
+from kdelta.guest.boot import BootError, BootRequest, boot_arm
+from kdelta.guest.pinning import Pinning
+from kdelta.measure.cpu_time import HostCpu
+from kdelta.measure.host import guest_vcpus, load_average
+from kdelta.measure.plan import boot_plan, sweep_timeout_s
+from kdelta.measure.schedule import Schedule
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GuestSource:
+    """What every boot of a run is made from.
+
+    Attributes:
+        experiment: the experiment.
+        protocol: name of the protocol.
+        kernels: folder with `<variant>/bzImage` and `<variant>/image.json`.
+        workload: the static benchmark binary.
+        acceleration: record written by `kdelta probe`.
+    """
+
+    experiment: Experiment
+    protocol: str
+    kernels: Path
+    workload: Path
+    acceleration: Json
+
+    @property
+    def vcpus(self) -> int:
+        """Virtual CPUs of a guest on this host."""
+        return guest_vcpus(self.experiment.guest.vcpus)
+
+
+@dataclass(frozen=True)
+class ArmBoot:
+    """A boot that is over: its records as far as they go, and its entry in host.json.
+
+    Attributes:
+        unpinned: its vCPUs were to be pinned, and were not.
+    """
+
+    records: list[Json]
+    entry: Json
+    unpinned: bool = False
+
+    @property
+    def useful(self) -> bool:
+        """Whether anything could be measured in it."""
+        return any(record.get("status") == "ok" for record in self.records)
+
+
+def boot_of(
+    source: GuestSource,
+    schedule: Schedule,
+    position: int,
+    console: Path,
+    *,
+    label: str,
+    pinning: Pinning | None = None,
+    mechanism: bool = False,
+    on_progress: Callable[[int], None] = lambda samples: None,
+) -> ArmBoot:
+    """Boot the arm at `position` (from 0) of a schedule.
+
+    A guest that does not boot or dies is a finding about its kernel: it is recorded,
+    with its reason, and not tried again.
+
+    Raises:
+        KdeltaError: this host cannot run the guest, or it was not the one asked for.
+    """
+    experiment = source.experiment
+    arm, variant = schedule.arms[position]
+    image = json.loads((source.kernels / variant / "image.json").read_text())
+    # Left from an earlier try, they would look like this one's.
+    console.with_suffix(".partial.jsonl").unlink(missing_ok=True)
+    mode = source.acceleration["mode"]
+    request = BootRequest(
+        label=label,
+        kernel=source.kernels / variant / "bzImage",
+        workload=source.workload,
+        acceleration=mode,
+        vcpus=source.vcpus,
+        memory_mib=experiment.memory_mib(),
+        plan=boot_plan(
+            experiment,
+            source.protocol,
+            schedule,
+            position,
+            image,
+            mode,
+            source.vcpus,
+            mechanism=mechanism,
+        ),
+        boot_timeout_s=experiment.guest.boot_timeout_s,
+        sweep_timeout_s=sweep_timeout_s(
+            experiment,
+            source.protocol,
+            schedule.regime,
+            len(schedule.cells),
+            mechanism=mechanism,
+        ),
+        pinning=pinning,
+    )
+    entry: Json = {
+        "arm": arm,
+        "variant": variant,
+        "order": position + 1,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load_before": load_average(),
+    }
+    cpu = HostCpu()
+    try:
+        result = boot_arm(request, console, on_progress)
+        records, reason, pinned = result.records, None, result.pinned
+        entry["boot_s"] = round(result.boot_s, 3)
+    except BootError as failure:
+        records, reason, pinned = failure.records, str(failure), True
+        entry["boot_s"] = None
+    used = cpu.used()
+    entry |= {
+        "wall_s": used["elapsed_s"],
+        "status": "failed" if reason else "ok",
+        "reason": reason,
+        "host_cpu": used,
+        "image_key": image["key"],
+        "bzimage_sha256": image["bzimage_sha256"],
+    }
+    return ArmBoot(records, entry, unpinned=pinning is not None and not pinned)
+
+
+def require_programs(experiment: Experiment, regime: str) -> None:
+    """Check that the host has what its guests will run.
+
+    Raises:
+        KdeltaError: naming the key, the program and its package.
+    """
+    chosen = experiment.regimes[regime]
+    if chosen.stressor and shutil.which(chosen.stressor.command[0]) is None:
+        program = chosen.stressor.command[0]
+        raise KdeltaError(
+            f"regimes.{regime}.stressor.command: {program} is not installed on this host "
+            f"(guests use the host's programs); apt-get install {program}"
+        )
+    for program, package in (("mkswap", "util-linux"), ("swapon", "mount")):
+        found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+        if chosen.swap and found is None:
+            raise KdeltaError(
+                f"regimes.{regime}.swap: {program} is not installed on this host (guests use the "
+                f"host's programs); apt-get install {package}"
+            )

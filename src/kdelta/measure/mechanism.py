@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Mechanism boots: every arm of a regime once, traced and never timed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from kdelta.guest.launch import require_tools
+from kdelta.measure.arm import GuestSource, boot_of, require_programs
+from kdelta.measure.hostlock import host_lock
+from kdelta.measure.schedule import block_schedule
+from kdelta.measure.write import write_lines
+
+# Its order of arms and cells is drawn like a block's; blocks count from 1.
+BLOCK = 0
+
+
+def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
+    """Boot every arm of a regime once under tracing; writes `<arm>.jsonl` and its console.
+
+    A boot that fails leaves its records and an end record that says why: what it would
+    have explained is missing from the report, which says so.
+
+    Args:
+        source: experiment, protocol, kernels, workload, acceleration.
+        regime: name of the regime.
+        out: the regime's folder, `mechanism/<regime>`.
+
+    Raises:
+        KdeltaError: this host cannot run guests, or one was not the guest asked for.
+    """
+    require_tools()
+    experiment = source.experiment
+    require_programs(experiment, regime)
+    schedule = block_schedule(experiment, regime, BLOCK)
+    out.mkdir(parents=True, exist_ok=True)
+    arms = len(schedule.arms)
+    with (
+        host_lock(f"tracing {experiment.name}: {regime}", exclusive=True),
+        tempfile.TemporaryDirectory(prefix=".writing-", dir=out) as folder,
+    ):
+        for leftover in set(out.glob(".writing-*")) - {Path(folder)}:
+            shutil.rmtree(leftover, ignore_errors=True)
+        for position, (arm, _variant) in enumerate(schedule.arms):
+            boot = boot_of(
+                source,
+                schedule,
+                position,
+                out / f"{arm}.console.log",
+                label=f"{regime}, mechanism boot, arm {arm}",
+                mechanism=True,
+            )
+            records = boot.records
+            if boot.entry["reason"]:
+                end = {"record": "end", "samples": 0, "ok": False, "error": boot.entry["reason"]}
+                records = [*records, end]
+            write_lines(Path(folder) / f"{arm}.jsonl", records)
+            print(
+                f"{regime}, mechanism: {arm} traced in {boot.entry['wall_s']:.0f} s "
+                f"({position + 1} of {arms})",
+                file=sys.stderr,
+                flush=True,
+            )
+        for path in Path(folder).iterdir():
+            path.replace(out / path.name)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Facts of a run in words, from its manifest: host, guest, hashes, set-up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kdelta.experiment import Experiment
+from kdelta.report.formatting import plural
+
+Json = dict[str, Any]
+
+
+def image_patches(manifest: Json, variant: str) -> list[Json]:
+    """The patches of a variant as its image was built with them."""
+    patches: list[Json] = manifest["kernels"][variant].get("patches", [])
+    return patches
+
+
+def environment_facts(manifest: Json) -> dict[str, str]:
+    """Host, guest and tools, label to text."""
+    facts: dict[str, str] = {}
+    several = len(manifest["hosts"]) > 1
+    for number, record in enumerate(manifest["hosts"], start=1):
+        host = record["host"]
+        prefix = f"Host {number}: " if several else ""
+        facts[f"{prefix}Processor"] = f"{host['cpu_model']}, {host['cpus']} CPUs usable"
+        facts[f"{prefix}Architecture"] = host["architecture"]
+        facts[f"{prefix}Cores"] = _cores(host)
+        facts[f"{prefix}Host memory"] = f"{host['memory_mib']} MiB, swap {host['swap_mib']} MiB"
+        facts[f"{prefix}Host system"] = f"{host['system']}, Linux {host['kernel']}"
+        facts[f"{prefix}Host is itself a guest"] = host["hypervisor"] or "no sign of it"
+        facts[f"{prefix}CPU frequency governor"] = host["governor"] or "not visible"
+        facts[f"{prefix}Turbo"] = {True: "on", False: "off", None: "not visible"}[host["turbo"]]
+        facts[f"{prefix}Mitigations"] = _mitigations(host["mitigations"])
+        facts[f"{prefix}Guest"] = f"{record['vcpus']} vCPUs, {record['memory_mib']} MiB" + (
+            " (more vCPUs than the host has CPUs)" if record["overcommitted"] else ""
+        )
+        facts[f"{prefix}QEMU"] = host["qemu"] or "unknown"
+        facts[f"{prefix}virtme-ng"] = host["virtme_ng"]
+        facts[f"{prefix}stress-ng"] = host["stress_ng"] or "not installed"
+    facts["Acceleration"] = (
+        f"{manifest['acceleration']['mode']}: {manifest['acceleration']['reason']}"
+    )
+    return facts
+
+
+def provenance_facts(manifest: Json) -> dict[str, str]:
+    """Hashes and versions, label to text."""
+    kdelta = manifest["kdelta"]
+    commit = kdelta.get("commit")
+    version = kdelta["version"] + (f", commit {commit[:12]}" if commit else "")
+    facts = {
+        "Run": manifest["run_id"],
+        "Command": manifest["argv"],
+        "kdelta": version + (", changed" if kdelta.get("changed") else ""),
+        "Seed": str(manifest["experiment"]["seed"]),
+    }
+    for name, image in manifest["kernels"].items():
+        facts[f"Kernel {name}"] = (
+            f"{image['kernel_release']}, image {image['key'][:12]}, "
+            f"bzImage sha256 {image['bzimage_sha256'][:16]}"
+        )
+        facts.setdefault(
+            "Kernel source", ", ".join(f"{k} {v}" for k, v in image["source"].items() if v)
+        )
+        facts.setdefault("Compiler", image["compiler"])
+        for patch in image.get("patches", []):
+            facts[f"Patch {patch['file']}"] = f"sha256 {patch['sha256'][:16]}"
+    if manifest["workload"]:
+        facts["pipe_bench"] = f"binary sha256 {manifest['workload']['binary_sha256'][:16]}"
+    return facts
+
+
+def claim_setup(
+    experiment: Experiment, protocol: str, manifest: Json
+) -> tuple[tuple[str, str, str], ...]:
+    """How a published experiment and this run differ: what, as published, as here."""
+    if experiment.claims is None:
+        return ()
+    record = manifest["hosts"][0] if manifest["hosts"] else {}
+    host = record.get("host", {})
+    chosen = experiment.protocols[protocol]
+    image = manifest["kernels"][experiment.baseline]
+    seconds = ", ".join(f"{value:g} {name}" for name, value in chosen.duration_s.items())
+    ours = {
+        "Architecture": host.get("architecture", "unknown"),
+        "vCPUs": str(record.get("vcpus", "unknown")),
+        "Acceleration": manifest["acceleration"]["mode"],
+        "Kernel": image["kernel_release"],
+        "Memory": f"{record.get('memory_mib', experiment.memory_mib())} MiB",
+        "Runs per cell": f"{chosen.blocks} per arm, each in a fresh boot, in random order",
+        "Seconds per cell": seconds,
+    }
+    return tuple(
+        (what, published, ours.get(what, "not recorded"))
+        for what, published in experiment.claims.setup.items()
+    )
+
+
+def host_settings(
+    manifest: Json,
+) -> tuple[tuple[tuple[str, str, str], ...], tuple[tuple[str, str], ...]]:
+    """What was set on the hosts for the time of blocks, and what could not be and why.
+
+    Each once, in the order in which it first came up.
+    """
+    changed: dict[tuple[str, str, str], None] = {}
+    refused: dict[tuple[str, str], None] = {}
+    for block in manifest["blocks"]:
+        for entry in block["environment"]["set"]:
+            changed.setdefault((entry["what"], str(entry["from"]), str(entry["to"])))
+        for entry in block["environment"]["not_set"]:
+            refused.setdefault((entry["what"], entry["why"]))
+    return tuple(changed), tuple(refused)
+
+
+def _cores(host: Json) -> str:
+    if not host["cores"]:
+        return "not visible"
+    smt = f", {host['threads_per_core']} threads each" if host["smt"] else ", no SMT"
+    counts = ((host["cores"], "core"), (host["sockets"], "socket"), (host["numa_nodes"], "node"))
+    return ", ".join(plural(count or 0, noun) for count, noun in counts) + smt
+
+
+def _mitigations(found: dict[str, str] | None) -> str:
+    if found is None:
+        return "not visible"
+    told = [f"{name}: {text}" for name, text in found.items() if text != "Not affected"]
+    return "; ".join(told) or "the processor is not affected by any known vulnerability"
