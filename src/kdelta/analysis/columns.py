@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from kdelta.analysis.table_columns import ALL_COLUMNS
+
 # Nullable types: a counter that the kernel lacks is missing, which is not 0.
 SAMPLE_DTYPES = {
     "regime": "str",
@@ -50,6 +52,7 @@ SAMPLE_DTYPES = {
     "psi_memory_full_us": "Int64",
     "psi_cpu_some_us": "Int64",
     "steal_ticks": "Int64",
+    "memcg": "boolean",
     "stressor_alive": "boolean",
     "valid": "bool",
 }
@@ -78,6 +81,8 @@ TABLE_DTYPES = {
     "block": "int64",
     "cells": "int64",
     "blocks": "int64",
+    "set_aside": "int64",
+    "differs": "bool",
     "false_verdicts": "int64",
     "blocks_to_settle": "Int64",
     **dict.fromkeys(("baseline", "value", *EFFECT_COLUMNS[:-2]), "float64"),
@@ -89,9 +94,9 @@ TABLE_DTYPES = {
 # As a factor of the matrix, such a name takes the place of the sample column of the
 # same meaning; no other column may be shadowed.
 _WORKLOAD_COLUMNS = {"write_size", "pipe_size", "mode", "nonblock"}
-RESERVED_COLUMNS = frozenset({*SAMPLE_DTYPES, *TABLE_DTYPES, "rule", "limit", "detail"}) - (
-    _WORKLOAD_COLUMNS
-)
+RESERVED_COLUMNS = (
+    frozenset({*SAMPLE_DTYPES, *TABLE_DTYPES, "rule", "limit", "detail"}) | ALL_COLUMNS
+) - _WORKLOAD_COLUMNS
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finds kernel splats in a guest's console log.
+"""Finds kernel splats and kills for want of memory in a guest's console log.
 
 Each pattern is a fixed phrase that the kernel prints when something went wrong
 (kernel/panic.c, lib/bug.c, kernel/hung_task.c, kernel/watchdog.c,
@@ -38,6 +38,12 @@ class Splat:
     text: str  # the line without control characters, at most 200 characters
 
 
+OOM_KILL = "oom kill"
+"""Name of a line that says that a process was killed for want of memory; no splat."""
+
+OOM_INVOKED = "oom killer invoked"
+"""Name of the line that begins the kernel's report of such a kill; no splat."""
+
 # First match names the splat, so the more telling patterns come first.
 PATTERNS = tuple(
     Pattern(name, re.compile(regex))
@@ -51,7 +57,11 @@ PATTERNS = tuple(
             r"\brcu\w*[: ].*\b(self-detected stall|detected stalls?|detected expedited stalls?)\b",
         ),
         ("hung task", r"\bblocked (in I/O wait )?for more than \d+ seconds"),
-        ("out of memory", r"\b[Oo]ut of memory: Killed process\b|\binvoked oom-killer\b"),
+        (
+            OOM_KILL,
+            r"\b[Oo]ut of memory( \([^)]*\))?: Killed process\b|\bMemory cgroup out of memory\b",
+        ),
+        (OOM_INVOKED, r"\binvoked oom-killer\b"),
         ("page allocation failure", r"\bpage allocation failure\b"),
         ("unable to handle", r"\b[Uu]nable to handle (kernel|page)\b"),
         ("general protection fault", r"\bgeneral protection fault\b"),
@@ -86,20 +96,30 @@ ALLOWED = tuple(
 )
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
+# Within so many lines of its first one, a report of the OOM killer shows its own call trace.
+_OOM_REPORT_LINES = 12
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def scan(text: str) -> tuple[Splat, ...]:
-    """Every line of a console log that is a sign of a kernel splat, in order.
+    """Every line of a console log that is a sign of a kernel splat or an OOM kill, in order.
+
+    The call trace within a report of the OOM killer belongs to that, and is left out.
 
     Args:
         text: the whole log; carriage returns and terminal escapes are ignored.
     """
     found: list[Splat] = []
+    oom_report_until = 0
     for number, raw in enumerate(text.split("\n"), start=1):
         line = _CONTROL.sub("", _ESCAPES.sub("", raw)).strip()
         name = next((p.name for p in PATTERNS if p.regex.search(line)), None)
         if name is None or any(allowed.regex.search(line) for allowed in ALLOWED):
+            continue
+        if name == OOM_INVOKED:
+            oom_report_until = number + _OOM_REPORT_LINES
+        elif name == "call trace" and number <= oom_report_until:
+            oom_report_until = 0  # one report, one trace
             continue
         found.append(Splat(number, name, line[:200]))
     return tuple(found)

@@ -7,15 +7,29 @@ import math
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
 from kdelta.analysis.columns import typed
-from kdelta.analysis.inference import Floats, detectable_effect
+from kdelta.analysis.power import Design, Spread, pooled_spread, smallest_effect
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.verdict import DIFFERENT
+
+_COLUMNS = [
+    "regime",
+    "metric",
+    "cells",
+    "blocks",
+    "largest_delta_percent",
+    "median_half_width_percent",
+    "noise_floor_percent",
+    "false_verdicts",
+    "differs",
+]
 
 
-def control_frame(deltas: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
+def control_frame(
+    deltas: pd.DataFrame, overall: pd.DataFrame, settings: AnalysisSettings
+) -> pd.DataFrame:
     """What the A/A arm says of our own error: columns of tables/control.csv.
 
     Its true effect is 1 in every cell, so per regime and metric, over the cells that
@@ -24,57 +38,52 @@ def control_frame(deltas: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFr
     - cells: how many those are; blocks: the fewest that any of them rests on.
     - largest_delta_percent: largest |delta| that was found where there is none.
     - median_half_width_percent: of the intervals, on the log scale.
-    - noise_floor_percent: the smallest effect that the table could have seen: the one
-      that a cell's test, with the control's spread (pooled over cells), finds with
-      `settings.power` at Holm's strictest level. The equivalence margin has no part
-      in it: an effect between the floor and the margin is seen, and called equivalent.
+    - noise_floor_percent: the smallest true effect that a cell would have been called faster
+      or slower at, with `settings.power`: `smallest_effect` at the control's spread.
     - false_verdicts: cells declared faster or slower.
+    - differs: whether any was, or the regime as a whole.
 
     Args:
         deltas: as `deltas_frame` makes it. Without control arm the result is empty.
-        settings: the control arm's name, confidence and power.
+        overall: as `overall_frame` makes it.
+        settings: the control arm's name, confidence, margin and power.
     """
-    columns = [
-        "regime",
-        "metric",
-        "cells",
-        "blocks",
-        "largest_delta_percent",
-        "median_half_width_percent",
-        "noise_floor_percent",
-        "false_verdicts",
-    ]
     rows: list[dict[str, object]] = []
     ours = deltas[deltas["arm"] == settings.control]
+    whole = overall[(overall["arm"] == settings.control) & overall["verdict"].isin(DIFFERENT)]
+    different = set(zip(whole["regime"], whole["metric"], strict=True))
+    # The family of tests is that of the tables: one metric over all regimes.
+    tests = ours.dropna(subset=["p_value"])["metric"].value_counts().to_dict()
     for (regime, metric), table in ours.groupby(["regime", "metric"], sort=False):
         tested = table.dropna(subset=["ratio_low", "ratio_high"])
+        false_verdicts = int(table["verdict"].isin(DIFFERENT).sum())
         row: dict[str, object] = {
             "regime": regime,
             "metric": metric,
             "cells": len(tested),
             "blocks": int(tested["blocks"].min()) if len(tested) else 0,
-            "false_verdicts": int(table["verdict"].isin(["faster", "slower"]).sum()),
+            "false_verdicts": false_verdicts,
+            "differs": false_verdicts > 0 or (regime, metric) in different,
         }
         if len(tested):
             half = np.log(tested["ratio_high"].to_numpy() / tested["ratio_low"].to_numpy()) / 2
-            blocks = tested["blocks"].to_numpy()
+            design = Design(
+                blocks=int(tested["blocks"].min()),
+                cells=int(tests[metric]),
+                confidence=settings.confidence,
+                margin=settings.equivalence_margin,
+            )
+            floor = smallest_effect(_spread(tested, settings), design, settings.power)
             row["largest_delta_percent"] = float(tested["delta_percent"].abs().max())
             row["median_half_width_percent"] = 100 * math.expm1(float(np.median(half)))
-            row["noise_floor_percent"] = _noise_floor_percent(half, blocks, settings)
+            row["noise_floor_percent"] = 100 * math.expm1(floor)
         rows.append(row)
-    return typed(pd.DataFrame(rows, columns=columns))
+    return typed(pd.DataFrame(rows, columns=_COLUMNS))
 
 
-def _noise_floor_percent(
-    half_widths: Floats, blocks: NDArray[np.int64], s: AnalysisSettings
-) -> float:
-    sd = half_widths / stats.t.isf(s.alpha / 2, blocks - 1) * np.sqrt(blocks)
-    pooled = math.sqrt(np.average(sd**2, weights=blocks - 1))
-    effect = detectable_effect(
-        pooled,
-        blocks=int(blocks.min()),
-        cells=len(blocks),
-        confidence=s.confidence,
-        power=s.power,
-    )
-    return 100 * math.expm1(effect)
+def _spread(tested: pd.DataFrame, settings: AnalysisSettings) -> Spread:
+    """The cells' spread over blocks, found back from their t intervals."""
+    half = np.log(tested["ratio_high"].to_numpy() / tested["ratio_low"].to_numpy()) / 2
+    blocks = tested["blocks"].to_numpy()
+    quantile = stats.t.isf(settings.alpha / 2, blocks - 1)
+    return pooled_spread(half / quantile * np.sqrt(blocks), blocks)

@@ -7,35 +7,37 @@ The control arm is an arm like any other here: nothing below knows its name.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from kdelta.analysis.boots import RawBoot, cell_key
 from kdelta.analysis.columns import EFFECT_COLUMNS, typed
-from kdelta.analysis.inference import (
-    Estimate,
-    Floats,
-    blocks_to_settle,
-    estimates,
-    holm,
-)
-from kdelta.analysis.raw import cell_key
+from kdelta.analysis.effects import effect_columns, family
+from kdelta.analysis.inference import Floats
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Metric
-from kdelta.analysis.verdict import verdict
+from kdelta.analysis.verdict import is_invalid, mostly_set_aside
+
+PlannedPairs = Mapping[tuple[str, str, Cell], int]
+"""(regime, arm, cell) -> number of blocks in which arm and baseline were to run the cell."""
 
 _Pairs = dict[int, tuple[float, float]]  # block -> baseline's and arm's value
 
 
-def ratios_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
+def ratios_frame(
+    samples: pd.DataFrame, settings: AnalysisSettings, *, include_set_aside: bool = False
+) -> pd.DataFrame:
     """Every block's ratio arm/baseline: columns of tables/ratios.csv.
 
     Args:
         samples: as `samples_frame` makes it. A pair counts only if both its samples
             are valid and both values positive.
         settings: names and order of factors, arms, regimes and metrics.
+        include_set_aside: take samples that break a rule too, wherever they hold a number.
     """
     factors = list(settings.factors)
     columns = ["regime", "block", "arm", *factors, "metric", "baseline", "value", "ratio"]
@@ -51,7 +53,8 @@ def ratios_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFr
             strict=True,
         )
     }
-    valid = {key for key, ok in zip(values, samples["valid"], strict=True) if ok}
+    taken = samples["valid"] | include_set_aside
+    valid = {key for key, ok in zip(values, taken, strict=True) if ok}
     rows = []
     for key in valid:
         regime, block, arm, cell = key
@@ -75,125 +78,140 @@ def ratios_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFr
     return typed(pd.DataFrame(rows, columns=columns))
 
 
+def planned_pairs(boots: Iterable[RawBoot], settings: AnalysisSettings) -> PlannedPairs:
+    """In how many blocks each pair was to be measured, whatever became of it.
+
+    Args:
+        boots: every planned boot, run or not.
+        settings: the baseline's name.
+    """
+    planned = {(boot.regime, boot.block, boot.arm): frozenset(boot.planned) for boot in boots}
+    counts: Counter[tuple[str, str, Cell]] = Counter()
+    for (regime, block, arm), cells in planned.items():
+        if arm != settings.baseline:
+            both = cells & planned.get((regime, block, settings.baseline), frozenset())
+            counts.update((regime, arm, cell) for cell in both)
+    return counts
+
+
 def deltas_frame(
-    ratios: pd.DataFrame, cells: Mapping[str, Sequence[Cell]], settings: AnalysisSettings
+    ratios: pd.DataFrame,
+    cells: Mapping[str, Sequence[Cell]],
+    settings: AnalysisSettings,
+    *,
+    planned: PlannedPairs | None = None,
 ) -> pd.DataFrame:
     """The effect of every arm in every cell: columns of tables/deltas.csv.
+
+    The cells of one arm and metric are one family of tests, over all regimes.
 
     Args:
         ratios: as `ratios_frame` makes it.
         cells: regime -> its planned cells. A cell without any pair gets a row that
-            says so (blocks 0, inconclusive).
+            says so (blocks 0).
         settings: names and order, confidence and margin.
+        planned: (regime, arm, cell) -> pairs planned; those that `ratios` lacks count as
+            set aside. None: the ratios are all that was planned.
     """
     pairs = _pairs(ratios, settings)
-    rows = []
-    for regime, arm, metric in _families(cells, settings):
-        planned = sorted(cells[regime], key=cell_key)
-        found = [pairs.get((regime, arm, metric.name, cell), {}) for cell in planned]
-        effects = _effects([_log_ratios(cell_pairs) for cell_pairs in found], metric, settings)
-        for cell, cell_pairs, (effect, columns) in zip(planned, found, effects, strict=True):
-            baseline = _geometric_mean([pair[0] for pair in cell_pairs.values()])
+    rows: list[dict[str, object]] = []
+    for arm, metric in _families(settings):
+        places = [
+            (regime, cell)
+            for regime in _regimes(cells, settings)
+            for cell in sorted(cells[regime], key=cell_key)
+        ]
+        found = [pairs.get((regime, arm, metric.name, cell), {}) for regime, cell in places]
+        wanted = [
+            _planned(planned, (regime, arm, cell), len(found_pairs))
+            for (regime, cell), found_pairs in zip(places, found, strict=True)
+        ]
+        effects = family(
+            [_log_ratios(found_pairs) for found_pairs in found],
+            [is_invalid(p, len(found_pairs)) for p, found_pairs in zip(wanted, found, strict=True)],
+            metric.direction,
+            settings,
+        )
+        for (regime, cell), found_pairs, pairs_planned, effect in zip(
+            places, found, wanted, effects, strict=True
+        ):
+            baseline = _geometric_mean([pair[0] for pair in found_pairs.values()])
             rows.append(
                 {
                     **_family_columns(regime, arm, metric),
                     **dict(zip(settings.factors, cell, strict=True)),
-                    "blocks": len(cell_pairs),
+                    "blocks": len(found_pairs),
+                    "set_aside": pairs_planned - len(found_pairs),
                     "baseline": baseline,
                     # Not a mean of its own: value / baseline is the ratio, to the last digit.
-                    "value": baseline * effect.ratio,
-                    **columns,
+                    "value": baseline * effect.estimate.ratio,
+                    **effect_columns(effect, settings.confidence),
                 }
             )
+    rows.sort(key=lambda row: settings.regimes.index(str(row["regime"])))  # stable
     names = ["regime", "arm", *settings.factors, "metric", "unit", "direction", "blocks"]
-    return typed(pd.DataFrame(rows, columns=[*names, "baseline", "value", *EFFECT_COLUMNS]))
+    names += ["set_aside", "baseline", "value", *EFFECT_COLUMNS]
+    return typed(pd.DataFrame(rows, columns=names))
 
 
 def overall_frame(
-    ratios: pd.DataFrame, cells: Mapping[str, Sequence[Cell]], settings: AnalysisSettings
+    ratios: pd.DataFrame,
+    cells: Mapping[str, Sequence[Cell]],
+    settings: AnalysisSettings,
+    *,
+    planned: PlannedPairs | None = None,
 ) -> pd.DataFrame:
     """The effect of every arm in a whole regime: columns of tables/overall.csv.
 
     Within a block, the geometric mean of the ratios of the cells that the block has;
     then over blocks as in a cell. A row is a family of its own, so p_holm = p_value.
+
+    Args:
+        ratios: as `ratios_frame` makes it.
+        cells: regime -> its planned cells.
+        settings: names and order, confidence and margin.
+        planned: as for `deltas_frame`.
     """
     pairs = _pairs(ratios, settings)
-    rows = []
-    for regime, arm, metric in _families(cells, settings):
-        by_block: dict[int, list[float]] = {}
-        used = 0
-        for cell in sorted(cells[regime], key=cell_key):
-            cell_pairs = pairs.get((regime, arm, metric.name, cell), {})
-            used += bool(cell_pairs)
-            for block, (baseline, value) in cell_pairs.items():
-                by_block.setdefault(block, []).append(math.log(value / baseline))
-        means = np.array([np.mean(by_block[block]) for block in sorted(by_block)], dtype=float)
-        rows.append(
-            {
-                **_family_columns(regime, arm, metric),
-                "cells": used,
-                "blocks": len(means),
-                **_effects([means], metric, settings)[0][1],
-            }
-        )
-    columns = ["regime", "arm", "metric", "unit", "direction", "cells", "blocks"]
+    rows: list[dict[str, object]] = []
+    for regime in _regimes(cells, settings):
+        for arm, metric in _families(settings):
+            by_block: dict[int, list[float]] = {}
+            wanted: list[int] = []
+            used: list[int] = []
+            for cell in sorted(cells[regime], key=cell_key):
+                found = pairs.get((regime, arm, metric.name, cell), {})
+                used.append(len(found))
+                wanted.append(_planned(planned, (regime, arm, cell), len(found)))
+                for block, (baseline, value) in found.items():
+                    by_block.setdefault(block, []).append(math.log(value / baseline))
+            means = np.array([np.mean(by_block[block]) for block in sorted(by_block)], dtype=float)
+            invalid = mostly_set_aside(sum(wanted), sum(used))
+            (effect,) = family([means], [invalid], metric.direction, settings)
+            rows.append(
+                {
+                    **_family_columns(regime, arm, metric),
+                    "cells": sum(map(bool, used)),
+                    "blocks": len(means),
+                    # Every block plans every cell, so any cell says how many blocks there are.
+                    "set_aside": max(0, max(wanted, default=0) - len(means)),
+                    **effect_columns(effect, settings.confidence),
+                }
+            )
+    columns = ["regime", "arm", "metric", "unit", "direction", "cells", "blocks", "set_aside"]
     return typed(pd.DataFrame(rows, columns=[*columns, *EFFECT_COLUMNS]))
 
 
-def _effects(
-    log_ratios: Sequence[Floats], metric: Metric, settings: AnalysisSettings
-) -> list[tuple[Estimate, dict[str, object]]]:
-    """Estimates, and columns of the table, of one family: one array of log ratios per cell."""
-    confidence, margin = settings.confidence, settings.equivalence_margin
-    found = estimates(log_ratios, confidence)
-    adjusted = holm(np.array([cell.p_value for cell in found], dtype=float))
-    tests = max(1, int(np.count_nonzero(~np.isnan(adjusted))))
-    effects = []
-    for cell, p_holm in zip(found, adjusted, strict=True):
-        word = verdict(
-            cell.low,
-            cell.high,
-            float(p_holm),
-            direction=metric.direction,
-            confidence=confidence,
-            margin=margin,
-        )
-        more = (
-            blocks_to_settle(cell, cells=tests, confidence=confidence, margin=margin)
-            if word == "inconclusive"
-            else None
-        )
-        effects.append((cell, _effect_columns(cell, float(p_holm), word, more, confidence)))
-    return effects
+def _planned(planned: PlannedPairs | None, key: tuple[str, str, Cell], used: int) -> int:
+    return used if planned is None else max(used, planned.get(key, 0))
 
 
-def _effect_columns(
-    cell: Estimate, p_holm: float, word: str, more: int | None, confidence: float
-) -> dict[str, object]:
-    return {
-        "ratio": cell.ratio,
-        "ratio_low": cell.low,
-        "ratio_high": cell.high,
-        "delta_percent": 100 * (cell.ratio - 1),
-        "delta_low_percent": 100 * (cell.low - 1),
-        "delta_high_percent": 100 * (cell.high - 1),
-        "confidence": confidence,
-        "p_value": cell.p_value,
-        "p_holm": p_holm,
-        "p_sign_flip": cell.p_sign_flip,
-        "verdict": word,
-        "blocks_to_settle": more,
-    }
+def _regimes(cells: Mapping[str, Sequence[Cell]], settings: AnalysisSettings) -> list[str]:
+    return [regime for regime in settings.regimes if regime in cells]
 
 
-def _families(
-    cells: Mapping[str, Sequence[Cell]], settings: AnalysisSettings
-) -> Iterator[tuple[str, str, Metric]]:
-    for regime in settings.regimes:
-        if regime in cells:
-            for arm in settings.compared_arms:
-                for metric in settings.metrics:
-                    yield regime, arm, metric
+def _families(settings: AnalysisSettings) -> list[tuple[str, Metric]]:
+    return [(arm, metric) for arm in settings.compared_arms for metric in settings.metrics]
 
 
 def _family_columns(regime: str, arm: str, metric: Metric) -> dict[str, object]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -197,30 +197,3 @@ def blocks_to_settle(
     equivalent = mean + stats.t.isf(alpha / 2, n - 1) * error <= math.log1p(margin)
     settled = n[different | equivalent]
     return int(settled[0]) if settled.size else None
-
-
-def detectable_effect(
-    log_sd: float, *, blocks: int, cells: int, confidence: float, power: float
-) -> float:
-    """Smallest true log ratio that one cell's t test would find with this power.
-
-    Solves the noncentral t distribution's power equation for the effect, at
-    Bonferroni's level for `cells` tests. (statsmodels' TTestPower solves the same
-    equation, but stops short of the root for few blocks and many cells.)
-
-    Args:
-        log_sd: standard deviation of log ratios over blocks.
-        blocks: at least 2.
-        cells: tests in the family.
-        confidence: 1 - level of the family.
-        power: wanted probability of finding the effect.
-    """
-    df = blocks - 1
-    threshold = float(stats.t.isf((1 - confidence) / cells / 2, df))
-
-    def missing_power(t: float) -> float:
-        return float(stats.nct.sf(threshold, df, t)) - power
-
-    # At three times the threshold plus ten, every t test has more power than is ever asked for.
-    centre = float(optimize.brentq(missing_power, 0.0, 3 * threshold + 10))
-    return centre / math.sqrt(blocks) * log_sd

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from kdelta.analysis import console
+from kdelta.analysis.boots import RawBoot, RawData, RawSample
+from kdelta.analysis.host_record import HostRecord, parse_host
 from kdelta.analysis.records import (
     BootRecord,
     Cell,
     EndRecord,
     Level,
-    SampleRecord,
     Schedule,
     parse_record,
     parse_schedule,
@@ -23,45 +23,6 @@ from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
 
 _BLOCK = re.compile(r"block-(\d{3,})")
-
-
-@dataclass(frozen=True)
-class RawSample:
-    """One sample and the cell it is of, its levels in the order of the factors."""
-
-    cell: Cell
-    record: SampleRecord
-
-
-@dataclass(frozen=True)
-class RawBoot:
-    """One planned boot and whatever it left behind, which may be nothing.
-
-    Attributes:
-        planned: the cells the boot was to run, in run order.
-        boot: None if the guest never got as far as its first record.
-        end: None if the boot did not finish.
-        splats: what the console showed; empty if nothing, None without a console log.
-    """
-
-    regime: str
-    block: int
-    arm: str
-    variant: str
-    boot_order: int
-    planned: tuple[Cell, ...]
-    boot: BootRecord | None
-    samples: tuple[RawSample, ...]
-    end: EndRecord | None
-    splats: tuple[console.Splat, ...] | None
-
-
-@dataclass(frozen=True)
-class RawData:
-    """A raw folder: its boots, and the blocks that were begun and not finished."""
-
-    boots: tuple[RawBoot, ...]
-    unfinished: tuple[Path, ...]
 
 
 def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
@@ -113,22 +74,6 @@ def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
     return RawData(tuple(boots), unfinished)
 
 
-def planned_cells(boots: Iterable[RawBoot]) -> dict[str, tuple[Cell, ...]]:
-    """Regime -> every cell that any of its blocks planned, sorted."""
-    cells: dict[str, set[Cell]] = {}
-    for boot in boots:
-        cells.setdefault(boot.regime, set()).update(boot.planned)
-    return {regime: tuple(sorted(found, key=cell_key)) for regime, found in cells.items()}
-
-
-def cell_key(cell: Cell) -> tuple[tuple[bool, str, float], ...]:
-    """Sort key: numbers by value, then texts by letter, factor by factor."""
-    return tuple(
-        (True, level, 0.0) if isinstance(level, str) else (False, "", float(level))
-        for level in cell
-    )
-
-
 def _blocks(regime_dir: Path) -> list[tuple[int, Path]]:
     matches = ((_BLOCK.fullmatch(path.name), path) for path in regime_dir.iterdir())
     return sorted((int(match[1]), path) for match, path in matches if match and path.is_dir())
@@ -168,12 +113,27 @@ def _read_block(
             f"{stray[0]}: no such arm in the block's schedule.json "
             f"({', '.join(arms)}); move the file away"
         )
-    planned = tuple(_cell(cell, settings, f"{path}: key cells") for cell in schedule.cells)
+    planned = tuple(cell_of(cell, settings, f"{path}: key cells") for cell in schedule.cells)
     if len(set(planned)) != len(planned):
         raise KdeltaError(f"{path}: key cells: a cell is listed twice")
+    host = _read_host(folder / "host.json", arms)
     return [
-        _read_boot(folder, schedule, order, planned, settings) for order in range(1, len(arms) + 1)
+        _read_boot(folder, schedule, order, planned, host, settings)
+        for order in range(1, len(arms) + 1)
     ]
+
+
+def _read_host(path: Path, arms: list[str]) -> HostRecord | None:
+    if not path.is_file():
+        return None
+    record = parse_host(path.read_bytes(), str(path))
+    stranger = next((boot.arm for boot in record.boots if boot.arm not in arms), None)
+    if stranger is not None:
+        raise KdeltaError(
+            f"{path}: key boots: arm {stranger!r} is not in the block's schedule.json "
+            f"({', '.join(arms)}); was the file moved or copied?"
+        )
+    return record
 
 
 def _read_boot(
@@ -181,6 +141,7 @@ def _read_boot(
     schedule: Schedule,
     order: int,
     planned: tuple[Cell, ...],
+    host: HostRecord | None,
     settings: AnalysisSettings,
 ) -> RawBoot:
     entry = schedule.arms[order - 1]
@@ -207,9 +168,14 @@ def _read_boot(
         _require_same(where, "variant", record.variant, entry.variant)
         _require_same(where, "boot_order", record.boot_order, order)
         if isinstance(record, BootRecord):
+            if record.mechanism:
+                raise KdeltaError(
+                    f"{where}: key mechanism: the boot was traced, so its times are none; "
+                    "move the file to the run's folder mechanism/"
+                )
             boot = record
             continue
-        cell = _cell(record.cell, settings, f"{where}: key cell")
+        cell = cell_of(record.cell, settings, f"{where}: key cell")
         if cell not in planned or cell in samples:
             raise KdeltaError(
                 f"{where}: key cell: {record.cell} was run twice or is not in schedule.json"
@@ -227,10 +193,16 @@ def _read_boot(
         samples=tuple(samples.values()),
         end=end,
         splats=console.scan(log.read_text("utf-8", "replace")) if log.is_file() else None,
+        host=host,
     )
 
 
-def _cell(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:
+def cell_of(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:
+    """The levels of a cell in the order of the factors.
+
+    Raises:
+        KdeltaError: other factors than the experiment's; the message begins with `where`.
+    """
     if set(cell) != set(settings.factors):
         raise KdeltaError(
             f"{where}: factors {', '.join(cell)} are not those of the experiment "

@@ -22,12 +22,14 @@ Cell = tuple[Level, ...]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Record(BaseModel):
+class StrictRecord(BaseModel):
+    """Base of everything read from a raw file."""
+
     # Strict: a number that arrives as text is a broken file, not a number.
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
-class Latency(_Record):
+class Latency(StrictRecord):
     """Nanoseconds per write."""
 
     mean: FiniteFloat
@@ -38,17 +40,17 @@ class Latency(_Record):
     max: FiniteFloat
 
 
-class ContextSwitches(_Record):
+class ContextSwitches(StrictRecord):
     voluntary: Count
     involuntary: Count
 
 
-class CpuSeconds(_Record):
+class CpuSeconds(StrictRecord):
     user: FiniteFloat
     system: FiniteFloat
 
 
-class Bench(_Record):
+class Bench(StrictRecord):
     """What pipe_bench printed of one cell."""
 
     writers: Count
@@ -74,7 +76,7 @@ class Bench(_Record):
     payload_errors: Count
 
 
-class Counters(_Record):
+class Counters(StrictRecord):
     """Kernel counters at one moment; a key the kernel does not have is absent."""
 
     vmstat: dict[str, int] = {}
@@ -82,28 +84,31 @@ class Counters(_Record):
     stat: dict[str, int] = {}
 
 
-class Gate(_Record):
+class Gate(StrictRecord):
     """What the boot gate saw, and whether it was what was asked for."""
 
     vcpus: int | None = None
     memory_total_kib: int | None = None
+    memory_cgroups: int | None = None
+    memcg: bool | None = None
     acceleration: str | None = None
     ok: bool
     failures: tuple[str, ...] = ()
 
 
-class SelfCheck(_Record):
+class SelfCheck(StrictRecord):
     ok: bool
     payload_errors: int | None = None
+    error: str | None = None
 
 
-class StressorStart(_Record):
+class StressorStart(StrictRecord):
     name: str
     settled: bool
     settle_s: FiniteFloat | None = None
 
 
-class BootRecord(_Record):
+class BootRecord(StrictRecord):
     """First record of a boot."""
 
     record: Literal["boot"]
@@ -113,12 +118,13 @@ class BootRecord(_Record):
     arm: str
     variant: str
     boot_order: int
+    mechanism: bool = False
     gate: Gate
     self_check: SelfCheck | None = None
     stressor: StressorStart | None = None
 
 
-class SampleRecord(_Record):
+class SampleRecord(StrictRecord):
     """One cell, run once."""
 
     record: Literal["sample"]
@@ -132,27 +138,39 @@ class SampleRecord(_Record):
     status: Literal["ok", "failed"]
     error: str | None = None
     exit_status: int | None = None
+    realtime_start_ns: int | None = None
+    monotonic_start_ns: int | None = None
+    monotonic_end_ns: int | None = None
+    realtime_end_ns: int | None = None
     bench: Bench | None = None
     before: Counters | None = None
     after: Counters | None = None
     stressor_alive: bool | None = None
 
+    @property
+    def wall_s(self) -> float | None:
+        """Seconds from start to end by the monotonic clock; None if not recorded."""
+        if self.monotonic_start_ns is None or self.monotonic_end_ns is None:
+            return None
+        return (self.monotonic_end_ns - self.monotonic_start_ns) / 1e9
 
-class EndRecord(_Record):
+
+class EndRecord(StrictRecord):
     """Last record of a boot that finished."""
 
     record: Literal["end"]
     samples: Count
     ok: bool
+    error: str | None = None
     stressor_alive: bool | None = None
 
 
-class ArmEntry(_Record):
+class ArmEntry(StrictRecord):
     arm: str
     variant: str
 
 
-class Schedule(_Record):
+class Schedule(StrictRecord):
     """A block as it was planned: arms in boot order, cells in run order."""
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -164,7 +182,7 @@ class Schedule(_Record):
 
 Record = BootRecord | SampleRecord | EndRecord
 _RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="record")])
-_TAGS = ("boot", "sample", "end")
+_TAGS = ("boot", "sample", "end", "mechanism")
 
 
 def parse_record(line: bytes, where: str) -> Record:
@@ -176,7 +194,7 @@ def parse_record(line: bytes, where: str) -> Record:
     try:
         return _RECORD.validate_json(line)
     except ValidationError as error:
-        raise KdeltaError(_explain(error, where)) from None
+        raise KdeltaError(explain(error, where)) from None
 
 
 def parse_schedule(text: bytes, where: str) -> Schedule:
@@ -188,10 +206,17 @@ def parse_schedule(text: bytes, where: str) -> Schedule:
     try:
         return Schedule.model_validate_json(text)
     except ValidationError as error:
-        raise KdeltaError(_explain(error, where)) from None
+        raise KdeltaError(explain(error, where)) from None
 
 
-def _explain(error: ValidationError, where: str) -> str:
+def explain(error: ValidationError, where: str, what: str = "the block") -> str:
+    """One line on the first thing that is wrong with a raw file.
+
+    Args:
+        error: what pydantic found.
+        where: the file, and the line if it has lines; the message begins with it.
+        what: is to be measured again.
+    """
     first = error.errors(include_url=False)[0]
     path = list(first["loc"])
     if path and path[0] in _TAGS:
@@ -201,5 +226,5 @@ def _explain(error: ValidationError, where: str) -> str:
     got = got if len(got) <= 80 else got[:77] + "..."
     return (
         f"{where}: {f'key {key}: ' if key else ''}{first['msg']} (found {got}); the file was cut "
-        "short or edited: move the block's folder away and measure the block again"
+        f"short or edited: move its folder away and measure {what} again"
     )

@@ -9,10 +9,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from kdelta.analysis.boots import RawBoot, planned_cells
+from kdelta.analysis.claims import claims_frame
 from kdelta.analysis.control import control_frame
-from kdelta.analysis.deltas import deltas_frame, overall_frame, ratios_frame
-from kdelta.analysis.raw import RawBoot, planned_cells, read_raw
+from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
+from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
+from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
+from kdelta.analysis.negative_controls import negative_controls_frame
+from kdelta.analysis.notes import notes
+from kdelta.analysis.pressure import expectations_frame, pressure_frame
+from kdelta.analysis.raw import read_raw
 from kdelta.analysis.samples import samples_frame
+from kdelta.analysis.set_aside import set_aside_frame
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import write_csv
 from kdelta.analysis.validity import broken_samples, validity_frame, violations
@@ -23,6 +31,8 @@ class AnalysisResult:
     """The frames behind the files of the same names (columns: docs/contracts.md).
 
     Attributes:
+        deltas_all: deltas with the samples that were set aside; no row if none was.
+        overall_all: overall effects likewise.
         notes: whole sentences on what the data lacks, for a person to read.
     """
 
@@ -30,23 +40,48 @@ class AnalysisResult:
     validity: pd.DataFrame
     deltas: pd.DataFrame
     overall: pd.DataFrame
+    deltas_all: pd.DataFrame
+    overall_all: pd.DataFrame
+    set_aside: pd.DataFrame
     control: pd.DataFrame
+    pressure: pd.DataFrame
+    expectations: pd.DataFrame
+    claims: pd.DataFrame
+    negative_controls: pd.DataFrame
+    mechanism: pd.DataFrame
     ratios: pd.DataFrame
     notes: tuple[str, ...]
 
     def files(self) -> dict[str, pd.DataFrame]:
         """Path below the results folder -> frame."""
+        tables = (
+            "deltas",
+            "overall",
+            "deltas_all",
+            "overall_all",
+            "set_aside",
+            "control",
+            "pressure",
+            "expectations",
+            "claims",
+            "negative_controls",
+            "mechanism",
+            "ratios",
+        )
         return {
             "samples.csv": self.samples,
             "validity.csv": self.validity,
-            "tables/deltas.csv": self.deltas,
-            "tables/overall.csv": self.overall,
-            "tables/control.csv": self.control,
-            "tables/ratios.csv": self.ratios,
+            **{f"tables/{name}.csv": getattr(self, name) for name in tables},
         }
 
 
-def analyse(raw_dir: Path, out_dir: Path, settings: AnalysisSettings) -> AnalysisResult:
+def analyse(
+    raw_dir: Path,
+    out_dir: Path,
+    settings: AnalysisSettings,
+    *,
+    mechanism_dir: Path | None = None,
+) -> AnalysisResult:
     """Analyses a raw folder and writes samples.csv, validity.csv and tables/*.csv.
 
     The same raw files and settings give the same bytes. Nothing is written unless
@@ -55,14 +90,20 @@ def analyse(raw_dir: Path, out_dir: Path, settings: AnalysisSettings) -> Analysi
     Args:
         raw_dir: holds `<regime>/block-NNN/`.
         out_dir: gets the files; created if needed, older ones are replaced.
-        settings: names, display order, limits.
+        settings: names, display order, limits, expectations, claims.
+        mechanism_dir: holds `<regime>/<arm>.jsonl`; by default the folder `mechanism`
+            beside `raw_dir`, if there is one.
 
     Raises:
-        KdeltaError: the raw folder is missing, malformed or of another experiment,
+        KdeltaError: a folder is missing, malformed or of another experiment,
             or a file cannot be written.
     """
     raw = read_raw(raw_dir, settings)
-    result = analyse_boots(raw.boots, settings)
+    beside = raw_dir.parent / "mechanism"
+    if mechanism_dir is None and beside.is_dir():
+        mechanism_dir = beside
+    traced = read_mechanism(mechanism_dir, settings) if mechanism_dir is not None else ()
+    result = analyse_boots(raw.boots, settings, traced)
     interrupted = tuple(
         f"{folder}: the block was begun and not finished; it is left out."
         for folder in raw.unfinished
@@ -73,42 +114,45 @@ def analyse(raw_dir: Path, out_dir: Path, settings: AnalysisSettings) -> Analysi
     return result
 
 
-def analyse_boots(boots: Sequence[RawBoot], settings: AnalysisSettings) -> AnalysisResult:
-    """The same without files: boots in, frames out."""
+def analyse_boots(
+    boots: Sequence[RawBoot],
+    settings: AnalysisSettings,
+    traced: Sequence[MechanismArm] = (),
+) -> AnalysisResult:
+    """The same without files: boots in, frames out.
+
+    Args:
+        boots: every planned boot.
+        settings: as for `analyse`.
+        traced: mechanism boots, in display order.
+    """
     broken = violations(boots, settings)
     samples = samples_frame(boots, broken_samples(broken), settings)
     cells = planned_cells(boots)
+    planned = planned_pairs(boots, settings)
     ratios = ratios_frame(samples, settings)
-    deltas = deltas_frame(ratios, cells, settings)
+    deltas = deltas_frame(ratios, cells, settings, planned=planned)
+    overall = overall_frame(ratios, cells, settings, planned=planned)
+    if broken:
+        everything = ratios_frame(samples, settings, include_set_aside=True)
+        deltas_all = deltas_frame(everything, cells, settings, planned=planned)
+        overall_all = overall_frame(everything, cells, settings, planned=planned)
+    else:
+        deltas_all, overall_all = deltas.iloc[:0], overall.iloc[:0]
     return AnalysisResult(
         samples=samples,
         validity=validity_frame(broken, settings),
         deltas=deltas,
-        overall=overall_frame(ratios, cells, settings),
-        control=control_frame(deltas, settings),
+        overall=overall,
+        deltas_all=deltas_all,
+        overall_all=overall_all,
+        set_aside=set_aside_frame(boots, broken, settings),
+        control=control_frame(deltas, overall, settings),
+        pressure=pressure_frame(boots, samples, cells, settings),
+        expectations=expectations_frame(samples, settings),
+        claims=claims_frame(deltas, settings),
+        negative_controls=negative_controls_frame(deltas, settings),
+        mechanism=mechanism_frame(traced, settings),
         ratios=ratios,
-        notes=_notes(boots, settings),
+        notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),
     )
-
-
-def _notes(boots: Sequence[RawBoot], settings: AnalysisSettings) -> tuple[str, ...]:
-    measured = {boot.regime for boot in boots}
-    notes = [
-        f"Regime {regime} has no block yet; the tables leave it out."
-        for regime in settings.regimes
-        if regime not in measured
-    ]
-    arms = {(boot.regime, boot.arm) for boot in boots}
-    notes += [
-        f"Regime {regime}: no block has the arm {arm}."
-        for regime in settings.regimes
-        for arm in settings.arms
-        if regime in measured and (regime, arm) not in arms
-    ]
-    notes += [
-        f"{boot.regime}, block {boot.block}, arm {boot.arm}: no console log, "
-        "so kernel splats could not be looked for."
-        for boot in boots
-        if boot.boot is not None and boot.splats is None
-    ]
-    return tuple(notes)

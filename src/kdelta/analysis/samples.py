@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from kdelta.analysis.boots import RawBoot, RawSample, cell_key
 from kdelta.analysis.columns import SAMPLE_DTYPES
-from kdelta.analysis.raw import RawBoot, RawSample, cell_key
-from kdelta.analysis.records import Bench, Cell, Counters
+from kdelta.analysis.records import Bench, Cell, Counters, Gate
 from kdelta.analysis.settings import AnalysisSettings
 
 SampleKey = tuple[str, int, str, Cell]
@@ -45,14 +45,24 @@ def samples_frame(
             **dict(zip(settings.factors, sample.cell, strict=True)),
             "valid": (boot.regime, boot.block, boot.arm, sample.cell) not in broken,
         }
+        for boot, sample in samples_in_order(boots, settings)
+    ]
+    frame = pd.DataFrame(rows, columns=sample_columns(settings))
+    return frame.astype({k: v for k, v in SAMPLE_DTYPES.items() if k not in settings.factors})
+
+
+def samples_in_order(
+    boots: Iterable[RawBoot], settings: AnalysisSettings
+) -> list[tuple[RawBoot, RawSample]]:
+    """Every sample that was run, with its boot, in display order: the rows of samples.csv."""
+    return [
+        (boot, sample)
         for boot in sorted(
             boots,
             key=lambda b: (settings.regimes.index(b.regime), b.block, settings.arms.index(b.arm)),
         )
         for sample in sorted(boot.samples, key=lambda s: cell_key(s.cell))
     ]
-    frame = pd.DataFrame(rows, columns=sample_columns(settings))
-    return frame.astype({k: v for k, v in SAMPLE_DTYPES.items() if k not in settings.factors})
 
 
 def identity_error(bench: Bench) -> float:
@@ -76,6 +86,13 @@ def counter_difference(before: Counters | None, after: Counters | None, name: st
     return _grown(before.vmstat, after.vmstat, name)
 
 
+def steal_ticks(before: Counters | None, after: Counters | None) -> int | None:
+    """Ticks that a hypervisor took from all vCPUs over a sample; None if not recorded twice."""
+    if before is None or after is None:
+        return None
+    return _grown(before.stat, after.stat, "steal")
+
+
 def _grown(before: dict[str, int] | None, after: dict[str, int] | None, name: str) -> int | None:
     if before is None or after is None or name not in before or name not in after:
         return None
@@ -95,9 +112,19 @@ def _boot_columns(boot: RawBoot, sample: RawSample) -> dict[str, object]:
         "acceleration": gate.acceleration if gate else None,
         "vcpus": gate.vcpus if gate else None,
         "memory_mib": None if kib is None else round(kib / 1024),
+        "memcg": _memcg(gate),
         "status": sample.record.status,
         "stressor_alive": sample.record.stressor_alive,
     }
+
+
+def _memcg(gate: Gate | None) -> bool | None:
+    """Whether the boot had a memory cgroup beside the root; None if nothing says so."""
+    if gate is None:
+        return None
+    if gate.memcg is None and gate.memory_cgroups is not None:
+        return gate.memory_cgroups > 1
+    return gate.memcg
 
 
 def _bench_columns(bench: Bench | None) -> dict[str, object]:
@@ -156,5 +183,5 @@ def _counter_columns(before: Counters | None, after: Counters | None) -> dict[st
         columns[f"psi_{resource}_{kind}_us"] = _grown(
             before.psi.get(resource), after.psi.get(resource), kind
         )
-    columns["steal_ticks"] = _grown(before.stat, after.stat, "steal")
+    columns["steal_ticks"] = steal_ticks(before, after)
     return columns

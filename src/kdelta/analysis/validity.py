@@ -7,26 +7,19 @@ too: a table must be able to say why a block is missing from a cell.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.analysis.raw import RawBoot, RawSample, cell_key
-from kdelta.analysis.records import Bench, Cell, SampleRecord
-from kdelta.analysis.samples import SampleKey, counter_difference, identity_error
+from kdelta.analysis.boot_rules import boot_breaches
+from kdelta.analysis.boots import RawBoot, cell_key
+from kdelta.analysis.breach import Breach
+from kdelta.analysis.host_rules import host_breaches
+from kdelta.analysis.records import Cell
+from kdelta.analysis.sample_rules import sample_breaches
+from kdelta.analysis.samples import SampleKey
 from kdelta.analysis.settings import AnalysisSettings
-
-
-@dataclass(frozen=True)
-class Breach:
-    """A rule broken: what was found, what was allowed (None: no number to give), in words."""
-
-    rule: str
-    value: float | None
-    limit: float | None
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -47,22 +40,8 @@ class Violation:
 
 def violations(boots: Iterable[RawBoot], settings: AnalysisSettings) -> list[Violation]:
     """Every rule that any planned sample breaks, in display order."""
-    found: list[Violation] = []
-    for boot in boots:
-        ran = {sample.cell: sample for sample in boot.samples}
-        whole = list(_boot_breaches(boot))
-        last = max(ran.values(), key=lambda s: s.record.cell_order, default=None)
-        for cell in boot.planned:
-            breaches = list(whole)
-            if cell in ran:
-                breaches += _sample_breaches(boot, ran[cell], ran[cell] is last, settings)
-            elif not any(breach.rule == "incomplete-boot" for breach in whole):
-                breaches.append(
-                    Breach("incomplete-boot", len(ran), len(boot.planned), "the cell was not run")
-                )
-            found += [Violation(boot.regime, boot.block, boot.arm, cell, b) for b in breaches]
     return sorted(
-        found,
+        (found for boot in boots for found in _boot_violations(boot, settings)),
         key=lambda v: (
             settings.regimes.index(v.regime),
             v.block,
@@ -100,114 +79,24 @@ def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd
     )
 
 
-def _boot_breaches(boot: RawBoot) -> Iterator[Breach]:
-    done, planned = len(boot.samples), len(boot.planned)
-    if boot.boot is None:
-        yield Breach("incomplete-boot", done, planned, "the guest left no boot record")
-    elif boot.end is None:
-        yield Breach(
-            "incomplete-boot", done, planned, f"no end record; {done} of {planned} cells were run"
-        )
-    elif boot.end.samples != done:
-        yield Breach(
-            "incomplete-boot",
-            done,
-            boot.end.samples,
-            f"the end record counts {boot.end.samples} samples, the file holds {done}",
-        )
-    if boot.boot is not None:
-        yield from _start_breaches(boot)
-    if boot.splats:
-        first = boot.splats[0]
-        yield Breach(
-            "kernel-splat",
-            len(boot.splats),
-            0,
-            f"console line {first.line_number}: {first.pattern}: {first.text}",
-        )
-
-
-def _start_breaches(boot: RawBoot) -> Iterator[Breach]:
-    assert boot.boot is not None
-    gate, check, stressor = boot.boot.gate, boot.boot.self_check, boot.boot.stressor
-    if not gate.ok:
-        yield Breach("gate", len(gate.failures), 0, _one_line("; ".join(gate.failures)))
-    if check is None:
-        if gate.ok:  # a driver that stops at the gate has no self-check to show
-            yield Breach("self-check", None, None, "the self-check was not run")
-    elif not check.ok or check.payload_errors:
-        yield Breach("self-check", check.payload_errors, 0, "the self-check found payload errors")
-    if stressor is not None and not stressor.settled:
-        yield Breach(
-            "stressor-not-settled",
-            stressor.settle_s,
-            None,
-            f"{stressor.name} did not settle before the sweep",
-        )
-
-
-def _sample_breaches(
-    boot: RawBoot, sample: RawSample, is_last: bool, settings: AnalysisSettings
-) -> Iterator[Breach]:
-    record = sample.record
-    if record.status != "ok" or record.exit_status not in (0, None) or record.bench is None:
-        why = record.error or "no result was recorded"
-        yield Breach("failed", record.exit_status, 0, _one_line(why))
-    if record.bench is not None:
-        yield from _bench_breaches(record.bench, record, settings)
-    yield from _stressor_breaches(boot, record, is_last)
-    kills = counter_difference(record.before, record.after, "oom_kill")
-    if kills:
-        yield Breach("oom-kill", kills, 0, "the OOM killer ran during the sample")
-
-
-def _bench_breaches(
-    bench: Bench, record: SampleRecord, settings: AnalysisSettings
-) -> Iterator[Breach]:
-    for factor, asked in record.cell.items():
-        used = vars(bench).get(factor, asked)
-        if used is not None and str(used) != str(asked):
-            yield Breach("cell", None, None, f"{factor}: asked {asked}, the workload used {used}")
-            break
-    lost = bench.bytes_written_total - bench.bytes_read_total
-    uncounted = bench.bytes_written - bench.writes * bench.write_size
-    if bench.writes == 0:
-        yield Breach("bytes", 0, 1, "no write was measured")
-    elif lost:
-        yield Breach("bytes", lost, 0, "bytes written and never read, over the pipe's life")
-    elif uncounted and not bench.short_writes:
-        yield Breach("bytes", uncounted, 0, "bytes written differ from writes x write size")
-    elif bench.payload_errors:
-        yield Breach("bytes", bench.payload_errors, 0, "payload errors")
-    error = identity_error(bench)
-    if math.isnan(error):
-        yield Breach(
-            "closed-loop-identity",
-            None,
-            settings.identity_limit,
-            "throughput or mean latency is not positive",
-        )
-    elif abs(error) > settings.identity_limit:
-        yield Breach(
-            "closed-loop-identity",
-            error,
-            settings.identity_limit,
-            "writers x write size / mean latency disagrees with the throughput",
-        )
-
-
-def _stressor_breaches(boot: RawBoot, record: SampleRecord, is_last: bool) -> Iterator[Breach]:
-    stressor = boot.boot.stressor if boot.boot else None
-    if record.stressor_alive is False:
-        yield Breach("stressor-dead", None, None, "the stressor was dead at the sample's end")
-    elif stressor is None:
-        return
-    elif record.stressor_alive is None:
-        yield Breach("stressor-dead", None, None, "nothing shows that the stressor was alive")
-    elif is_last and boot.end is not None and boot.end.stressor_alive is False:
-        # It died between its last check and the end: only the last sample is in doubt.
-        yield Breach("stressor-dead", None, None, "the stressor was dead at the boot's end")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+def _boot_violations(boot: RawBoot, settings: AnalysisSettings) -> list[Violation]:
+    ran = {sample.cell: sample.record for sample in boot.samples}
+    last = max((record.cell_order for record in ran.values()), default=0)
+    # By rule: where both the boot and the sample break it, the sample's own facts are told.
+    whole = {b.rule: b for b in (*boot_breaches(boot), *host_breaches(boot, settings.limits))}
+    found = []
+    for cell in boot.planned:
+        breaches = dict(whole)
+        record = ran.get(cell)
+        if record is not None:
+            own = sample_breaches(
+                boot, record, is_last=record.cell_order == last, limits=settings.limits
+            )
+            breaches.update((breach.rule, breach) for breach in own)
+        elif not boot.failed:
+            breaches.setdefault(
+                "incomplete-boot",
+                Breach("incomplete-boot", len(ran), len(boot.planned), "the cell was not run"),
+            )
+        found += [Violation(boot.regime, boot.block, boot.arm, cell, b) for b in breaches.values()]
+    return found

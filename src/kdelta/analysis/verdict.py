@@ -6,9 +6,32 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from kdelta.analysis.inference import MIN_BLOCKS
 from kdelta.analysis.settings import Direction
 
-Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
+Verdict = Literal["faster", "slower", "equivalent", "inconclusive", "invalid"]
+
+DIFFERENT: tuple[Verdict, ...] = ("faster", "slower")
+"""The verdicts that claim an effect."""
+
+
+def mostly_set_aside(planned: int, used: int) -> bool:
+    """Whether at least half of the planned pairs were set aside.
+
+    What remains is then a selection that the arm itself may have made, for example by
+    crashing wherever it is slow.
+    """
+    return used < planned and 2 * (planned - used) >= planned
+
+
+def is_invalid(planned: int, used: int) -> bool:
+    """Whether what was set aside forbids any word on a cell.
+
+    Args:
+        planned: pairs that the cell's blocks were to give.
+        used: pairs that are left.
+    """
+    return mostly_set_aside(planned, used) or used < min(planned, MIN_BLOCKS)
 
 
 def verdict(
@@ -20,7 +43,7 @@ def verdict(
     confidence: float,
     margin: float,
 ) -> Verdict:
-    """What an interval and its adjusted p-value amount to.
+    """What an interval and its adjusted p-value amount to, where all data are valid.
 
     `equivalent` comes first: an effect that is certain and smaller than the
     margin is, by the experiment's own words, none.
@@ -28,7 +51,7 @@ def verdict(
     Args:
         low: lower end of the interval of the ratio arm/baseline; NaN if there is none.
         high: its upper end.
-        p_holm: p-value adjusted over the table's cells; NaN if there is none.
+        p_holm: p-value adjusted over the family's cells; NaN if there is none.
         direction: which way of the metric is better.
         confidence: 1 - level of the family of tests.
         margin: m of the equivalence range [1/(1+m), 1+m].

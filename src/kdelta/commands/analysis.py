@@ -64,7 +64,7 @@ def _analyse(args: argparse.Namespace) -> int:
     from kdelta.analysis.run import analyse
     from kdelta.run_context import analysis_settings
 
-    settings = analysis_settings(experiment_of(args), args.protocol)
+    settings = analysis_settings(experiment_of(args), args.protocol, args.root)
     result = analyse(args.raw, args.output, settings)
     for note in result.notes:
         print(f"analysis: {note}", file=sys.stderr)

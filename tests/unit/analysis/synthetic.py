@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdelta.analysis.settings import AnalysisSettings
 
 WRITE_SIZE = 65536
+BOOT_WALL_S = 30.0
 ARMS = {"baseline": "baseline", "patched": "patched", "control": "baseline"}
 SETTINGS = AnalysisSettings(
     factors=("writers", "readers"),
@@ -57,27 +60,13 @@ def write_raw(raw: Path, truth: Truth) -> Path:
     cells = truth.cells()
     for regime in truth.regimes:
         for block in range(1, truth.blocks + 1):
-            folder = raw / regime / f"block-{block:03d}"
-            folder.mkdir(parents=True)
-            arms = list(rng.permutation(list(ARMS)))
+            arms = [str(arm) for arm in rng.permutation(list(ARMS))]
             order = [cells[i] for i in rng.permutation(len(cells))]
-            schedule = {
-                "schema": 1,
-                "experiment": "synthetic",
-                "protocol": "quick",
-                "regime": regime,
-                "block": block,
-                "seed": truth.seed,
-                "arms": [{"arm": arm, "variant": ARMS[arm]} for arm in arms],
-                "cells": order,
-                "duration_s": 1.0,
-                "warmup_s": 0.2,
-            }
-            (folder / "schedule.json").write_text(json.dumps(schedule))
             mood = np.exp(rng.normal(0, truth.block_sd))
-            for position, arm in enumerate(arms, start=1):
+            rates = {}
+            for arm in arms:
                 luck = np.exp(rng.normal(0, truth.boot_sd))
-                rates = [
+                rates[arm] = [
                     float(
                         1000
                         * (1 + cells.index(cell)) ** 0.1
@@ -88,11 +77,67 @@ def write_raw(raw: Path, truth: Truth) -> Path:
                     )
                     for cell in order
                 ]
-                records = boot_records(regime, block, str(arm), position, order, rates)
-                write_records(folder / f"{arm}.jsonl", records)
-                (folder / f"{arm}.console.log").write_text(QUIET_CONSOLE)
-            (folder / "host.json").write_text("{}")
+            write_block(raw, regime, block, order, rates, seed=truth.seed)
     return raw
+
+
+def write_simulated(raw: Path, truth: Truth, logs: NDArray[np.float64]) -> Path:
+    """The same of given throughputs, of which `truth` says only regimes and factors.
+
+    Args:
+        raw: the folder to write to.
+        truth: regimes, factors, seed of the orders.
+        logs: natural logarithms of MiB/s, shape (regimes, arms, blocks, cells), arms in the
+            order of `ARMS`, cells in that of `truth.cells()`; NaN where a sample failed, and all
+            of a boot where the boot did.
+    """
+    rng = np.random.default_rng(truth.seed)
+    cells = truth.cells()
+    for regime, table in zip(truth.regimes, logs, strict=True):
+        for block in range(table.shape[1]):
+            places = rng.permutation(len(cells))
+            order = [cells[place] for place in places]
+            arms = dict(zip(ARMS, np.exp(table[:, block, places]).tolist(), strict=True))
+            rates = {str(arm): arms[str(arm)] for arm in rng.permutation(list(ARMS))}
+            write_block(raw, regime, block + 1, order, rates, seed=truth.seed)
+    return raw
+
+
+def write_block(
+    raw: Path,
+    regime: str,
+    block: int,
+    order: list[dict[str, Any]],
+    rates: Mapping[str, list[float]],
+    *,
+    seed: int = 1,
+) -> Path:
+    """One block's folder; `rates` in MiB/s by arm in boot order, NaN where a sample failed."""
+    folder = raw / regime / f"block-{block:03d}"
+    folder.mkdir(parents=True)
+    schedule = {
+        "schema": 1,
+        "experiment": "synthetic",
+        "protocol": "quick",
+        "regime": regime,
+        "block": block,
+        "seed": seed,
+        "arms": [{"arm": arm, "variant": ARMS[arm]} for arm in rates],
+        "cells": order,
+        "duration_s": 1.0,
+        "warmup_s": 0.2,
+    }
+    (folder / "schedule.json").write_text(json.dumps(schedule))
+    boots = []
+    for position, (arm, values) in enumerate(rates.items(), start=1):
+        failed = all(math.isnan(value) for value in values)
+        boots.append({"arm": arm, "status": "failed" if failed else "ok", "wall_s": BOOT_WALL_S})
+        if not failed:
+            records = boot_records(regime, block, arm, position, order, values)
+            write_records(folder / f"{arm}.jsonl", records)
+        (folder / f"{arm}.console.log").write_text(QUIET_CONSOLE)
+    (folder / "host.json").write_text(json.dumps({"schema": 1, "boots": boots}))
+    return folder
 
 
 def boot_records(
@@ -103,7 +148,7 @@ def boot_records(
     order: list[dict[str, Any]],
     rates: list[float],
 ) -> list[dict[str, Any]]:
-    """A clean boot's records; `rates` in MiB/s, one per cell."""
+    """A boot's records, clean but for failed samples; `rates` in MiB/s, NaN where one failed."""
     identity = {
         "regime": regime,
         "block": block,
@@ -138,10 +183,7 @@ def boot_records(
             **identity,
             "cell_order": place,
             "cell": cell,
-            "status": "ok",
-            "error": None,
-            "exit_status": 0,
-            "bench": bench(cell, rate),
+            **_outcome(cell, rate),
             "before": counters(0),
             "after": counters(place),
             "stressor_alive": True if pressure else None,
@@ -156,6 +198,12 @@ def boot_records(
         "uptime_s": 30.5,
     }
     return [boot, *samples, end]
+
+
+def _outcome(cell: Mapping[str, Any], rate: float) -> dict[str, Any]:
+    if math.isnan(rate):
+        return {"status": "failed", "error": "pipe_bench: poll", "exit_status": 1, "bench": None}
+    return {"status": "ok", "error": None, "exit_status": 0, "bench": bench(cell, rate)}
 
 
 def bench(cell: Mapping[str, Any], rate_mib_s: float) -> dict[str, Any]:

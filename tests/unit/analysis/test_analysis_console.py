@@ -4,7 +4,7 @@
 import pytest
 from synthetic import QUIET_CONSOLE
 
-from kdelta.analysis.console import ALLOWED, PATTERNS, scan
+from kdelta.analysis.console import ALLOWED, OOM_INVOKED, OOM_KILL, PATTERNS, scan
 
 SPLATS = {
     "kasan": "[   12.345678] BUG: KASAN: slab-use-after-free in anon_pipe_write+0x1a2/0x9c0",
@@ -13,7 +13,8 @@ SPLATS = {
     "hard lockup": "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 1",
     "rcu stall": "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
     "hung task": "INFO: task pipe_bench:312 blocked for more than 120 seconds.",
-    "out of memory": "Out of memory: Killed process 298 (stress-ng-vm) total-vm:1062564kB",
+    "oom killer invoked": "stress-ng-vm invoked oom-killer: gfp_mask=0x140dca, order=0",
+    "oom kill": "Out of memory: Killed process 298 (stress-ng-vm) total-vm:1062564kB",
     "page allocation failure": "pipe_bench: page allocation failure: order:0, mode:0x400cc0",
     "unable to handle": "Unable to handle kernel NULL pointer dereference at virtual address 0010",
     "general protection fault": "general protection fault, probably for non-canonical address "
@@ -47,6 +48,7 @@ def test_every_pattern_has_an_excerpt() -> None:
         "BUG: Bad page state in process pipe_bench  pfn:1f2c3",
         "WARNING: possible circular locking dependency detected",
         "Memory cgroup out of memory: Killed process 298 (pipe_bench) total-vm:1kB",
+        "Out of memory (oom_kill_allocating_task): Killed process 298 (pipe_bench)",
         "Internal error: Oops: 0000000096000004 [#1] SMP",
         "\x1b[31m[    3.1] WARNING: fs/pipe.c:9 at pipe_write+0x1/0x2, CPU#0: init/1\x1b[0m\r",
     ],
@@ -101,6 +103,27 @@ def test_a_whole_warning_counts_every_line_that_says_so() -> None:
         "---[ end trace 0000000000000000 ]---\n"
     )
     assert [(s.line_number, s.pattern) for s in scan(text)] == [(2, "warning"), (4, "call trace")]
+
+
+OOM_REPORT = (
+    "stress-ng-vm invoked oom-killer: gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE), order=0\n"
+    "CPU: 1 UID: 0 PID: 298 Comm: stress-ng-vm Not tainted 6.12.117 #1\n"
+    "Call Trace:\n <TASK>\n dump_stack_lvl+0x47/0x70\n"
+    "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,task=stress-ng-vm,pid=298\n"
+    "Out of memory: Killed process 298 (stress-ng-vm) total-vm:1062564kB\n"
+    "oom_reaper: reaped process 298 (stress-ng-vm), now anon-rss:0kB\n"
+)
+
+
+def test_the_call_trace_of_an_oom_report_is_no_splat_of_its_own() -> None:
+    assert [s.pattern for s in scan(OOM_REPORT * 2)] == [OOM_INVOKED, OOM_KILL] * 2
+
+
+def test_a_splat_after_an_oom_report_is_one() -> None:
+    splats = scan(OOM_REPORT + "WARNING: CPU: 0 PID: 9 at fs/pipe.c:1 f+0x1/0x2\nCall Trace:\n")
+    assert [s.pattern for s in splats] == [OOM_INVOKED, OOM_KILL, "warning", "call trace"]
+    far = scan("a invoked oom-killer: x\n" + "quiet\n" * 20 + "Call Trace:\n")
+    assert [s.pattern for s in far] == [OOM_INVOKED, "call trace"]
 
 
 def test_texts_are_short_and_every_exception_has_a_reason() -> None:

@@ -1,61 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Delta tables from sample frames: pairing, means, symmetries, degenerate data."""
+"""Delta tables from sample frames: pairing, means, families, symmetries, degenerate data."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_tables import ONE_CELL, SETTINGS, Values, deltas, overall, row, samples
 
 from kdelta.analysis.control import control_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, ratios_frame
-from kdelta.analysis.settings import METRICS, THROUGHPUT, AnalysisSettings
+from kdelta.analysis.settings import METRICS
 from kdelta.errors import KdeltaError
-
-SETTINGS = AnalysisSettings(
-    factors=("size",),
-    baseline="baseline",
-    control="control",
-    arms=("baseline", "patched", "control"),
-    regimes=("idle",),
-    metrics=(THROUGHPUT,),
-)
-ONE_CELL = {"idle": [(1,)]}
-Values = dict[str, Sequence[float]]
-
-
-def samples(cells: dict[Any, Values]) -> pd.DataFrame:
-    """Cell -> arm -> value in block 1, 2, ...; NaN where there is no valid sample."""
-    rows = [
-        ("idle", block, arm, cell, value, not math.isnan(value))
-        for cell, arms in cells.items()
-        for arm, values in arms.items()
-        for block, value in enumerate(values, start=1)
-    ]
-    columns = ["regime", "block", "arm", "size", "throughput_mib_s", "valid"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def deltas(cells: dict[Any, Values], s: AnalysisSettings = SETTINGS) -> pd.DataFrame:
-    ratios = ratios_frame(samples(cells), s)
-    return deltas_frame(ratios, {"idle": [(cell,) for cell in cells]}, s)
-
-
-def overall(cells: dict[Any, Values], s: AnalysisSettings = SETTINGS) -> pd.DataFrame:
-    ratios = ratios_frame(samples(cells), s)
-    return overall_frame(ratios, {"idle": [(cell,) for cell in cells]}, s)
-
-
-def row(frame: pd.DataFrame, arm: str = "patched", **where: object) -> pd.Series:
-    for name, value in {"arm": arm, **where}.items():
-        frame = frame[frame[name] == value]
-    assert len(frame) == 1
-    return frame.iloc[0]
 
 
 def test_ratio_is_paired_within_blocks() -> None:
@@ -112,7 +72,7 @@ def test_missing_cells_and_arms_get_rows_that_say_so() -> None:
     assert (row(whole)["cells"], row(whole)["blocks"]) == (1, 3)
     assert row(whole)["ratio"] == pytest.approx(row(frame, size=1)["ratio"])
     assert (row(whole, "control")["cells"], row(whole, "control")["blocks"]) == (0, 0)
-    control = control_frame(frame, SETTINGS).iloc[0]
+    control = control_frame(frame, whole, SETTINGS).iloc[0]
     assert (control["cells"], control["blocks"], control["false_verdicts"]) == (0, 0, 0)
     assert math.isnan(control["noise_floor_percent"])
 
@@ -150,6 +110,21 @@ def test_each_arm_is_a_family_of_its_own() -> None:
     assert (found["p_holm"] == found["p_value"]).all()
 
 
+def test_a_family_spans_the_regimes() -> None:
+    s = replace(SETTINGS, regimes=("idle", "loaded"))
+    frame = samples({1: {"baseline": [100] * 4, "patched": [104, 109, 103, 108]}})
+    both = pd.concat([frame, frame.assign(regime="loaded")])
+    cells = {"loaded": [(1,)], "idle": [(1,)]}
+    found = deltas_frame(ratios_frame(both, s), cells, s)
+    assert list(found["regime"]) == ["idle", "idle", "loaded", "loaded"]
+    assert list(found["arm"]) == ["patched", "control"] * 2
+    ours = found[found["arm"] == "patched"]
+    assert ours["p_holm"].to_numpy() == pytest.approx(2 * ours["p_value"].to_numpy())
+    whole = overall_frame(ratios_frame(both, s), cells, s)
+    ours = whole[whole["arm"] == "patched"]
+    assert (ours["p_holm"] == ours["p_value"]).all()
+
+
 def test_overall_is_the_geometric_mean_over_cells_then_blocks() -> None:
     nan = math.nan
     cells = {
@@ -168,56 +143,6 @@ def test_inconclusive_rows_forecast_and_settled_rows_do_not() -> None:
     assert noisy["blocks_to_settle"] > 4
     settled = row(deltas({1: {"baseline": [100] * 4, "patched": [150, 151, 149, 150]}}))
     assert pd.isna(settled["blocks_to_settle"])
-
-
-def test_control_goes_through_the_same_code() -> None:
-    values = [104.0, 109.0, 103.0, 111.0]
-    frame = deltas({1: {"baseline": [100] * 4, "patched": values, "control": values}})
-    arms = [row(frame, arm).drop("arm") for arm in ("patched", "control")]
-    pd.testing.assert_series_equal(arms[0], arms[1], check_names=False)
-
-
-def test_control_table() -> None:
-    rng = np.random.default_rng(5)
-    cells = {
-        cell: {"baseline": [100.0] * 10, "control": list(100 * np.exp(rng.normal(0, 0.1, 10)))}
-        for cell in range(9)
-    }
-    frame = deltas(cells)
-    found = control_frame(frame, SETTINGS).iloc[0]
-    ours = frame[frame["arm"] == "control"]
-    assert (found["regime"], found["metric"]) == ("idle", "throughput_mib_s")
-    assert (found["cells"], found["blocks"]) == (9, 10)
-    assert found["largest_delta_percent"] == pytest.approx(ours["delta_percent"].abs().max())
-    assert found["false_verdicts"] == 0
-    # t(0.975, 9) x 0.1 / sqrt(10) = 7.2 %; the floor is 1.46 sd (statsmodels, 9 cells).
-    assert found["median_half_width_percent"] == pytest.approx(7.4, abs=1.5)
-    sd = np.sqrt(np.mean([np.var(np.log(v["control"]), ddof=1) for v in cells.values()]))
-    floor = 100 * math.expm1(1.4605542122996509 * sd)
-    assert found["noise_floor_percent"] == pytest.approx(floor, rel=1e-3)
-
-
-def test_a_control_that_comes_out_different_is_counted() -> None:
-    cells = {
-        1: {"baseline": [100] * 4, "control": [150, 151, 149, 150]},
-        2: {"baseline": [100] * 4, "control": [50, 51, 49, 50]},
-    }
-    assert control_frame(deltas(cells), SETTINGS)["false_verdicts"].tolist() == [2]
-
-
-def test_without_control_arm_the_control_table_is_empty() -> None:
-    s = replace(SETTINGS, control=None, arms=("baseline", "patched"))
-    frame = control_frame(deltas({1: {"baseline": [1.0] * 3, "patched": [2.0] * 3}}, s), s)
-    assert frame.empty
-    assert "noise_floor_percent" in frame.columns
-
-
-@pytest.mark.filterwarnings("error")
-def test_no_spread_at_all() -> None:
-    values = {"baseline": [100.0] * 4, "patched": [101.0] * 4, "control": [100.0] * 4}
-    frame = deltas({1: values})
-    assert list(frame["verdict"]) == ["equivalent", "equivalent"]
-    assert control_frame(frame, SETTINGS)["noise_floor_percent"].tolist() == [0.0]
 
 
 def test_text_factors_sort_after_numbers_and_by_letter() -> None:

@@ -9,18 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 from kdelta.analysis.inference import (
     Estimate,
     blocks_to_settle,
-    detectable_effect,
     estimates,
     holm,
     sign_flip_p,
     t_interval,
 )
-from kdelta.analysis.verdict import verdict
+from kdelta.analysis.verdict import is_invalid, mostly_set_aside, verdict
 
 
 def estimate(x: np.ndarray, confidence: float) -> Estimate:
@@ -166,26 +164,6 @@ def test_blocks_to_settle_is_unknown_or_too_many() -> None:
     assert settle(_found(1.2, 0.2, 5)) is not None
 
 
-def test_detectable_effect_is_statsmodels_where_that_converges() -> None:
-    for blocks, cells in ((10, 1), (10, 9), (30, 9)):
-        theirs = TTestPower().solve_power(nobs=blocks, alpha=0.05 / cells, power=0.8)
-        ours = detectable_effect(1.0, blocks=blocks, cells=cells, confidence=0.95, power=0.8)
-        assert ours == pytest.approx(theirs, rel=1e-3)
-
-
-def test_detectable_effect_shrinks_with_blocks_and_grows_with_everything_else() -> None:
-    def effect(sd: float, blocks: int, cells: int, power: float) -> float:
-        return detectable_effect(sd, blocks=blocks, cells=cells, confidence=0.95, power=power)
-
-    usual = effect(0.1, 10, 9, 0.8)
-    assert effect(0.1, 20, 9, 0.8) < usual
-    assert effect(0.2, 10, 9, 0.8) == pytest.approx(2 * usual)
-    assert effect(0.1, 10, 36, 0.8) > usual
-    assert effect(0.1, 10, 9, 0.9) > usual
-    assert effect(0.0, 10, 9, 0.8) == 0
-    assert 0 < usual < effect(0.1, 3, 36, 0.8) < math.inf
-
-
 NAN = math.nan
 
 
@@ -210,3 +188,27 @@ def test_verdict(low: float, high: float, p_holm: float, higher: str, lower: str
     for direction, expected in (("higher", higher), ("lower", lower)):
         found = verdict(low, high, p_holm, direction=direction, confidence=0.95, margin=0.03)
         assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("planned", "used", "invalid", "mostly"),
+    [
+        (10, 10, False, False),
+        (10, 6, False, False),
+        (10, 5, True, True),  # half
+        (10, 0, True, True),
+        (5, 3, False, False),
+        (5, 2, True, True),
+        (4, 3, False, False),
+        (3, 2, True, False),  # leaves too few for an interval
+        (2, 2, False, False),  # too few from the start is not invalid, but inconclusive
+        (2, 1, True, True),
+        (1, 0, True, True),
+        (0, 0, False, False),
+    ],
+)
+def test_what_is_set_aside_makes_invalid(
+    planned: int, used: int, invalid: bool, mostly: bool
+) -> None:
+    assert is_invalid(planned, used) == invalid
+    assert mostly_set_aside(planned, used) == mostly

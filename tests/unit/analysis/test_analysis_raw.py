@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from synthetic import SETTINGS, Truth, edit, read_records, write_raw, write_records
 
-from kdelta.analysis.raw import planned_cells, read_raw
+from kdelta.analysis.boots import planned_cells
+from kdelta.analysis.raw import read_raw
 from kdelta.errors import KdeltaError
 
 BLOCK = Path("idle/block-001")
@@ -162,3 +163,28 @@ def test_an_interrupted_block_is_told_apart_from_a_damaged_one(raw: Path) -> Non
     assert {boot.block for boot in data.boots} == {1}
     (begun / "patched.jsonl").write_text("")
     assert refused(raw).startswith(str(begun / "schedule.json") + ": missing")
+
+
+def test_host_json_is_read_beside_the_boots(raw: Path) -> None:
+    path = raw / BLOCK / "host.json"
+    path.unlink()
+    assert {boot.host for boot in read_raw(raw, SETTINGS).boots} == {None}
+    path.write_text('{"vcpus":2,"boots":[{"arm":"patched","status":"failed","reason":"why"}]}')
+    failed = {boot.arm: boot.failure for boot in read_raw(raw, SETTINGS).boots}
+    assert failed == {"baseline": None, "control": None, "patched": "why"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"boots":[{"arm":"stranger"}]}', "key boots: arm 'stranger' is not in the block's"),
+        ('{"boots":[{"arm":"patched","load_before":true}]}', "key boots.0.load_before"),
+        ('{"boots":', "Invalid JSON"),
+    ],
+)
+def test_malformed_host_json(raw: Path, text: str, expected: str) -> None:
+    path = raw / BLOCK / "host.json"
+    path.write_text(text)
+    message = refused(raw)
+    assert message.startswith(str(path))
+    assert expected in message

@@ -21,6 +21,16 @@ from kdelta.errors import KdeltaError
 
 REGIMES = ("idle", "memory-pressure")
 # Written out from docs/contracts.md, not imported: this is what other stages were promised.
+DELTAS = (
+    "regime,arm,writers,readers,metric,unit,direction,blocks,set_aside,baseline,value,"
+    "ratio,ratio_low,ratio_high,delta_percent,delta_low_percent,delta_high_percent,confidence,"
+    "p_value,p_holm,p_sign_flip,verdict,blocks_to_settle"
+)
+OVERALL = (
+    "regime,arm,metric,unit,direction,cells,blocks,set_aside,ratio,ratio_low,"
+    "ratio_high,delta_percent,delta_low_percent,delta_high_percent,confidence,p_value,p_holm,"
+    "p_sign_flip,verdict,blocks_to_settle"
+)
 COLUMNS = {
     "samples.csv": "regime,block,arm,variant,boot_order,cell_order,writers,readers,write_size,"
     "pipe_size,mode,nonblock,acceleration,vcpus,memory_mib,status,duration_requested_s,elapsed_s,"
@@ -28,16 +38,30 @@ COLUMNS = {
     "latency_p99_ns,latency_p99_9_ns,latency_max_ns,identity_error,voluntary_switches,"
     "involuntary_switches,user_s,system_s,eagain,short_writes,pgscan_direct,pgsteal_direct,"
     "pgscan_kswapd,allocstall,oom_kill,pswpin,pswpout,psi_memory_some_us,psi_memory_full_us,"
-    "psi_cpu_some_us,steal_ticks,stressor_alive,valid",
+    "psi_cpu_some_us,steal_ticks,memcg,stressor_alive,valid",
     "validity.csv": "regime,block,arm,writers,readers,rule,value,limit,detail",
-    "tables/deltas.csv": "regime,arm,writers,readers,metric,unit,direction,blocks,baseline,value,"
-    "ratio,ratio_low,ratio_high,delta_percent,delta_low_percent,delta_high_percent,confidence,"
-    "p_value,p_holm,p_sign_flip,verdict,blocks_to_settle",
-    "tables/overall.csv": "regime,arm,metric,unit,direction,cells,blocks,ratio,ratio_low,"
-    "ratio_high,delta_percent,delta_low_percent,delta_high_percent,confidence,p_value,p_holm,"
-    "p_sign_flip,verdict,blocks_to_settle",
+    "tables/deltas.csv": DELTAS,
+    "tables/deltas_all.csv": DELTAS,
+    "tables/overall.csv": OVERALL,
+    "tables/overall_all.csv": OVERALL,
+    "tables/set_aside.csv": "regime,arm,boots,boots_failed,samples,set_aside",
     "tables/control.csv": "regime,metric,cells,blocks,largest_delta_percent,"
-    "median_half_width_percent,noise_floor_percent,false_verdicts",
+    "median_half_width_percent,noise_floor_percent,false_verdicts,differs",
+    "tables/pressure.csv": "regime,arm,writers,readers,samples,with_direct_reclaim,"
+    "pgscan_direct_per_s,pgsteal_direct_per_s,pgscan_kswapd_per_s,allocstall_per_s,pswpin_per_s,"
+    "pswpout_per_s,psi_memory_some_percent,psi_memory_full_percent,psi_cpu_some_percent,oom_kill",
+    "tables/expectations.csv": "regime,arm,counter,bound,limit,share_wanted,samples,samples_met,"
+    "share_met,met,median,lowest,highest",
+    "tables/claims.csv": "regime,arm,metric,unit,writers,readers,claimed_baseline,claimed_value,"
+    "claimed_delta_percent,blocks,delta_percent,delta_low_percent,delta_high_percent,verdict,"
+    "status",
+    "tables/negative_controls.csv": "regime,arm,writers,readers,delta_percent,delta_low_percent,"
+    "delta_high_percent,verdict,status,reason",
+    "tables/mechanism.csv": "regime,arm,writers,readers,status,writes,"
+    "pages_before_lock_per_write,pages_under_lock_per_write,bulk_calls,"
+    "bulk_pages_requested_per_call,bulk_pages_per_call,reclaims_before_lock,reclaims_under_lock,"
+    "contention_writes,waits_per_write,wait_us_per_write,wait_mean_us,wait_p50_us,wait_p99_us,"
+    "wait_max_us,lost_events",
     "tables/ratios.csv": "regime,block,arm,writers,readers,metric,baseline,value,ratio",
 }
 
@@ -87,7 +111,15 @@ def test_row_counts(pristine: Path) -> None:
         "samples.csv": 2 * 8 * 3 * 4,
         "validity.csv": 0,
         "tables/deltas.csv": 2 * 2 * 4 * 4,
+        "tables/deltas_all.csv": 0,
         "tables/overall.csv": 2 * 2 * 4,
+        "tables/overall_all.csv": 0,
+        "tables/set_aside.csv": 2 * 3,
+        "tables/pressure.csv": 2 * 3 * 4,
+        "tables/expectations.csv": 0,
+        "tables/claims.csv": 0,
+        "tables/negative_controls.csv": 0,
+        "tables/mechanism.csv": 0,
         "tables/control.csv": 2 * 4,
         "tables/ratios.csv": 2 * 8 * 2 * 4 * 4,
     }
@@ -193,7 +225,8 @@ def test_an_arm_that_never_booted(results: Path) -> None:
     patched = found.deltas[found.deltas["arm"] == "patched"]
     assert len(patched) == 2 * 4 * 4
     assert set(patched["blocks"]) == {0}
-    assert set(patched["verdict"]) == {"inconclusive"}
+    assert set(patched["verdict"]) == {"invalid"}
+    assert set(patched["set_aside"]) == {8}
     assert found.validity["rule"].tolist() == ["incomplete-boot"] * (2 * 8 * 4)
     assert set(found.deltas.loc[found.deltas["arm"] == "control", "blocks"]) == {8}
 
@@ -205,7 +238,8 @@ def test_a_baseline_that_never_booted(results: Path) -> None:
     assert found.ratios.empty
     assert set(found.overall["blocks"]) == {0}
     for name, header in COLUMNS.items():
-        assert (results / "out" / name).read_text().splitlines()[0] == header
+        rule = ",incomplete-boot" if name == "tables/set_aside.csv" else ""
+        assert (results / "out" / name).read_text().splitlines()[0] == header + rule
 
 
 def test_no_sample_at_all(results: Path) -> None:

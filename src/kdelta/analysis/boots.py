@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a raw folder holds, as the analysis sees it: boots, their samples, their host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdelta.analysis.console import Splat
+from kdelta.analysis.host_record import HostBoot, HostRecord
+from kdelta.analysis.records import BootRecord, Cell, EndRecord, SampleRecord
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """One sample and the cell it is of, its levels in the order of the factors."""
+
+    cell: Cell
+    record: SampleRecord
+
+
+@dataclass(frozen=True)
+class RawBoot:
+    """One planned boot and whatever it left behind, which may be nothing.
+
+    Attributes:
+        planned: the cells the boot was to run, in run order.
+        boot: None if the guest never got as far as its first record.
+        end: None if the boot did not finish.
+        splats: what the console showed; empty if nothing, None without a console log.
+        host: the block's host.json; None without that file.
+    """
+
+    regime: str
+    block: int
+    arm: str
+    variant: str
+    boot_order: int
+    planned: tuple[Cell, ...]
+    boot: BootRecord | None
+    samples: tuple[RawSample, ...]
+    end: EndRecord | None
+    splats: tuple[Splat, ...] | None
+    host: HostRecord | None = None
+
+    @property
+    def host_boot(self) -> HostBoot | None:
+        """What host.json says of this boot, if anything."""
+        boots = self.host.boots if self.host else ()
+        return next((boot for boot in boots if boot.arm == self.arm), None)
+
+    @property
+    def failed(self) -> bool:
+        """Whether host.json says that the boot failed."""
+        return self.host_boot is not None and self.host_boot.status == "failed"
+
+    @property
+    def failure(self) -> str | None:
+        """Why the boot failed, on one line and without the boot's name; None if it did not."""
+        if self.host_boot is None or not self.failed:
+            return None
+        told = " ".join((self.host_boot.reason or "no reason was recorded").split())
+        return told.removeprefix(f"{self.name}: ")
+
+    @property
+    def name(self) -> str:
+        """Regime, block and arm, for a person."""
+        return f"{self.regime}, block {self.block}, arm {self.arm}"
+
+    @property
+    def vcpus(self) -> int | None:
+        """CPUs of the guest, as it saw them or else as it was given them; None if unknown."""
+        seen = self.boot.gate.vcpus if self.boot else None
+        return seen if seen is not None or self.host is None else self.host.vcpus
+
+    @property
+    def host_cpus(self) -> int | None:
+        """CPUs of the host; None if not recorded."""
+        cpu = self.host_boot.host_cpu if self.host_boot else None
+        if cpu is not None and cpu.cpus is not None:
+            return cpu.cpus
+        return self.host.host.cpus if self.host else None
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A raw folder: its boots, and the blocks that were begun and not finished."""
+
+    boots: tuple[RawBoot, ...]
+    unfinished: tuple[Path, ...]
+
+
+def planned_cells(boots: Iterable[RawBoot]) -> dict[str, tuple[Cell, ...]]:
+    """Regime -> every cell that any of its blocks planned, sorted."""
+    cells: dict[str, set[Cell]] = {}
+    for boot in boots:
+        cells.setdefault(boot.regime, set()).update(boot.planned)
+    return {regime: tuple(sorted(found, key=cell_key)) for regime, found in cells.items()}
+
+
+def cell_key(cell: Cell) -> tuple[tuple[bool, str, float], ...]:
+    """Sort key: numbers by value, then texts by letter, factor by factor."""
+    return tuple(
+        (True, level, 0.0) if isinstance(level, str) else (False, "", float(level))
+        for level in cell
+    )

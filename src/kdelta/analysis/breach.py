@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A validity rule that was broken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A rule broken: what was found, what was allowed (None: no number to give), in words."""
+
+    rule: str
+    value: float | None
+    limit: float | None
+    detail: str
+
+
+def one_line(text: str) -> str:
+    """The text on one line, at most 200 characters."""
+    return " ".join(text.split())[:200]

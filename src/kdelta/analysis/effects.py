@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One family of effects: estimates, adjusted tests and verdicts together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdelta.analysis.inference import Estimate, Floats, blocks_to_settle, estimates, holm
+from kdelta.analysis.settings import AnalysisSettings, Direction
+from kdelta.analysis.verdict import Verdict, verdict
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One effect and what may be said of it.
+
+    Attributes:
+        estimate: on its own.
+        p_holm: its p-value adjusted over the family; NaN if there is none.
+        verdict: the word.
+        blocks_to_settle: blocks in all that would settle an inconclusive one; None if it is
+            settled, invalid, or nobody can tell.
+    """
+
+    estimate: Estimate
+    p_holm: float
+    verdict: Verdict
+    blocks_to_settle: int | None
+
+
+def family(
+    log_ratios: Sequence[Floats],
+    invalid: Sequence[bool],
+    direction: Direction,
+    settings: AnalysisSettings,
+) -> list[Effect]:
+    """The effects of one family of tests.
+
+    An invalid effect keeps its place in the family, so that setting data aside makes no
+    other cell's test easier.
+
+    Args:
+        log_ratios: one array per effect, shape (blocks,) each, as `estimates` takes them.
+        invalid: whether too much of the effect's data was set aside for any word on it.
+        direction: which way of the metric is better.
+        settings: confidence and margin.
+    """
+    confidence, margin = settings.confidence, settings.equivalence_margin
+    found = estimates(log_ratios, confidence)
+    adjusted = holm(np.array([one.p_value for one in found], dtype=float))
+    tests = max(1, int(np.count_nonzero(~np.isnan(adjusted))))
+    effects = []
+    for one, p_holm, spoilt in zip(found, adjusted.tolist(), invalid, strict=True):
+        word: Verdict = (
+            "invalid"
+            if spoilt
+            else verdict(
+                one.low,
+                one.high,
+                p_holm,
+                direction=direction,
+                confidence=confidence,
+                margin=margin,
+            )
+        )
+        more = (
+            blocks_to_settle(one, cells=tests, confidence=confidence, margin=margin)
+            if word == "inconclusive"
+            else None
+        )
+        effects.append(Effect(one, p_holm, word, more))
+    return effects
+
+
+def effect_columns(effect: Effect, confidence: float) -> dict[str, object]:
+    """The columns from ratio to blocks_to_settle that deltas.csv and overall.csv share."""
+    one = effect.estimate
+    return {
+        "ratio": one.ratio,
+        "ratio_low": one.low,
+        "ratio_high": one.high,
+        "delta_percent": 100 * (one.ratio - 1),
+        "delta_low_percent": 100 * (one.low - 1),
+        "delta_high_percent": 100 * (one.high - 1),
+        "confidence": confidence,
+        "p_value": one.p_value,
+        "p_holm": effect.p_holm,
+        "p_sign_flip": one.p_sign_flip,
+        "verdict": effect.verdict,
+        "blocks_to_settle": effect.blocks_to_settle,
+    }

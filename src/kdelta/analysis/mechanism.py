@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""tables/mechanism.csv: where pages were allocated and who waited for the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from kdelta.analysis.boots import cell_key
+from kdelta.analysis.breach import one_line
+from kdelta.analysis.mechanism_records import Allocation, Contention, MechanismArm, MechanismSample
+from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.table_columns import MECHANISM_DTYPES, table
+
+
+def mechanism_frame(arms: Sequence[MechanismArm], settings: AnalysisSettings) -> pd.DataFrame:
+    """One row per regime, arm and cell that any arm of the regime traced.
+
+    A cell that an arm's boot has no record of is a failed one. Columns of
+    tables/mechanism.csv; a ratio whose divisor is 0 is missing.
+
+    Args:
+        arms: in display order.
+        settings: names of the factors.
+    """
+    return table(
+        (
+            {
+                "regime": arm.regime,
+                "arm": arm.arm,
+                **dict(zip(settings.factors, cell, strict=True)),
+                **_columns(arm.samples.get(cell)),
+            }
+            for arm in arms
+            for cell in sorted(
+                {c for other in arms if other.regime == arm.regime for c in other.samples},
+                key=cell_key,
+            )
+        ),
+        MECHANISM_DTYPES,
+        settings.factors,
+    )
+
+
+def mechanism_notes(arms: Sequence[MechanismArm]) -> Iterator[str]:
+    """Whole sentences on what the traced boots lack."""
+    for arm in arms:
+        place = f"Mechanism boot of {arm.regime}, arm {arm.arm}"
+        if arm.gate is not None and not arm.gate.ok:
+            yield f"{place}: the guest was not the one asked for: {'; '.join(arm.gate.failures)}."
+        elif arm.end is None:
+            yield f"{place}: it did not reach its end."
+        elif not arm.end.ok:
+            why = " ".join((arm.end.error or "no reason was recorded").split()).rstrip(".")
+            yield f"{place}: it failed: {why}."
+        failed = [sample for sample in arm.samples.values() if sample.status == "failed"]
+        if failed:
+            why = one_line(failed[0].error or "no reason was recorded")
+            yield f"{place}: {len(failed)} of {len(arm.samples)} cells failed; first: {why}."
+        lost = sum(_lost(sample) or 0 for sample in arm.samples.values())
+        if lost:
+            yield f"{place}: {lost} trace events were lost, so its counts are too low."
+        if arm.splats:
+            first = arm.splats[0]
+            yield f"{place}: its console shows, in line {first.line_number}: {first.text}."
+
+
+def _columns(sample: MechanismSample | None) -> dict[str, object]:
+    if sample is None:
+        return {"status": "failed"}
+    return {
+        "status": sample.status,
+        **(_allocation_columns(sample.allocation) if sample.allocation else {}),
+        **(_contention_columns(sample.contention) if sample.contention else {}),
+        "lost_events": _lost(sample),
+    }
+
+
+def _allocation_columns(seen: Allocation) -> dict[str, object]:
+    return {
+        "writes": seen.writes,
+        "pages_before_lock_per_write": _per(seen.pages_before_lock, seen.writes),
+        "pages_under_lock_per_write": _per(seen.pages_under_lock, seen.writes),
+        "bulk_calls": seen.bulk_calls,
+        "bulk_pages_requested_per_call": _per(seen.bulk_pages_requested, seen.bulk_calls),
+        "bulk_pages_per_call": _per(seen.bulk_pages, seen.bulk_calls),
+        "reclaims_before_lock": seen.reclaims_before_lock,
+        "reclaims_under_lock": seen.reclaims_under_lock,
+    }
+
+
+def _contention_columns(seen: Contention) -> dict[str, object]:
+    return {
+        "contention_writes": seen.writes,
+        "waits_per_write": _per(seen.waits, seen.writes),
+        "wait_us_per_write": _per(seen.wait_ns_total / 1e3, seen.writes),
+        "wait_mean_us": _us(seen.wait_ns_mean),
+        "wait_p50_us": _us(seen.wait_ns_p50),
+        "wait_p99_us": _us(seen.wait_ns_p99),
+        "wait_max_us": _us(seen.wait_ns_max),
+    }
+
+
+def _lost(sample: MechanismSample) -> int | None:
+    runs = [run.lost_events for run in (sample.allocation, sample.contention) if run is not None]
+    return sum(runs) if runs else None
+
+
+def _per(amount: float, number: int) -> float | None:
+    return amount / number if number else None
+
+
+def _us(ns: float | None) -> float | None:
+    return None if ns is None else ns / 1e3

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads `mechanism/<regime>/<arm>.jsonl`: boots that were traced and never timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+
+from kdelta.analysis import console
+from kdelta.analysis.raw import cell_of
+from kdelta.analysis.records import Cell, Count, Gate, Level, StrictRecord, explain
+from kdelta.analysis.settings import AnalysisSettings
+from kdelta.errors import KdeltaError
+
+
+class Allocation(StrictRecord):
+    """Where the writer got its pages, counted over `writes` calls."""
+
+    writes: Count
+    pages_before_lock: Count
+    pages_under_lock: Count
+    bulk_calls: Count
+    bulk_pages_requested: Count
+    bulk_pages: Count
+    reclaims_before_lock: Count
+    reclaims_under_lock: Count
+    lost_events: Count = 0
+
+
+class Contention(StrictRecord):
+    """Waits for pipe->mutex; no wait has no mean and no percentile."""
+
+    writes: Count
+    waits: Count
+    wait_ns_total: Count
+    wait_ns_mean: FiniteFloat | None = None
+    wait_ns_p50: FiniteFloat | None = None
+    wait_ns_p99: FiniteFloat | None = None
+    wait_ns_max: FiniteFloat | None = None
+    lost_events: Count = 0
+
+
+class MechanismBoot(StrictRecord):
+    record: Literal["boot"]
+    mechanism: Literal[True]
+    regime: str
+    arm: str
+    gate: Gate | None = None
+
+
+class MechanismSample(StrictRecord):
+    """One cell, traced."""
+
+    record: Literal["mechanism"]
+    regime: str
+    arm: str
+    cell: dict[str, Level]
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    allocation: Allocation | None = None
+    contention: Contention | None = None
+
+
+class MechanismEnd(StrictRecord):
+    """Last record; all there is of a boot that failed at once."""
+
+    record: Literal["end"]
+    ok: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class MechanismArm:
+    """One arm's traced boot in one regime.
+
+    Attributes:
+        samples: by cell, its levels in the order of the factors.
+        end: None if the boot did not reach its end.
+        splats: what the console showed; empty if nothing, None without a console log.
+    """
+
+    regime: str
+    arm: str
+    gate: Gate | None
+    samples: dict[Cell, MechanismSample]
+    end: MechanismEnd | None
+    splats: tuple[console.Splat, ...] | None
+
+
+_Record = MechanismBoot | MechanismSample | MechanismEnd
+_RECORD: TypeAdapter[_Record] = TypeAdapter(Annotated[_Record, Field(discriminator="record")])
+
+
+def read_mechanism(folder: Path, settings: AnalysisSettings) -> tuple[MechanismArm, ...]:
+    """Every arm's traced boot below `folder`, by regime and arm in display order.
+
+    Raises:
+        KdeltaError: no such folder, a file is malformed, or it speaks of a regime, arm or
+            factor that is not the experiment's.
+    """
+    if not folder.is_dir():
+        raise KdeltaError(f"{folder}: no such folder; run the mechanism boots first")
+    try:
+        for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."):
+            _require(path, "regime", path.name, settings.regimes)
+            for file in _arm_files(path):
+                _require(file, "arm", file.stem, settings.arms)
+        return tuple(
+            _read_arm(folder / regime / f"{arm}.jsonl", regime, arm, settings)
+            for regime in settings.regimes
+            for arm in settings.arms
+            if (folder / regime / f"{arm}.jsonl").is_file()
+        )
+    except OSError as error:
+        raise KdeltaError(
+            f"{error.filename}: cannot be read: {error.strerror}; check the mechanism folder"
+        ) from None
+
+
+def _arm_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.jsonl") if not p.name.endswith(".partial.jsonl"))
+
+
+def _require(path: Path, what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise KdeltaError(
+            f"{path}: the experiment has no {what} {name!r} (it has {', '.join(known)}); "
+            "move it away if it is of an older run"
+        )
+
+
+def _read_arm(path: Path, regime: str, arm: str, settings: AnalysisSettings) -> MechanismArm:
+    boot: MechanismBoot | None = None
+    end: MechanismEnd | None = None
+    samples: dict[Cell, MechanismSample] = {}
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        record = _parse(line, where)
+        if end is not None:
+            raise KdeltaError(f"{where}: a record after the end record; two boots in one file?")
+        if isinstance(record, MechanismEnd):
+            end = record
+            continue
+        if (boot is None) != isinstance(record, MechanismBoot):
+            raise KdeltaError(f"{where}: a file holds one boot record, and holds it first")
+        if (record.regime, record.arm) != (regime, arm):
+            raise KdeltaError(
+                f"{where}: keys regime, arm: found {record.regime!r}, {record.arm!r} where the "
+                f"path says {regime!r}, {arm!r}; was the file moved or copied?"
+            )
+        if isinstance(record, MechanismBoot):
+            boot = record
+            continue
+        cell = cell_of(record.cell, settings, f"{where}: key cell")
+        if cell in samples:
+            raise KdeltaError(f"{where}: key cell: {record.cell} was run twice")
+        samples[cell] = record
+    log = path.with_name(f"{arm}.console.log")
+    return MechanismArm(
+        regime=regime,
+        arm=arm,
+        gate=boot.gate if boot else None,
+        samples=samples,
+        end=end,
+        splats=console.scan(log.read_text("utf-8", "replace")) if log.is_file() else None,
+    )
+
+
+def _parse(line: bytes, where: str) -> _Record:
+    try:
+        return _RECORD.validate_json(line)
+    except ValidationError as error:
+        raise KdeltaError(explain(error, where, what="the mechanism boots")) from None

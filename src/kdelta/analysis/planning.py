@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How many blocks an experiment needs, from the spread of its block ratios."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from kdelta.analysis.inference import MAX_BLOCKS_TO_SETTLE, MIN_BLOCKS
+from kdelta.analysis.power import (
+    Design,
+    Spread,
+    chance_of_different,
+    chance_of_equivalent,
+    pooled_spread,
+)
+from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.errors import KdeltaError
+
+Question = Literal["a cell", "overall"]
+
+
+@dataclass(frozen=True)
+class RegimeSpread:
+    """Spread of a regime's throughput ratios over blocks.
+
+    Attributes:
+        cell: of one cell's log ratios.
+        overall: of the mean log ratio over the cells of a block.
+        source: where they are from, in words.
+    """
+
+    cell: Spread
+    overall: Spread
+    source: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """Blocks that one question about a regime needs.
+
+    Attributes:
+        question: an effect in a cell (one of a family of tests), or over the whole regime.
+        spread: of log ratios, that the answer rests on.
+        blocks: None if `MAX_BLOCKS_TO_SETTLE` are not enough.
+    """
+
+    regime: str
+    question: Question
+    spread: Spread
+    source: str
+    blocks: int | None
+
+
+def within_margin(effect: float, margin: float) -> bool:
+    """Whether a true log ratio lies within the margin of equivalence."""
+    return abs(effect) <= math.log1p(margin)
+
+
+def blocks_needed(effect: float, spread: Spread, design: Design, power: float) -> int | None:
+    """Fewest blocks at which the right verdict on a true effect is likely enough.
+
+    The right verdict is `equivalent` for an effect within the margin, else `faster` or
+    `slower`, at Holm's strictest level: the same function as the noise floor's
+    (`kdelta.analysis.power`), so that the floor of so many blocks is not above the effect,
+    and the floor of one block fewer is.
+
+    Args:
+        effect: true log ratio.
+        spread: of log ratios over blocks.
+        design: family, levels and margin; its number of blocks is not looked at.
+        power: wanted probability of the verdict.
+
+    Returns:
+        None if `MAX_BLOCKS_TO_SETTLE` blocks are not enough.
+    """
+    equivalent = within_margin(effect, design.margin)
+    chance: Callable[[float, Spread, Design], float] = (
+        chance_of_equivalent if equivalent else chance_of_different
+    )
+
+    def enough(blocks: int) -> bool:
+        return chance(abs(effect), spread, replace(design, blocks=blocks)) >= power
+
+    if enough(MIN_BLOCKS):
+        return MIN_BLOCKS
+    # Both chances grow with the blocks: bisection, too few below and enough above.
+    few, many = MIN_BLOCKS, MAX_BLOCKS_TO_SETTLE
+    if not enough(many):
+        return None
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return many
+
+
+def needs(
+    effect: float,
+    spreads: Mapping[str, RegimeSpread],
+    design: Design,
+    power: float,
+) -> list[Need]:
+    """What every regime needs: for a cell of the family, and for its overall effect.
+
+    Args:
+        effect: true log ratio.
+        spreads: by regime.
+        design: the family of cells over all regimes, levels and margin.
+        power: wanted probability of the verdict.
+    """
+    found = []
+    for regime, spread in spreads.items():
+        questions: tuple[tuple[Question, Spread, int], ...] = (
+            ("a cell", spread.cell, design.cells),
+            ("overall", spread.overall, 1),
+        )
+        for question, one, cells in questions:
+            blocks = blocks_needed(effect, one, replace(design, cells=cells), power)
+            found.append(Need(regime, question, one, spread.source, blocks))
+    return found
+
+
+def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) -> RegimeSpread:
+    """The spread of a regime's throughput ratios, from the control arm if the pilot has one.
+
+    Without a control arm, from all compared arms, each around its own effect.
+
+    Args:
+        ratios: as `ratios_frame` makes it.
+        regime: which regime.
+        settings: names of factors and arms.
+
+    Raises:
+        KdeltaError: fewer than `MIN_BLOCKS` blocks have a pair in any cell.
+    """
+    ours = ratios[(ratios["regime"] == regime) & (ratios["metric"] == THROUGHPUT.name)]
+    control = settings.control is not None and (ours["arm"] == settings.control).any()
+    ours = ours[ours["arm"] == settings.control] if control else ours
+    ours = ours.assign(log_ratio=np.log(ours["ratio"]))
+    cell = _pooled(ours, ["arm", *settings.factors])
+    means = ours.groupby(["arm", "block"], sort=False)["log_ratio"].mean().reset_index()
+    overall = _pooled(means, ["arm"])
+    if cell is None or overall is None:
+        blocks = ours["block"].nunique()
+        raise KdeltaError(
+            f"pilot: regime {regime} has {blocks} {'block' if blocks == 1 else 'blocks'} with a "
+            f"valid pair of samples; a spread takes at least {MIN_BLOCKS} in one cell: measure "
+            "more blocks, or give a spread with --spread"
+        )
+    arms = "control arm" if control else ", ".join(dict.fromkeys(ours["arm"]))
+    return RegimeSpread(cell, overall, f"{arms}, {ours['block'].nunique()} blocks")
+
+
+def _pooled(ratios: pd.DataFrame, by: list[str]) -> Spread | None:
+    table = ratios.groupby(by, sort=False)["log_ratio"].agg(["std", "size"])
+    table = table[table["size"] >= MIN_BLOCKS]
+    if table.empty:
+        return None
+    return pooled_spread(table["std"].to_numpy(), table["size"].to_numpy())

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a regime did to the kernel, as its counters show: pressure.csv and expectations.csv.
+
+Samples that were set aside count too: what was done to the kernel was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.records import Cell
+from kdelta.analysis.samples import samples_in_order
+from kdelta.analysis.settings import AnalysisSettings, Expectation
+from kdelta.analysis.table_columns import (
+    EXPECTATION_DTYPES,
+    PRESSURE_DTYPES,
+    RATE_COUNTERS,
+    STALLS,
+    table,
+)
+from kdelta.errors import KdeltaError
+
+
+def pressure_frame(
+    boots: Sequence[RawBoot],
+    samples: pd.DataFrame,
+    cells: Mapping[str, Sequence[Cell]],
+    settings: AnalysisSettings,
+) -> pd.DataFrame:
+    """One row per regime, arm and planned cell: columns of tables/pressure.csv.
+
+    Rates are per second, shares in per cent, both of the sample's wall time and then
+    the mean over the cell's samples. A counter that no sample has is missing, not 0.
+
+    Args:
+        boots: every planned boot.
+        samples: as `samples_frame` makes it of these boots.
+        cells: regime -> its planned cells, sorted.
+        settings: display order.
+    """
+    places = [
+        (regime, arm, cell)
+        for regime in settings.regimes
+        for arm in settings.arms
+        for cell in cells.get(regime, ())
+    ]
+    position = {place: number for number, place in enumerate(places)}
+    run = samples_in_order(boots, settings)  # the rows of `samples`
+    group = [position[boot.regime, boot.arm, sample.cell] for boot, sample in run]
+    walls = [sample.record.wall_s for _, sample in run]
+    wall_s = np.array([wall if wall else np.nan for wall in walls], dtype=float)
+    measured = pd.DataFrame(
+        {
+            **{f"{name}_per_s": _numbers(samples[name]) / wall_s for name in RATE_COUNTERS},
+            **{
+                f"{name}_percent": _numbers(samples[f"{name}_us"]) / 1e4 / wall_s for name in STALLS
+            },
+        }
+    )
+    scanned = _numbers(samples["pgscan_direct"])
+    counted = pd.DataFrame(
+        {
+            "with_direct_reclaim": np.where(np.isnan(scanned), np.nan, scanned > 0),
+            "oom_kill": _numbers(samples["oom_kill"]),
+        }
+    )
+    everywhere = range(len(places))
+    means = measured.groupby(group).mean().reindex(everywhere)
+    sums = counted.groupby(group).sum(min_count=1).reindex(everywhere)
+    sizes = np.bincount(np.array(group, dtype=np.int64), minlength=len(places))
+    values = pd.concat([means, sums], axis="columns").to_dict("records")
+    return table(
+        (
+            {
+                "regime": regime,
+                "arm": arm,
+                **dict(zip(settings.factors, cell, strict=True)),
+                "samples": int(size),
+                **{str(name): value for name, value in row.items()},
+            }
+            for (regime, arm, cell), size, row in zip(places, sizes, values, strict=True)
+        ),
+        PRESSURE_DTYPES,
+        settings.factors,
+    )
+
+
+def expectations_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
+    """Whether each regime did what it names: columns of tables/expectations.csv.
+
+    One row per expectation of a measured regime and arm. A sample without the counter
+    does not meet it.
+
+    Args:
+        samples: as `samples_frame` makes it; those set aside count too.
+        settings: expectations and display order.
+
+    Raises:
+        KdeltaError: an expectation of something that is no counter.
+    """
+    measured = set(samples["regime"])
+    rows = []
+    for wanted in sorted(settings.expectations, key=lambda w: _place(w.regime, settings)):
+        if wanted.counter not in samples.columns:
+            raise KdeltaError(
+                f"analysis settings: expectations: {wanted.counter!r} is not a counter of "
+                "samples.csv; docs/contracts.md lists them"
+            )
+        for arm in settings.arms if wanted.regime in measured else ():
+            ours = samples[(samples["regime"] == wanted.regime) & (samples["arm"] == arm)]
+            rows.append({"arm": arm, **_expectation_row(wanted, _numbers(ours[wanted.counter]))})
+    return table(rows, EXPECTATION_DTYPES)
+
+
+def _expectation_row(wanted: Expectation, growth: np.ndarray) -> dict[str, object]:
+    if wanted.at_least is not None:
+        bound, limit = "at_least", wanted.at_least
+        met = growth >= limit  # false for a missing counter
+    else:
+        assert wanted.at_most is not None, "an expectation has one bound"
+        bound, limit = "at_most", wanted.at_most
+        met = growth <= limit
+    known = growth[~np.isnan(growth)]
+    share = float(met.mean()) if len(growth) else np.nan
+    return {
+        "regime": wanted.regime,
+        "counter": wanted.counter,
+        "bound": bound,
+        "limit": limit,
+        "share_wanted": wanted.share,
+        "samples": len(growth),
+        "samples_met": int(met.sum()),
+        "share_met": share,
+        "met": share >= wanted.share,
+        "median": float(np.median(known)) if len(known) else np.nan,
+        "lowest": float(known.min()) if len(known) else np.nan,
+        "highest": float(known.max()) if len(known) else np.nan,
+    }
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    return column.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _place(regime: str, settings: AnalysisSettings) -> int:
+    return settings.regimes.index(regime) if regime in settings.regimes else len(settings.regimes)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Boots made by hand, in memory: clean ones, to be spoilt in one place by a test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from synthetic import ARMS, SETTINGS, boot_records
+
+from kdelta.analysis import console
+from kdelta.analysis.boots import RawBoot, RawSample
+from kdelta.analysis.host_record import parse_host
+from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_record
+from kdelta.analysis.settings import AnalysisSettings
+
+Json = dict[str, Any]
+CELLS = ({"writers": 1, "readers": 1}, {"writers": 2, "readers": 5})
+SECOND_NS = 10**9
+
+
+def records_of(
+    regime: str = "idle", block: int = 1, arm: str = "baseline", cells: Iterable[Json] = CELLS
+) -> list[Json]:
+    """A clean boot's records, with the clocks of each sample: two seconds of wall time."""
+    order = list(cells)
+    records = boot_records(
+        regime, block, arm, 1 + list(ARMS).index(arm), order, [1000.0] * len(order)
+    )
+    for place, sample in enumerate(records[1:-1]):
+        start = 10 * place * SECOND_NS
+        sample.update(
+            realtime_start_ns=1795419502 * SECOND_NS + start,
+            monotonic_start_ns=start,
+            monotonic_end_ns=start + 2 * SECOND_NS,
+            realtime_end_ns=1795419502 * SECOND_NS + start + 2 * SECOND_NS,
+        )
+    return records
+
+
+def boot_of(
+    records: list[Json],
+    *,
+    host: Mapping[str, Any] | None = None,
+    log: str | None = "",
+    cells: Iterable[Json] = CELLS,
+    settings: AnalysisSettings = SETTINGS,
+    arm: str = "baseline",
+) -> RawBoot:
+    """The boot as it would be read from a file of these records.
+
+    `host` is host.json, or None without one; `arm` matters only if there is no record.
+    """
+    parsed = [parse_record(json.dumps(record).encode(), "here") for record in records]
+    first = records[0] if records else {"regime": "idle", "block": 1, "arm": arm}
+    return RawBoot(
+        regime=first["regime"],
+        block=first["block"],
+        arm=first["arm"],
+        variant=ARMS[first["arm"]],
+        boot_order=1 + list(ARMS).index(first["arm"]),
+        planned=tuple(tuple(cell[name] for name in settings.factors) for cell in cells),
+        boot=next((r for r in parsed if isinstance(r, BootRecord)), None),
+        samples=tuple(
+            RawSample(tuple(r.cell[name] for name in settings.factors), r)
+            for r in parsed
+            if isinstance(r, SampleRecord)
+        ),
+        end=next((r for r in parsed if isinstance(r, EndRecord)), None),
+        splats=None if log is None else console.scan(log),
+        host=None if host is None else parse_host(json.dumps(host).encode(), "host.json"),
+    )
+
+
+def run_of(
+    *,
+    regimes: Iterable[str] = ("idle",),
+    blocks: int = 3,
+    change: Callable[[list[Json]], object] = lambda records: None,
+) -> list[RawBoot]:
+    """Every boot of a run; `change` spoils the records of each in place."""
+    boots = []
+    for regime in regimes:
+        for block in range(1, blocks + 1):
+            for arm in ARMS:
+                records = records_of(regime, block, arm)
+                change(records)
+                boots.append(boot_of(records, arm=arm))
+    return boots
+
+
+def host_json(**boot: Any) -> Json:
+    """A host.json whose one boot is of the baseline."""
+    return {
+        "schema": 1,
+        "host": {"cpus": 4},
+        "vcpus": 2,
+        "boots": [{"arm": "baseline", "variant": "baseline", "order": 1, "status": "ok", **boot}],
+    }

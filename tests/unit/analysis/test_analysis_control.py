@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The control table: our own error, and what could have been seen."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_tables import SETTINGS, deltas, overall, row
+
+from kdelta.analysis.control import control_frame
+from kdelta.analysis.power import Design, Spread, smallest_effect
+
+
+def test_control_goes_through_the_same_code() -> None:
+    values = [104.0, 109.0, 103.0, 111.0]
+    frame = deltas({1: {"baseline": [100] * 4, "patched": values, "control": values}})
+    arms = [row(frame, arm).drop("arm") for arm in ("patched", "control")]
+    pd.testing.assert_series_equal(arms[0], arms[1], check_names=False)
+
+
+def test_control_table() -> None:
+    rng = np.random.default_rng(7)
+    cells = {
+        cell: {"baseline": [100.0] * 10, "control": list(100 * np.exp(rng.normal(0, 0.1, 10)))}
+        for cell in range(9)
+    }
+    frame = deltas(cells)
+    found = control_frame(frame, overall(cells), SETTINGS).iloc[0]
+    ours = frame[frame["arm"] == "control"]
+    assert (found["regime"], found["metric"]) == ("idle", "throughput_mib_s")
+    assert (found["cells"], found["blocks"]) == (9, 10)
+    assert found["largest_delta_percent"] == pytest.approx(ours["delta_percent"].abs().max())
+    assert found["false_verdicts"] == 0
+    assert not found["differs"]
+    # t(0.975, 9) x 0.1 / sqrt(10) = 7.2 %
+    assert found["median_half_width_percent"] == pytest.approx(7.4, abs=1.5)
+    sds = [np.log(np.array(arms["control"]) / 100).std(ddof=1) for arms in cells.values()]
+    spread = Spread(math.sqrt(np.mean(np.square(sds))), df=9)
+    floor = smallest_effect(spread, Design(10, 9, 0.95, 0.03), 0.8)
+    assert found["noise_floor_percent"] == pytest.approx(100 * math.expm1(floor))
+
+
+def test_a_control_that_comes_out_different_is_counted() -> None:
+    cells = {
+        1: {"baseline": [100] * 4, "control": [150, 151, 149, 150]},
+        2: {"baseline": [100] * 4, "control": [50, 51, 49, 50]},
+    }
+    found = control_frame(deltas(cells), overall(cells), SETTINGS).iloc[0]
+    assert (found["false_verdicts"], found["differs"]) == (2, True)
+
+
+def test_a_control_may_differ_only_as_a_whole() -> None:
+    # 5 % in every cell, under luck of 10 % that nearly cancels over the cells of a block.
+    cells = {
+        cell: {
+            "baseline": [100.0] * 8,
+            "control": [100 * math.exp(0.05 + 0.1 * (-1) ** (cell + block)) for block in range(8)],
+        }
+        for cell in range(9)
+    }
+    found = control_frame(deltas(cells), overall(cells), SETTINGS).iloc[0]
+    assert row(overall(cells), "control")["verdict"] == "faster"
+    assert (found["false_verdicts"], found["differs"]) == (0, True)
+
+
+def test_without_control_arm_the_control_table_is_empty() -> None:
+    s = replace(SETTINGS, control=None, arms=("baseline", "patched"))
+    values = {1: {"baseline": [1.0] * 3, "patched": [2.0] * 3}}
+    frame = control_frame(deltas(values, s), overall(values, s), s)
+    assert frame.empty
+    assert "noise_floor_percent" in frame.columns
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_spread_at_all() -> None:
+    values = {"baseline": [100.0] * 4, "patched": [101.0] * 4, "control": [100.0] * 4}
+    frame = deltas({1: values})
+    assert list(frame["verdict"]) == ["equivalent", "equivalent"]
+    # Whatever is beyond the margin would have been seen.
+    floor = control_frame(frame, overall({1: values}), SETTINGS)["noise_floor_percent"]
+    assert floor.tolist() == [pytest.approx(3)]

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`kdelta plan`: blocks from a spread, a spread from a pilot, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from simulation import World, simulate
+from synthetic import BOOT_WALL_S, SETTINGS, Truth, write_simulated
+
+from kdelta.analysis.planning import blocks_needed, pilot_spread
+from kdelta.analysis.power import Design, Spread, chance_of_equivalent, smallest_effect
+from kdelta.analysis.raw import read_raw
+from kdelta.analysis.run import analyse_boots
+from kdelta.analysis.settings import THROUGHPUT
+from kdelta.cli import main
+from kdelta.errors import KdeltaError
+
+DESIGN = Design(blocks=2, cells=18, confidence=0.95, margin=0.03)
+REGIMES = ("idle", "memory-pressure")
+FACTORS = {"writers": (1, 2, 5), "readers": (1, 5, 10)}
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize("effect", [0.035, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize("spread", [Spread(0.01), Spread(0.08), Spread(0.2, 4), Spread(0.1, 2)])
+def test_blocks_needed_is_the_inverse_of_the_noise_floor(effect: float, spread: Spread) -> None:
+    blocks = blocks_needed(effect, spread, DESIGN, 0.8)
+    assert blocks is not None
+
+    def floor(n: int) -> float:
+        return smallest_effect(spread, replace(DESIGN, blocks=n), 0.8)
+
+    assert floor(blocks) <= effect * (1 + 1e-9)
+    assert blocks == 3 or floor(blocks - 1) > effect
+    assert blocks_needed(-effect, spread, DESIGN, 0.8) == blocks
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.01, 0.02])
+def test_within_the_margin_the_question_is_equivalence(effect: float) -> None:
+    spread = Spread(0.05, 9)
+    blocks = blocks_needed(effect, spread, DESIGN, 0.8)
+    assert blocks is not None
+
+    def chance(n: int) -> float:
+        return chance_of_equivalent(effect, spread, replace(DESIGN, blocks=n))
+
+    assert chance(blocks) >= 0.8 > chance(blocks - 1)
+
+
+def test_more_blocks_than_anybody_runs_is_none() -> None:
+    assert (
+        blocks_needed(math.log1p(0.03), Spread(0.01), DESIGN, 0.8) is None
+    )  # at the margin's edge
+    assert blocks_needed(0.04, Spread(0.9), DESIGN, 0.8) is None
+    assert blocks_needed(0.5, Spread(0.0), DESIGN, 0.8) == 3
+
+
+def pilot(folder: Path, world: World, regimes: tuple[str, ...] = REGIMES, seed: int = 1) -> Path:
+    """A run's folder with raw data only."""
+    logs = simulate(replace(world, regimes=len(regimes)), 1, seed)[0]
+    write_simulated(folder / "raw", Truth(regimes=regimes, factors=FACTORS), logs)
+    return folder
+
+
+def spread_of(folder: Path, control: str | None = "control") -> tuple[Spread, Spread, str]:
+    settings = replace(SETTINGS, control=control, metrics=(THROUGHPUT,))
+    boots = read_raw(folder / "raw", settings).boots
+    found = pilot_spread(analyse_boots(boots, settings).ratios, "idle", settings)
+    return found.cell, found.overall, found.source
+
+
+def test_a_pilots_spread_is_that_of_its_world(tmp_path: Path) -> None:
+    world = World(blocks=30, effect=0.5, boot_sd=0.05, sample_sd=0.1)
+    cell, overall, source = spread_of(pilot(tmp_path, world, ("idle",)))
+    assert cell.log_sd == pytest.approx(math.sqrt(2 * (0.05**2 + 0.1**2)), rel=0.25)
+    assert overall.log_sd == pytest.approx(math.sqrt(2 * (0.05**2 + 0.1**2 / 9)), rel=0.3)
+    assert (cell.df, overall.df) == (29, 29)
+    assert source == "control arm, 30 blocks"
+    # Without a control arm, of the arms around their own effects (here 0.5 and 0).
+    cell, _, source = spread_of(tmp_path, control=None)
+    assert cell.log_sd == pytest.approx(math.sqrt(2 * (0.05**2 + 0.1**2)), rel=0.25)
+    assert source == "patched, control, 30 blocks"
+
+
+def test_a_pilot_of_two_blocks_is_none(tmp_path: Path) -> None:
+    with pytest.raises(KdeltaError, match=r"regime idle has 2 blocks .* at least 3 .* --spread"):
+        spread_of(pilot(tmp_path, World(blocks=2), ("idle",)))
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """An experiment that the synthetic raw data is of."""
+    document = {
+        "schema": 1,
+        "name": "synthetic",
+        "title": "synthetic",
+        "kernel": {
+            "source": {"type": "debian", "package": "linux-source-6.12"},
+            "config": {"fragments": ["fragment.config"]},
+        },
+        "variants": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
+        "matrix": {name: list(levels) for name, levels in FACTORS.items()},
+        "regimes": {name: {"title": name} for name in (*REGIMES, "reclaim")},
+        "protocols": {
+            "quick": {
+                "blocks": 5,
+                "warmup_s": 0.2,
+                "duration_s": dict.fromkeys(REGIMES, 1.0),
+            },
+            "paper": {"blocks": 10, "warmup_s": 1.0, "duration_s": {"idle": 10.0}},
+            "wide": {"blocks": 10, "duration_s": {"reclaim": 1.0}},
+        },
+        "seed": 1,
+    }
+    (tmp_path / "fragment.config").write_text("CONFIG_SMP=y\n")
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+def plan(experiment: Path, *options: str) -> int:
+    root = str(experiment.parent)
+    return main(["--root", root, "plan", "--experiment", "experiment.yaml", *options])
+
+
+def rows(said: str) -> dict[tuple[str, str], list[str]]:
+    """(regime, question) -> spread, blocks, boots, hours of the printed table."""
+    lines = said.split("\n\n")[1].splitlines()
+    assert len({len(line) for line in lines}) == 1  # aligned
+    starts = [lines[0].index(name) for name in ("regime", "verdict on")]
+    return {
+        (line[: starts[1]].strip(), line[starts[1] :].split("  ")[0].strip()): line.split()[-3:]
+        for line in lines[1:]
+    }
+
+
+def test_plan_from_a_pilot(experiment: Path, capsys: Captured) -> None:
+    run = pilot(experiment.parent / "run", World(blocks=8))
+    assert plan(experiment, "--pilot", "run", "--effect", "10") == 0
+    said = capsys.readouterr().out
+    table = rows(said)
+    cell, overall, source = spread_of(run)
+    blocks = blocks_needed(math.log(1.1), cell, DESIGN, 0.8)
+    assert blocks is not None
+    hours = 3 * blocks * BOOT_WALL_S / 3600
+    assert table["idle", "a cell"] == [str(blocks), str(3 * blocks), f"{hours:.2f}"]
+    whole = blocks_needed(math.log(1.1), overall, replace(DESIGN, cells=1), 0.8)
+    assert table["idle", "overall"][0] == str(whole)
+    largest = max(int(table[regime, "a cell"][0]) for regime in REGIMES)
+    assert table["whole run", "a cell"][:2] == [str(largest), str(2 * 3 * largest)]
+    assert f"over blocks; {source}." in said
+    assert "30.0 s per boot, as the pilot measured" in said
+    assert "faster or slower with 80 % probability" in said
+    assert "(7 degrees of freedom)" in said
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_plan_for_another_protocol_than_the_pilots(experiment: Path, capsys: Captured) -> None:
+    pilot(experiment.parent / "run", World(blocks=4))
+    options = ("--pilot", "run", "--protocol", "paper", "--effect", "10", "--power", "0.9")
+    assert plan(experiment, *options) == 0
+    said = capsys.readouterr().out
+    assert {regime for regime, _ in rows(said)} == {"idle", "whole run"}
+    seconds = BOOT_WALL_S + 9 * (11.0 - 1.2)
+    assert f"{seconds:.1f} s per boot, 30.0 s in the pilot" in said
+    assert "one family of 9 cells" in " ".join(said.split())
+    assert "with 90 % probability" in said
+
+
+def test_plan_where_the_pilot_recorded_no_times(experiment: Path, capsys: Captured) -> None:
+    run = pilot(experiment.parent / "run", World(blocks=4))
+    for path in run.glob("raw/*/*/host.json"):
+        path.write_text(json.dumps({"schema": 1}))
+    assert plan(experiment, "--pilot", "run", "--effect", "10") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{9 * 1.2 + 10:.1f} s per boot, from durations plus 10 s" in said
+
+
+def test_plan_from_a_spread(experiment: Path, capsys: Captured) -> None:
+    assert plan(experiment, "--spread", "8", "--protocol", "quick", "--effect", "-5") == 0
+    said = capsys.readouterr().out
+    blocks = blocks_needed(-math.log(0.95), Spread(math.log(1.08)), DESIGN, 0.8)
+    assert rows(said)["idle", "a cell"][0] == str(blocks)
+    assert "effect of -5 %" in said
+    assert "not measured" in said
+    assert "degrees of freedom" not in said
+
+
+def test_plan_says_when_an_effect_is_within_the_margin(experiment: Path, capsys: Captured) -> None:
+    assert plan(experiment, "--spread", "2", "--protocol", "paper", "--effect", "1") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "equivalent with 80 % probability" in said
+    assert "lies within the margin" in said
+    assert plan(experiment, "--spread", "40", "--protocol", "paper", "--effect", "2.9") == 0
+    assert "> 1000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--pilot", "nowhere", "--effect", "5"), "--pilot nowhere: has no folder raw/"),
+        (("--pilot", "two", "--effect", "5"), "regime idle has 2 blocks"),
+        (("--pilot", "run", "--protocol", "wide", "--effect", "5"), "no block of regime reclaim"),
+        (
+            ("--spread", "8", "--effect", "5"),
+            "name a protocol with --protocol (quick, paper, wide)",
+        ),
+        (("--spread", "0", "--protocol", "quick", "--effect", "5"), "--spread 0"),
+        (("--spread", "nan", "--protocol", "quick", "--effect", "5"), "--spread nan"),
+        (("--spread", "8", "--protocol", "quick", "--effect", "-100"), "--effect -100"),
+        (("--spread", "8", "--protocol", "quick", "--effect", "inf"), "--effect inf"),
+        (("--spread", "8", "--protocol", "q", "--effect", "5"), "no protocol 'q'"),
+        (("--spread", "8", "--protocol", "quick", "--effect", "5", "--power", "80"), "--power 80"),
+    ],
+)
+def test_mistakes(
+    experiment: Path, options: tuple[str, ...], expected: str, capsys: Captured
+) -> None:
+    pilot(experiment.parent / "two", World(blocks=2), ("idle",))
+    pilot(experiment.parent / "run", World(blocks=3), ("idle",))
+    assert plan(experiment, *options) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("kdelta: ")
+    assert expected in said.err
+
+
+@pytest.mark.parametrize("options", [(), ("--spread", "8", "--pilot", "run")])
+def test_either_a_pilot_or_a_spread(
+    experiment: Path, options: tuple[str, ...], capsys: Captured
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        plan(experiment, "--effect", "5", *options)
+    assert caught.value.code == 2
+    assert "--pilot" in capsys.readouterr().err
+
+
+def test_a_planned_experiment_finds_what_it_was_planned_for() -> None:
+    """The round trip: plan from one pilot's worth of spread, run it, count what is called."""
+    world = World(cells=1, boot_sd=0.02, sample_sd=0.05)
+    spread = Spread(math.sqrt(2 * (0.02**2 + 0.05**2)))
+    effect = math.log(1.1)
+    design = replace(DESIGN, cells=9)
+    blocks = blocks_needed(effect, spread, design, 0.8)
+    assert blocks is not None
+    planned = replace(design, blocks=blocks)
+    x = simulate(replace(world, blocks=blocks, effect=effect), 4000, seed=3)
+    ratios = (x[:, 0, 1] - x[:, 0, 0])[..., 0]
+    error = ratios.std(axis=-1, ddof=1) / math.sqrt(blocks)
+    called = np.mean(ratios.mean(axis=-1) > planned.t_strictest * error)
+    assert 0.8 - 0.02 <= called <= 0.92
