@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from kdelta.report.cells import level_label, level_words
 from kdelta.report.context import Factor, Regime, ReportContext
 from kdelta.report.figure_style import (
+    FONT_SIZE,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     arm_styles,
@@ -26,8 +28,8 @@ from kdelta.report.figure_style import (
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import Metric
-from kdelta.report.palette import INK, PAPER
-from kdelta.report.tables import at_levels, extra_levels, factor_levels, table_columns
+from kdelta.report.palette import INK, INVALID_SIGN, PAPER
+from kdelta.report.tables import INVALID, at_levels, extra_levels, factor_levels, table_columns
 from kdelta.report.wording import confidence_label
 
 _PANEL_HEIGHT = 1.4
@@ -101,8 +103,11 @@ def _figure(
         ha="left",
         weight="bold",
     )
+    invalid = bool((frames.deltas["verdict"] == INVALID).any())
     figure.legend(
-        handles=_legend(context), loc="outside lower left", ncols=3 if len(arms) > 3 else 6
+        handles=_legend(context, invalid=invalid),
+        loc="outside lower left",
+        ncols=3 if len(arms) > 3 or invalid else 6,
     )
     return settle_layout(figure)
 
@@ -117,9 +122,8 @@ def ratio_limits(
     """
     names = [arm.name for arm in context.compared]
     points = _finite(frames.ratios, metric, names, "ratio")
-    ends = np.concatenate(
-        [_finite(frames.deltas, metric, names, c) for c in ("ratio_low", "ratio_high")]
-    )
+    drawn = frames.deltas[frames.deltas["verdict"] != INVALID]
+    ends = np.concatenate([_finite(drawn, metric, names, c) for c in ("ratio_low", "ratio_high")])
     low, high = min(points.min(initial=1.0), 1.0), max(points.max(initial=1.0), 1.0)
     span = max(high - low, 0.02)
     ends = ends[(ends > low - span / 2) & (ends < high + span / 2)]
@@ -141,7 +145,7 @@ def _facets(frames: ReportFrames, context: ReportContext) -> list[Facet]:
 
 
 def _facet_title(facet: Facet, characters: int) -> str:
-    parts = [f"{f.title} = {level}{f' {f.unit}' if f.unit else ''}" for f, level in facet]
+    parts = [level_words(factor, level) for factor, level in facet]
     line = ", ".join(parts)
     return line if len(line) <= characters else ",\n".join(parts)
 
@@ -181,13 +185,20 @@ def _draw(
     # The same places that stripplot's dodge uses: 0.8 of a level, shared by the arms.
     slot = 0.8 / len(arms)
     for row in _rows(frames.deltas, metric, regime, facet).to_dict("records"):
-        if row["arm"] not in arms or not math.isfinite(row["ratio"]):
+        if row["arm"] not in arms:
             continue
         index = columns.index(row[column] if column else "")
         offset = (arms.index(row["arm"]) - (len(arms) - 1) / 2 + _INTERVAL_SHIFT) * slot
+        if row["verdict"] == INVALID:
+            _draw_invalid(axis, index + offset, styles[row["arm"]][0])
+            continue
+        if not math.isfinite(row["ratio"]):
+            continue
         _draw_interval(axis, index + offset, row, *styles[row["arm"]])
     axis.set_xlim(-0.5, len(columns) - 0.5)
-    axis.set_xticks(range(len(columns)), columns)
+    factor = context.factor(column) if column else None
+    labels = [level_label(factor, level) if factor else "" for level in columns]
+    axis.set_xticks(range(len(columns)), labels)
     for edge in np.arange(0.5, len(columns) - 1):
         axis.axvline(edge, color="#8c959f", linewidth=0.4, alpha=0.6, zorder=0)
     sns.despine(ax=axis)
@@ -213,6 +224,21 @@ def _draw_interval(
     )
 
 
+def _draw_invalid(axis: Axes, x: float, colour: str) -> None:
+    # At no change, which the axis always shows: the place says nothing about the effect.
+    axis.text(
+        x,
+        1,
+        INVALID_SIGN,
+        color=colour,
+        ha="center",
+        va="center",
+        fontsize=FONT_SIZE,
+        weight="bold",
+        zorder=6,
+    )
+
+
 def _label_axes(
     axis: Axes, context: ReportContext, metric: Metric, *, first: bool, last: bool
 ) -> None:
@@ -222,7 +248,7 @@ def _label_axes(
     axis.set_ylabel(f"ratio ({better} is faster)" if first else "", fontsize=SMALL_FONT_SIZE)
 
 
-def _legend(context: ReportContext) -> list[Line2D]:
+def _legend(context: ReportContext, *, invalid: bool) -> list[Line2D]:
     handles = []
     for arm in context.compared:
         colour, marker = arm_styles(context)[arm.name]
@@ -256,6 +282,18 @@ def _legend(context: ReportContext) -> list[Line2D]:
     handles.append(
         Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="no change")
     )
+    if invalid:
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=INK,
+                marker=f"${INVALID_SIGN}$",
+                linestyle="none",
+                markersize=6,
+                label="invalid",
+            )
+        )
     return handles
 
 

@@ -10,11 +10,19 @@ import jinja2
 
 from kdelta.report.context import ReportContext
 from kdelta.report.formatting import plural
-from kdelta.report.metrics import FIGURE_KINDS, MAIN_METRICS, Metric
+from kdelta.report.mechanism import ONE_BOOT
+from kdelta.report.metrics import FIGURE_KINDS, MAIN_METRICS, MECHANISM_FIGURES
 from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import CAPTIONS
 from kdelta.report.view import View
 from kdelta.report.wording import acceleration_label
+
+_TITLES = {
+    "heatmap": "heat map",
+    "blocks": "block by block",
+    "mechanism-pages": "Pages allocated before and under the lock",
+    "mechanism-wait": "Wait for the lock",
+}
 
 
 @dataclass(frozen=True)
@@ -22,8 +30,7 @@ class FigureEntry:
     """A figure as an output refers to it: ``stem`` is its file name without suffix."""
 
     stem: str
-    kind: str
-    metric: Metric
+    title: str
     caption: str
     alternative: str
 
@@ -38,17 +45,30 @@ class Captions:
         self._view = view
 
     def figures(self) -> tuple[FigureEntry, ...]:
-        """Every figure, in the order shown."""
+        """Every figure of the deltas, in the order shown."""
         return tuple(
             FigureEntry(
                 stem=f"{kind}-{metric.name}",
-                kind=kind,
-                metric=metric,
+                title=f"{metric.title}, {_TITLES[kind]}",
                 caption=self._fill(f"{kind}.txt.j2", metric=metric),
                 alternative=self._fill(f"{kind}-alternative.txt.j2", metric=metric),
             )
             for kind in FIGURE_KINDS
             for metric in MAIN_METRICS
+        )
+
+    def mechanism_figures(self) -> tuple[FigureEntry, ...]:
+        """The figures of the traced boots; none where there were none."""
+        if self._view.mechanism is None:
+            return ()
+        return tuple(
+            FigureEntry(
+                stem=stem,
+                title=_TITLES[stem],
+                caption=self._fill(f"{stem}.txt.j2", one_boot=ONE_BOOT),
+                alternative=self._fill(f"{stem}-alternative.txt.j2"),
+            )
+            for stem in MECHANISM_FIGURES
         )
 
     def table(self, table: DeltaTable) -> str:

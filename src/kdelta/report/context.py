@@ -48,6 +48,15 @@ class Variant(NamedTuple):
     patches: tuple[str, ...] = ()
 
 
+class EarlierAttempt(NamedTuple):
+    """A try of a block that ended without data; ``at`` is a time in words."""
+
+    regime: str
+    block: int
+    at: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class ReportContext:
     """The facts of one run that the tables do not hold.
@@ -82,6 +91,12 @@ class ReportContext:
             ``Made from``.
         interval_method: How the interval of a ratio is computed, in words.
         verdict_method: When a cell is called faster or slower, in words.
+        power: With which the noise floor's effect would have been found, 0 to 1.
+        earlier_attempts: Tries of a block that ended without data, in order.
+        claim_source: Where the claims that are checked were published.
+        claim_setup: Differences of set-up: what, as published, as here.
+        environment_set: What was set on the host for the time of a block: what, from, to.
+        environment_not_set: What could not be set: what, why.
     """
 
     experiment: str
@@ -112,9 +127,15 @@ class ReportContext:
     generated_from: str = ""
     interval_method: str = "a Student t interval on the logarithms of the block ratios"
     verdict_method: str = (
-        "its interval excludes no change and its t test, adjusted by Holm over the cells of the "
-        "table, rejects no change at the same confidence"
+        "its interval excludes no change and its t test, adjusted by Holm over all cells of the "
+        "arm and metric in all regimes, rejects no change at the same confidence"
     )
+    power: float = 0.8
+    earlier_attempts: tuple[EarlierAttempt, ...] = ()
+    claim_source: str = ""
+    claim_setup: tuple[tuple[str, str, str], ...] = ()
+    environment_set: tuple[tuple[str, str, str], ...] = ()
+    environment_not_set: tuple[tuple[str, str], ...] = ()
 
     @property
     def emulated(self) -> bool:
@@ -145,6 +166,10 @@ class ReportContext:
     def extra_factors(self) -> tuple[Factor, ...]:
         """The factors that run neither down nor across: one table per combination of levels."""
         return tuple(f for f in self.factors if f.name not in (self.row_factor, self.column_factor))
+
+    def regime_title(self, name: str) -> str:
+        """The title of a regime; its name where the context does not list it."""
+        return next((r.title for r in self.regimes if r.name == name), name)
 
     def factor(self, name: str) -> Factor:
         """The factor called ``name``; a bare one where the context does not list it."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from statistics import median
 
 NO_INTERVAL = "[n/a]"
 
@@ -87,6 +88,38 @@ def group_digits(number: str, separator: str) -> str:
     if len(whole) < 5 or not whole.isdigit():
         return number
     return re.sub(r"(?<=\d)(?=(?:\d{3})+$)", separator, whole) + point + rest
+
+
+def format_quantity(value: float) -> str:
+    """A count, rate or time to three significant digits or whole; ``n/a`` when there is none."""
+    if not math.isfinite(value):
+        return "n/a"
+    size = abs(value)
+    if size == 0 or size >= 100:
+        return f"{value:.0f}"
+    if size >= 10:
+        return f"{value:.1f}".removesuffix(".0")
+    return f"{value:.2f}".rstrip("0").rstrip(".") if size >= 0.01 else "<0.01"
+
+
+def format_spread(values: Iterable[float]) -> str:
+    """Median and range, ``16 (8 to 31)``; one number where all are the same."""
+    finite = sorted(v for v in values if math.isfinite(v))
+    if not finite:
+        return "n/a"
+    middle, low, high = (format_quantity(v) for v in (median(finite), finite[0], finite[-1]))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def format_share(share: float) -> str:
+    """A share of 0 to 1 in whole per cent; never ``0%`` or ``100%`` for less than all or some."""
+    if not math.isfinite(share):
+        return "n/a"
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 <= share < 1:
+        return ">99%"
+    return f"{share * 100:.0f}%"
 
 
 def format_size(size: int) -> str:

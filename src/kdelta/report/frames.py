@@ -11,25 +11,52 @@ import pandas as pd
 from kdelta.errors import KdeltaError
 from kdelta.report.formatting import format_level
 
+_EFFECT_COLUMNS = ("delta_percent", "delta_low_percent", "delta_high_percent", "verdict")
 _RATIO_COLUMNS = (
-    *("ratio", "ratio_low", "ratio_high", "delta_percent", "delta_low_percent"),
-    *("delta_high_percent", "verdict", "blocks_to_settle"),
+    *("ratio", "ratio_low", "ratio_high", "blocks_to_settle", "set_aside"),
+    *_EFFECT_COLUMNS,
 )
+_DELTA_COLUMNS = ("regime", "arm", "metric", "unit", "blocks", "baseline", "value", *_RATIO_COLUMNS)
+_OVERALL_COLUMNS = ("regime", "arm", "metric", "cells", "blocks", *_RATIO_COLUMNS)
 _REQUIRED = {
     "samples.csv": ("regime", "block", "arm", "valid"),
     "validity.csv": ("regime", "block", "arm", "rule"),
-    "tables/deltas.csv": (
-        *("regime", "arm", "metric", "unit", "blocks", "baseline", "value"),
-        *_RATIO_COLUMNS,
-    ),
-    "tables/overall.csv": ("regime", "arm", "metric", "cells", "blocks", *_RATIO_COLUMNS),
+    "tables/deltas.csv": _DELTA_COLUMNS,
+    "tables/overall.csv": _OVERALL_COLUMNS,
+    "tables/deltas_all.csv": _DELTA_COLUMNS,
+    "tables/overall_all.csv": _OVERALL_COLUMNS,
     "tables/control.csv": (
         *("regime", "metric", "cells", "blocks", "largest_delta_percent"),
-        *("median_half_width_percent", "noise_floor_percent", "false_verdicts"),
+        *("median_half_width_percent", "noise_floor_percent", "false_verdicts", "differs"),
+    ),
+    "tables/set_aside.csv": ("regime", "arm", "boots", "boots_failed", "samples", "set_aside"),
+    "tables/pressure.csv": (
+        *("regime", "arm", "samples", "with_direct_reclaim", "pgscan_direct_per_s"),
+        *("allocstall_per_s", "pswpin_per_s", "pswpout_per_s", "psi_memory_some_percent"),
+        *("psi_memory_full_percent", "psi_cpu_some_percent", "oom_kill"),
+    ),
+    "tables/expectations.csv": (
+        *("regime", "arm", "counter", "bound", "limit", "share_wanted", "samples"),
+        *("samples_met", "met", "median", "lowest", "highest"),
+    ),
+    "tables/claims.csv": (
+        *("regime", "arm", "metric", "unit", "claimed_baseline", "claimed_value"),
+        *("claimed_delta_percent", "blocks", "status", *_EFFECT_COLUMNS),
+    ),
+    "tables/negative_controls.csv": ("regime", "arm", "status", "reason", *_EFFECT_COLUMNS),
+    "tables/mechanism.csv": (
+        *("regime", "arm", "status", "writes", "pages_before_lock_per_write"),
+        *("pages_under_lock_per_write", "bulk_calls", "bulk_pages_requested_per_call"),
+        *("bulk_pages_per_call", "reclaims_before_lock", "reclaims_under_lock"),
+        *("waits_per_write", "wait_us_per_write", "wait_p99_us", "lost_events"),
     ),
     "tables/ratios.csv": ("regime", "block", "arm", "metric", "baseline", "value", "ratio"),
 }
-_TEXT_COLUMNS = ("regime", "arm", "metric", "unit", "direction", "verdict", "rule", "detail")
+_TEXT_COLUMNS = (
+    *("regime", "arm", "metric", "unit", "direction", "verdict", "rule", "detail"),
+    *("status", "reason", "counter", "bound"),
+)
+_TRUTH_COLUMNS = ("valid", "met", "differs")
 
 
 @dataclass(frozen=True)
@@ -42,6 +69,14 @@ class ReportFrames:
     overall: pd.DataFrame
     control: pd.DataFrame
     ratios: pd.DataFrame
+    deltas_all: pd.DataFrame
+    overall_all: pd.DataFrame
+    set_aside: pd.DataFrame
+    pressure: pd.DataFrame
+    expectations: pd.DataFrame
+    claims: pd.DataFrame
+    negative_controls: pd.DataFrame
+    mechanism: pd.DataFrame
     factors: tuple[str, ...]
 
     def deltas_of(self, regime: str, arm: str, metric: str) -> pd.DataFrame:
@@ -55,6 +90,12 @@ class ReportFrames:
     def control_of(self, regime: str, metric: str) -> pd.Series | None:
         """The noise floor of a table, or None without a control arm."""
         return _first(_select(self.control, regime=regime, metric=metric))
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The validity rules that were broken anywhere: columns of ``set_aside``."""
+        columns = list(self.set_aside.columns)
+        return tuple(columns[columns.index("set_aside") + 1 :])
 
     def levels(self, factor: str) -> tuple[str, ...]:
         """The labels of a factor that occur in any table, unordered."""
@@ -81,16 +122,8 @@ def load_frames(results_dir: Path) -> ReportFrames:
                 frame[factor] = pd.Series(
                     [format_level(v) for v in frame[factor]], index=frame.index, dtype=object
                 )
-    samples = tables["samples.csv"]
-    samples["valid"] = [str(v).lower() == "true" for v in samples["valid"]]
     return ReportFrames(
-        samples=samples,
-        validity=tables["validity.csv"],
-        deltas=deltas,
-        overall=tables["tables/overall.csv"],
-        control=tables["tables/control.csv"],
-        ratios=tables["tables/ratios.csv"],
-        factors=factors,
+        **{Path(name).stem: frame for name, frame in tables.items()}, factors=factors
     )
 
 
@@ -113,6 +146,10 @@ def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     for column in _TEXT_COLUMNS:
         if column in frame:
             frame[column] = frame[column].fillna("").astype(str)
+    for column in _TRUTH_COLUMNS:
+        if column in frame:
+            frame[column] = [str(v).lower() == "true" for v in frame[column]]
+            frame[column] = frame[column].astype(bool)
     return frame
 
 

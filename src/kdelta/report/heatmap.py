@@ -15,8 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from kdelta.report.cells import level_label, number
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.figure_style import (
     FONT_SIZE,
@@ -31,9 +33,11 @@ from kdelta.report.figure_style import (
 from kdelta.report.formatting import typeset_minus
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import Metric
-from kdelta.report.palette import INK
-from kdelta.report.tables import Cell, DeltaTable, choose_precision, delta_tables, number
+from kdelta.report.palette import INK, INVALID_COLOUR, INVALID_FILL, INVALID_SIGN
+from kdelta.report.tables import INVALID, Cell, DeltaTable, choose_precision, delta_tables
 
+MISSING_NOTE = "missing"
+INVALID_NOTE = f"{INVALID_SIGN} {INVALID}"
 _CELL_HEIGHT = 0.4
 _THIN_SPACE = "\N{THIN SPACE}"
 # Colour bar and axis names; the row labels come on top.
@@ -115,6 +119,7 @@ def colour_limit(frames: ReportFrames, metric: Metric, context: ReportContext) -
     rows = frames.deltas[
         (frames.deltas["metric"] == metric.name)
         & frames.deltas["arm"].isin([arm.name for arm in context.compared])
+        & (frames.deltas["verdict"] != INVALID)
     ]
     largest = rows["delta_percent"].abs().max()
     return max(5.0, math.ceil(largest / 5) * 5) if math.isfinite(number(largest)) else 5.0
@@ -173,26 +178,37 @@ def _panel(
     labels, percent, notes = [], [], []
     for table in tables:
         extra = tuple(level for _, level in table.extra)
-        for row in table.rows:
-            labels.append(" · ".join((*extra, row[0].row)))
+        shown = [level_label(factor, level) for factor, level in table.extra]
+        for label, row in zip(table.row_labels, table.rows, strict=True):
+            labels.append(" · ".join((*shown, label)))
             percent.append(
                 [
-                    found.get((*extra, c.row, c.column), math.nan) if c.measured else math.nan
+                    math.nan
+                    if c.invalid or not c.measured
+                    else found.get((*extra, c.row, c.column), math.nan)
                     for c in row
                 ]
             )
-            notes.append([_note(c) if c.measured else "missing" for c in row])
+            notes.append([_note(c) for c in row])
     return Panel(
         regime,
         arm,
         tuple(labels),
-        tables[0].columns,
+        tuple(_column_label(tables[0], column) for column in tables[0].columns),
         np.array(percent, dtype=float),
         np.array(notes, dtype=str),
     )
 
 
+def _column_label(table: DeltaTable, column: str) -> str:
+    return level_label(table.column_factor, column) if table.column_factor else ""
+
+
 def _note(cell: Cell) -> str:
+    if cell.invalid:
+        return INVALID_NOTE
+    if not cell.measured:
+        return MISSING_NOTE
     return typeset_minus(f"{cell.delta}\n{cell.interval}").replace(", ", f",{_THIN_SPACE}")
 
 
@@ -223,17 +239,35 @@ def _draw(axis: Axes, panel: Panel, norm: Normalize, metric: Metric) -> None:
     )
     axis.set_facecolor(MISSING_COLOUR)
     for row, column in zip(*np.nonzero(np.isnan(panel.percent)), strict=True):
-        axis.text(
-            column + 0.5,
-            row + 0.5,
-            "missing",
-            ha="center",
-            va="center",
-            fontsize=SMALL_FONT_SIZE,
-            color="#404040",
-            style="italic",
-        )
+        _draw_gap(axis, int(row), int(column), str(panel.notes[row, column]))
     axis.tick_params(length=0, labelrotation=0)
+
+
+def _draw_gap(axis: Axes, row: int, column: int, note: str) -> None:
+    """A cell without a colour of the map: nothing measured, or too much set aside."""
+    invalid = note == INVALID_NOTE
+    if invalid:
+        axis.add_patch(
+            Rectangle(
+                (column, row),
+                1,
+                1,
+                facecolor=INVALID_FILL,
+                edgecolor="white",
+                linewidth=1.0,
+            )
+        )
+    axis.text(
+        column + 0.5,
+        row + 0.5,
+        note,
+        ha="center",
+        va="center",
+        fontsize=SMALL_FONT_SIZE,
+        color=INVALID_COLOUR if invalid else "#404040",
+        style="normal" if invalid else "italic",
+        weight="bold" if invalid else "normal",
+    )
 
 
 def _label(axis: Axes, panel: Panel, context: ReportContext, width: float, *, first: bool) -> None:
@@ -241,7 +275,9 @@ def _label(axis: Axes, panel: Panel, context: ReportContext, width: float, *, fi
     arm = panel.arm.name
     if panel.arm.is_control and "control" not in arm.lower():
         arm = f"{arm} (control)"
-    title = textwrap.shorten(f"{panel.regime.title}: {arm}", characters * 2, placeholder=" …")
+    # The arm stays whole: panels of one regime differ in nothing else.
+    room = max(characters, characters * 3 - len(arm) - 2)
+    title = f"{textwrap.shorten(panel.regime.title, room, placeholder=' …')}: {arm}"
     axis.set_title(textwrap.fill(title, characters), loc="left", color=INK, fontsize=FONT_SIZE)
     names = [f.title for f in context.extra_factors] + [context.factor(context.row_factor).title]
     axis.set_ylabel(" · ".join(names) if first else "")

@@ -16,7 +16,7 @@ from kdelta.report.svg import inline_svg
 from kdelta.report.tables import cell_count
 from kdelta.report.templating import STYLE, make_environment, read_asset
 from kdelta.report.view import build_view
-from kdelta.report.wording import acceleration_label
+from kdelta.report.wording import acceleration_label, adjustment_sentence
 
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
@@ -41,6 +41,7 @@ def render_html(frames: ReportFrames, context: ReportContext, assets: Path, figu
         digits=lambda number: group_digits(number, _THIN_SPACE),
         count=plural,
         size=format_size,
+        arrow=lambda text: text.replace("->", "\N{RIGHTWARDS ARROW}"),
         caption=captions.table,
     )
     entries = captions.figures()
@@ -50,7 +51,11 @@ def render_html(frames: ReportFrames, context: ReportContext, assets: Path, figu
         baseline=context.baseline,
         acceleration=acceleration_label(context),
         cells=cell_count(frames, context),
+        adjustment=adjustment_sentence("verdict"),
         figures=[(entry, _load_figure(figures, entry)) for entry in entries],
+        mechanism_figures=[
+            (entry, _load_figure(figures, entry)) for entry in captions.mechanism_figures()
+        ],
         # Our own file, not user input: escaping would break its quotes and child selectors.
         style=markupsafe.Markup(read_asset(assets, STYLE, "report.css")),
     )

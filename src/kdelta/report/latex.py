@@ -17,6 +17,7 @@ from kdelta.report.view import build_view
 from kdelta.report.wording import legend
 
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
+_SIGNS = {"-": "\N{MINUS SIGN}", "x": "\N{MULTIPLICATION SIGN}"}
 
 
 def render_latex(
@@ -54,6 +55,8 @@ def render_latex(
     )
     environment.filters.update(
         minus=typeset_minus,
+        arrow=lambda text: text.replace("->", "\N{RIGHTWARDS ARROW}"),
+        sign=lambda mark: _SIGNS.get(mark, mark),
         digits=lambda number: group_digits(number, _THIN_SPACE),
         count=plural,
         caption=captions.table,
@@ -65,8 +68,12 @@ def render_latex(
         view=view,
         context=context,
         baseline=context.baseline,
-        legend=legend(context, view.any_short_of_blocks),
+        legend=legend(context, view.any_short_of_blocks, _SIGNS),
         figures=[(entry, count_pages(figures / f"{entry.stem}.pdf")) for entry in entries],
+        mechanism_figures=[
+            (entry, count_pages(figures / f"{entry.stem}.pdf"))
+            for entry in captions.mechanism_figures()
+        ],
         graphics=Tex(graphics),
     )
 

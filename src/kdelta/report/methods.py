@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kdelta.report.context import ReportContext
+from kdelta.report.cells import level_words
+from kdelta.report.context import Factor, ReportContext
 from kdelta.report.formatting import format_seconds, format_size, join_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.tables import factor_levels
@@ -24,11 +25,14 @@ def methods(frames: ReportFrames, context: ReportContext) -> tuple[Paragraph, ..
     return tuple(p for p in (write(frames, context) for write in _PARAGRAPHS) if p.text)
 
 
+def _levels(frames: ReportFrames, context: ReportContext, factor: Factor) -> list[str]:
+    levels = factor_levels(frames, context, factor.name)
+    return [level_words(factor, level).removeprefix(f"{factor.title} = ") for level in levels]
+
+
 def _design(frames: ReportFrames, context: ReportContext) -> Paragraph:
     axes = join_words(
-        f"{f.title} {{{', '.join(factor_levels(frames, context, f.name))}}}"
-        + (f" {f.unit}" if f.unit else "")
-        for f in context.factors
+        f"{f.title} {{{', '.join(_levels(frames, context, f))}}}" for f in context.factors
     )
     seconds = join_words(
         f"{format_seconds(context.seconds_per_cell[r.name])} ({r.title})"
@@ -76,8 +80,10 @@ def _verdicts(_frames: ReportFrames, context: ReportContext) -> Paragraph:
     margin = f"{context.equivalence_margin * 100:g}%"
     return Paragraph(
         "Verdicts",
-        f"A cell is equivalent when its whole interval lies within {margin} of no change; else "
-        f"faster or slower when {context.verdict_method}; else inconclusive. So a cell can be "
+        "A cell is invalid when at least half of its planned pairs of samples were set aside, or "
+        "when that left fewer than three. Else it is equivalent when its whole interval lies "
+        f"within {margin} of no change, faster or slower when {context.verdict_method}, and else "
+        "inconclusive. So a cell can be "
         "inconclusive although its own interval excludes no change: the verdict pays for looking "
         "at many cells, the interval does not.",
     )
@@ -100,19 +106,34 @@ def _control(_frames: ReportFrames, context: ReportContext) -> Paragraph:
         text = (
             "The control arm boots the baseline image as if it "
             "were a variant and goes through the same analysis. Its true effect is zero: what it "
-            "shows is the error of the experiment, the noise floor under each table."
+            "shows is the error of the experiment. The noise floor under each table is the "
+            "smallest true effect that the table would have called faster or slower with "
+            f"{context.power * 100:g}% probability, given the control's spread over blocks, pooled "
+            "over cells, at Holm's strictest level and beyond the margin of equivalence."
         )
     return Paragraph("Control", text)
 
 
 def _validity(frames: ReportFrames, _context: ReportContext) -> Paragraph:
-    aside = int((~frames.samples["valid"]).sum())
+    aside, planned = (int(frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
     return Paragraph(
         "Validity",
-        "Rules fixed before the run check every sample; a sample that breaks one is set aside, "
-        f"with the reason in validity.csv. Here: {aside} of {plural(len(frames.samples), 'sample')}"
-        ".",
+        "Rules fixed before the run check every boot and sample; a sample that breaks one is set "
+        f"aside, with the reason in validity.csv. Here: {aside} of "
+        f"{plural(planned, 'planned sample')}.",
     )
 
 
-_PARAGRAPHS = (_design, _guest, _effect, _verdicts, _closed_loop, _control, _validity)
+def _mechanism(frames: ReportFrames, _context: ReportContext) -> Paragraph:
+    text = ""
+    if not frames.mechanism.empty:
+        text = (
+            "Every arm was booted once more and traced: in a first run of each cell the page "
+            "allocations and direct reclaims of its writers, counted apart by whether the writer "
+            "held pipe->mutex; in a second run the waits for that mutex alone. A traced boot is "
+            "never timed and no speed is taken from it."
+        )
+    return Paragraph("Mechanism", text)
+
+
+_PARAGRAPHS = (_design, _guest, _effect, _verdicts, _closed_loop, _control, _validity, _mechanism)

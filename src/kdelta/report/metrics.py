@@ -35,6 +35,14 @@ DETAIL_METRICS = (LATENCY_P50, LATENCY_P99)
 FIGURE_KINDS = ("heatmap", "blocks")
 
 
-def figure_stems() -> tuple[str, ...]:
-    """The file names, without suffix, of every figure of a report, in the order shown."""
-    return tuple(f"{kind}-{metric.name}" for kind in FIGURE_KINDS for metric in MAIN_METRICS)
+MECHANISM_FIGURES = ("mechanism-pages", "mechanism-wait")
+
+
+def figure_stems(mechanism: bool = False) -> tuple[str, ...]:
+    """The file names, without suffix, of every figure of a report, in the order shown.
+
+    Args:
+        mechanism: Whether the run has mechanism boots, which are drawn too.
+    """
+    stems = tuple(f"{kind}-{metric.name}" for kind in FIGURE_KINDS for metric in MAIN_METRICS)
+    return stems + (MECHANISM_FIGURES if mechanism else ())

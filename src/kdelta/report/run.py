@@ -37,9 +37,15 @@ PAPER_SOURCE = "report/paper.tex"
 PAPER = "report/paper.pdf"
 
 
-def figure_files() -> tuple[str, ...]:
-    """The files that ``write_figures`` makes, relative to the results folder."""
-    return tuple(f"{FIGURES}/{stem}.{end}" for stem in figure_stems() for end in ("svg", "pdf"))
+def figure_files(mechanism: bool = False) -> tuple[str, ...]:
+    """The files that ``write_figures`` makes, relative to the results folder.
+
+    Args:
+        mechanism: Whether the run has mechanism boots (``tables/mechanism.csv`` has rows).
+    """
+    return tuple(
+        f"{FIGURES}/{stem}.{end}" for stem in figure_stems(mechanism) for end in ("svg", "pdf")
+    )
 
 
 def write_text(

@@ -6,12 +6,13 @@ from __future__ import annotations
 import html
 import re
 
-from kdelta.report.palette import BLUE, GREY, INK, PAPER, RULE
+from kdelta.report.palette import BASELINE_COLOUR, BLUE, GREY, INK, PAPER, RULE
 
 _THEME = {
     INK: "var(--fig-ink)",
     RULE: "var(--fig-rule)",
     PAPER: "var(--fig-paper)",
+    BASELINE_COLOUR: "var(--fig-baseline)",
     BLUE: "var(--fig-blue)",
     GREY: "var(--fig-grey)",
 }

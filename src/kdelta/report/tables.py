@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from kdelta.report.cells import level_label, level_words, number, whole
 from kdelta.report.context import Arm, Factor, Regime, ReportContext
 from kdelta.report.formatting import (
     format_interval,
@@ -20,12 +21,14 @@ from kdelta.report.formatting import (
     format_value,
     order_levels,
     percent_decimals,
+    plural,
     value_decimals,
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import MAIN_METRICS, Metric
 
-VERDICT_MARKS = {"faster": "+", "slower": "-", "equivalent": "=", "inconclusive": "~"}
+INVALID = "invalid"
+VERDICT_MARKS = {"faster": "+", "slower": "-", "equivalent": "=", "inconclusive": "~", INVALID: "x"}
 NO_VERDICT_MARK = "?"
 
 
@@ -33,7 +36,8 @@ NO_VERDICT_MARK = "?"
 class Cell:
     """One cell of a delta table, formatted.
 
-    ``measured`` is False where no block gave a pair of valid samples; the strings are then empty.
+    ``measured`` is False where no block gave a pair of valid samples; all strings but a verdict
+    of ``invalid`` and its mark are then empty. ``set_aside`` counts pairs that broke a rule.
     """
 
     row: str
@@ -48,6 +52,17 @@ class Cell:
     blocks: int = 0
     short_of_blocks: bool = False
     blocks_to_settle: int | None = None
+    set_aside: int = 0
+
+    @property
+    def invalid(self) -> bool:
+        """Whether too many of its samples were set aside for any verdict."""
+        return self.verdict == INVALID
+
+    @property
+    def set_aside_note(self) -> str:
+        """How many pairs were set aside: ``3 of 4 pairs set aside``."""
+        return f"{self.set_aside} of {plural(self.blocks + self.set_aside, 'pair')} set aside"
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,20 @@ class DeltaTable:
     @property
     def extra_label(self) -> str:
         """The levels of the extra factors in words, or an empty string."""
-        return ", ".join(f"{f.title} = {level}{_unit(f)}" for f, level in self.extra)
+        return ", ".join(level_words(f, level) for f, level in self.extra)
+
+    @property
+    def row_labels(self) -> tuple[str, ...]:
+        """What stands before each row."""
+        return tuple(level_label(self.row_factor, row[0].row) for row in self.rows)
+
+    @property
+    def column_labels(self) -> tuple[str, ...]:
+        """What stands over each column: factor and level, or the unit where there is no factor."""
+        factor = self.column_factor
+        if factor is None:
+            return (self.metric.unit,)
+        return tuple(level_words(factor, level) for level in self.columns)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -186,10 +214,16 @@ def make_cell(
     context: ReportContext,
 ) -> Cell:
     """Format one row of ``deltas.csv``; a row that is absent or has no pair is unmeasured."""
-    if row is None or number(row["blocks"]) < 1 or not math.isfinite(number(row["ratio"])):
+    if row is None:
         return Cell(row_label, column_label, measured=False)
-    low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
     verdict = str(row["verdict"])
+    mark = VERDICT_MARKS.get(verdict, NO_VERDICT_MARK)
+    aside = whole(row["set_aside"]) or 0
+    if number(row["blocks"]) < 1 or not math.isfinite(number(row["ratio"])):
+        if verdict != INVALID:
+            return Cell(row_label, column_label, measured=False)
+        return Cell(row_label, column_label, False, verdict=verdict, mark=mark, set_aside=aside)
+    low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
     blocks = int(number(row["blocks"]))
     return Cell(
         row=row_label,
@@ -200,26 +234,9 @@ def make_cell(
         delta=format_percent(number(row["delta_percent"]), precision.percent),
         interval=format_interval(low, high, precision.percent),
         verdict=verdict,
-        mark=VERDICT_MARKS.get(verdict, NO_VERDICT_MARK),
+        mark=mark,
+        set_aside=aside,
         blocks=blocks,
         short_of_blocks=blocks < context.blocks,
         blocks_to_settle=whole(row["blocks_to_settle"]),
     )
-
-
-def number(value: object) -> float:
-    """A field as a float; NaN where it is empty or no number."""
-    try:
-        return float(str(value))
-    except ValueError:
-        return math.nan
-
-
-def whole(value: object) -> int | None:
-    """A field as a whole number, or None where it is empty."""
-    result = number(value)
-    return int(result) if math.isfinite(result) else None
-
-
-def _unit(factor: Factor) -> str:
-    return f" {factor.unit}" if factor.unit else ""

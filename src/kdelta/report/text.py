@@ -8,11 +8,13 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from kdelta.report.cells import level_words
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
-from kdelta.report.tables import DeltaTable
+from kdelta.report.grid import Grid
+from kdelta.report.tables import Cell, DeltaTable
 from kdelta.report.templating import make_environment
-from kdelta.report.validity import SetAside
+from kdelta.report.text_grid import format_grid
 from kdelta.report.view import build_view
 from kdelta.report.wording import Banner, legend
 
@@ -22,7 +24,9 @@ _INDENT = "    "
 _GAP = "  "
 _MISSING = "missing"
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
-_KEEP_TOGETHER = re.compile(r"\[[^\[\]]{1,24}\]|\d [KMG]iB\b|\d (?:s|cells?|blocks?)\b|-> \S+")
+_KEEP_TOGETHER = re.compile(
+    r"\[[^\[\]]{1,24}\]|\d [KMG]iB\b|\d (?:s|cells?|blocks?)\b|-> \S+|= \S+"
+)
 
 
 def box(banner: Banner, width: int = PROSE_WIDTH) -> str:
@@ -33,12 +37,12 @@ def box(banner: Banner, width: int = PROSE_WIDTH) -> str:
     return "\n".join([rule, *(f"# {line:<{inner}} #" for line in lines), rule])
 
 
-def wrap(text: str, indent: str = "", hanging: str | None = None) -> str:
-    """Fold prose at the width of a mail; never breaks a word, an interval or a quantity."""
+def wrap(text: str, indent: str = "", hanging: str | None = None, width: int = PROSE_WIDTH) -> str:
+    """Fold prose, at the width of a mail; never breaks a word, an interval or a quantity."""
     kept = _KEEP_TOGETHER.sub(lambda match: match[0].replace(" ", _HARD_SPACE), text)
     folded = textwrap.fill(
         kept,
-        PROSE_WIDTH,
+        width,
         initial_indent=indent,
         subsequent_indent=indent if hanging is None else hanging,
         break_long_words=False,
@@ -84,7 +88,7 @@ def _one_line_columns(table: DeltaTable) -> list[_Column]:
                 f"{c.baseline:>{base}} -> {c.value:>{value}} "
                 f"{f'({c.delta} {c.interval})':<{effect + 2}} {c.mark}{_short(c.short_of_blocks)}"
                 if c.measured
-                else _MISSING
+                else _unmeasured(c)
             ]
             for c in cells
         ]
@@ -101,11 +105,15 @@ def _two_line_columns(table: DeltaTable) -> list[_Column]:
                 f"{cell.delta} {cell.interval} {cell.mark}{_short(cell.short_of_blocks)}",
             ]
             if cell.measured
-            else [_MISSING, ""]
+            else [_unmeasured(cell), ""]
             for cell in (row[index] for row in table.rows)
         ]
         columns.append((_heading(table, label), lines))
     return columns
+
+
+def _unmeasured(cell: Cell) -> str:
+    return f"{cell.mark} {cell.verdict}" if cell.invalid else _MISSING
 
 
 def _groups(table: DeltaTable, columns: Sequence[_Column], width: int) -> list[list[_Column]]:
@@ -121,12 +129,12 @@ def _render(table: DeltaTable, columns: Sequence[_Column]) -> str:
     label_width = _label_width(table)
     widths = [_column_width(column) for column in columns]
     out = [_line(f"{table.row_factor.title:>{label_width}}", [c[0] for c in columns], widths)]
-    for index, row in enumerate(table.rows):
+    for index in range(len(table.rows)):
         cells = [column[1][index] for column in columns]
         for number, parts in enumerate(zip(*cells, strict=True)):
             if number and not any(parts):
                 continue
-            label = row[0].row if number == 0 else ""
+            label = table.row_labels[index] if number == 0 else ""
             out.append(_line(f"{label:>{label_width}}", parts, widths))
     return "\n".join(out)
 
@@ -147,11 +155,13 @@ def _column_width(column: _Column) -> int:
 
 
 def _label_width(table: DeltaTable) -> int:
-    return max(len(table.row_factor.title), _widest(row[0].row for row in table.rows))
+    return max(len(table.row_factor.title), _widest(table.row_labels))
 
 
 def _heading(table: DeltaTable, label: str) -> str:
-    return f"{table.column_factor.title}={label}" if table.column_factor else ""
+    # Without a column factor the line above the table names metric and unit.
+    factor = table.column_factor
+    return level_words(factor, label).replace(" = ", "=") if factor else ""
 
 
 def _short(short_of_blocks: bool) -> str:
@@ -162,21 +172,10 @@ def _widest(texts: Iterable[str]) -> int:
     return max(map(len, texts), default=0)
 
 
-def format_set_aside(counts: SetAside) -> str:
-    """The counts of samples set aside as a small table: rules down, arms across."""
-    rows = [
-        ("", *counts.arms),
-        *((rule, *map(str, numbers)) for rule, numbers in counts.rules),
-        ("samples set aside", *map(str, counts.totals)),
-        ("samples taken", *map(str, counts.samples)),
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        _INDENT
-        + f"{row[0]:<{widths[0]}}"
-        + "".join(f"{_GAP}{part:>{w}}" for part, w in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    )
+def titled_grid(grid: Grid, width: int) -> str:
+    """A plain table with its caption above it, in the letters of a mail."""
+    text = f"\n{wrap(grid.caption, '  ')}\n{format_grid(grid, width)}"
+    return text.replace("\N{MICRO SIGN}", "u")
 
 
 def render_text(
@@ -198,7 +197,8 @@ def render_text(
         box=box,
         wrap=wrap,
         table=lambda table: format_table(table, width, one_line),
-        set_aside=format_set_aside,
+        heading=lambda text: wrap(text, "  ", "    ", max(width, PROSE_WIDTH)),
+        titled_grid=lambda grid: titled_grid(grid, width),
     )
     return environment.get_template("tables.txt.j2").render(
         view=view,

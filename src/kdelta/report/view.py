@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
 from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.environment import environment_grids
 from kdelta.report.formatting import format_seconds, plural
 from kdelta.report.frames import ReportFrames
+from kdelta.report.grid import Grid
+from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, methods
 from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, Metric
+from kdelta.report.notices import Notice, notices
+from kdelta.report.pressure import PressurePanel, pressure_panel
 from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
 from kdelta.report.validity import SetAside, set_aside
+from kdelta.report.weaknesses import weaknesses
 from kdelta.report.wording import (
     Answer,
     Banner,
@@ -22,7 +29,6 @@ from kdelta.report.wording import (
     overall_line,
     setup_sentence,
     tally_line,
-    weaknesses,
 )
 
 
@@ -47,13 +53,19 @@ class MetricTables:
 
 @dataclass(frozen=True)
 class Section:
-    """A regime: its answers and its tables."""
+    """A regime: its answers, what it did to the kernel, and its tables.
+
+    ``with_all`` holds the main tables with the samples that were set aside taken in; it is empty
+    where none was.
+    """
 
     regime: Regime
     subtitle: str
     answers: tuple[Answer, ...]
+    pressure: PressurePanel
     main: tuple[MetricTables, ...]
     details: tuple[MetricTables, ...]
+    with_all: tuple[MetricTables, ...]
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,15 @@ class View:
     context: ReportContext
     precision: Precision
     banner: Banner | None
+    notices: tuple[Notice, ...]
     setup: str
     confidence: str
     sections: tuple[Section, ...]
     weaknesses: tuple[str, ...]
+    mechanism: MechanismPart | None
+    claims: ClaimCheck | None
+    negative_controls: NegativeControls | None
+    environment: tuple[Grid, ...]
     set_aside: SetAside
     methods: tuple[Paragraph, ...]
 
@@ -94,11 +111,16 @@ def build_view(frames: ReportFrames, context: ReportContext) -> View:
         context=context,
         precision=precision,
         banner=emulation_banner(context),
+        notices=notices(frames, context),
         setup=setup_sentence(context),
         confidence=confidence_label(context),
         sections=tuple(_section(frames, context, r, precision) for r in context.regimes),
         weaknesses=weaknesses(frames, context),
-        set_aside=set_aside(frames, context),
+        mechanism=mechanism(frames, context),
+        claims=claim_check(frames, context, precision),
+        negative_controls=negative_controls(frames, context, precision),
+        environment=environment_grids(context),
+        set_aside=set_aside(frames, context, precision),
         methods=methods(frames, context),
     )
 
@@ -110,6 +132,9 @@ def _section(
     parts = [f"{format_seconds(seconds)} per cell"] if seconds is not None else []
     parts.append(plural(context.blocks, "block"))
     present = set(frames.deltas["metric"])
+    with_all = replace(frames, deltas=frames.deltas_all, overall=frames.overall_all)
+    # The noise floor is one of the first analysis alone.
+    no_control = replace(context, arms=tuple(a for a in context.arms if not a.is_control))
     return Section(
         regime=regime,
         subtitle=", ".join(parts),
@@ -119,6 +144,12 @@ def _section(
             _metric(frames, context, regime, m, precision)
             for m in DETAIL_METRICS
             if m.name in present
+        ),
+        pressure=pressure_panel(frames, context, regime),
+        with_all=tuple(
+            _metric(with_all, no_control, regime, m, precision)
+            for m in MAIN_METRICS
+            if not frames.deltas_all.empty
         ),
     )
 

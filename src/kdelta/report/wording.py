@@ -4,28 +4,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from kdelta.report.cells import number, whole
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import (
     NO_INTERVAL,
     format_interval,
     format_percent,
     format_size,
-    join_words,
     plural,
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import PRIMARY, Metric
 from kdelta.report.tables import (
+    INVALID,
     NO_VERDICT_MARK,
     VERDICT_MARKS,
     DeltaTable,
-    cell_count,
-    number,
-    whole,
 )
 
 HEADLINE_DECIMALS = 1
@@ -80,19 +79,27 @@ def acceleration_label(context: ReportContext) -> str:
     return "KVM"
 
 
-def legend(context: ReportContext, short_of_blocks: bool) -> str:
-    """What the marks beside a delta mean."""
+def legend(
+    context: ReportContext, short_of_blocks: bool, signs: Mapping[str, str] | None = None
+) -> str:
+    """What the marks beside a delta mean; ``signs`` replaces marks that an output sets finer."""
     margin = f" (within {context.equivalence_margin * 100:g}%)"
     marks = [
-        f"{mark} {verdict}{margin if verdict == 'equivalent' else ''}"
+        f"{(signs or {}).get(mark, mark)} {verdict}{margin if verdict == 'equivalent' else ''}"
         for verdict, mark in VERDICT_MARKS.items()
     ]
+    marks[-1] += " (too many samples set aside)"
     marks.append(f"{NO_INTERVAL} too few blocks for an interval")
     if short_of_blocks:
         marks.append(f"* fewer than the {plural(context.blocks, 'planned block')}")
+    return f"{', '.join(marks)}. {adjustment_sentence('mark')}"
+
+
+def adjustment_sentence(what: str) -> str:
+    """For what a verdict is adjusted and an interval is not."""
     return (
-        f"{', '.join(marks)}. A mark is adjusted for the number of cells in its table, an interval "
-        "is not."
+        f"A {what} is adjusted for the number of cells of its arm and metric in all regimes "
+        "together, an interval is not."
     )
 
 
@@ -115,15 +122,17 @@ def answer(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Ar
     """The overall effect of an arm in a regime on the primary metric."""
     row = frames.overall_of(regime.name, arm.name, PRIMARY.name)
     base = context.baseline
+    if row is not None and row["verdict"] == INVALID:
+        return _invalid_answer(frames, context, regime, arm, row)
     if row is None or not math.isfinite(number(row["ratio"])):
         sentence = f"{arm.name} against {base}: no valid pair of samples, no result."
         return Answer(regime, arm, "", NO_VERDICT_MARK, "n/a", NO_INTERVAL, sentence)
     verdict = str(row["verdict"])
-    delta, interval = _effect(row)
+    delta, interval = effect(row)
     counts = f"{plural(int(number(row['cells'])), 'cell')}, {plural(_blocks(row), 'block')}"
-    effect = f"{PRIMARY.short} {delta} {interval} ({confidence_label(context)} interval, {counts})"
+    words = f"{PRIMARY.short} {delta} {interval} ({confidence_label(context)} interval, {counts})"
     if interval == NO_INTERVAL:
-        effect = f"{PRIMARY.short} {delta} {interval} ({counts})"
+        words = f"{PRIMARY.short} {delta} {interval} ({counts})"
         claim = f"{arm.name} against {base}: no claim, too few blocks for an interval"
     elif verdict in ("faster", "slower"):
         claim = f"{arm.name} is {verdict} than {base}"
@@ -140,8 +149,30 @@ def answer(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Ar
         mark=VERDICT_MARKS.get(verdict, NO_VERDICT_MARK),
         delta=delta,
         interval=interval,
-        sentence=f"{claim}: {effect}.{_to_settle(row)}",
+        sentence=f"{claim}: {words}.{_to_settle(row)}",
     )
+
+
+def _invalid_answer(
+    frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm, row: pd.Series
+) -> Answer:
+    lost, planned = pairs_set_aside(frames, regime, arm, PRIMARY)
+    sentence = (
+        f"{arm.name} against {context.baseline}: invalid, no claim: {lost} of "
+        f"{plural(planned, 'pair')} of samples set aside."
+    )
+    if math.isfinite(number(row["ratio"])):
+        sentence += f" What is left: {PRIMARY.short} {' '.join(effect(row))}."
+    return Answer(regime, arm, INVALID, VERDICT_MARKS[INVALID], "no result", "", sentence)
+
+
+def pairs_set_aside(
+    frames: ReportFrames, regime: Regime, arm: Arm, metric: Metric
+) -> tuple[int, int]:
+    """Pairs of samples set aside and pairs planned, over the cells of a table."""
+    rows = frames.deltas_of(regime.name, arm.name, metric.name)
+    lost = int(pd.to_numeric(rows["set_aside"]).sum())
+    return lost, lost + int(pd.to_numeric(rows["blocks"]).sum())
 
 
 def overall_line(
@@ -149,26 +180,27 @@ def overall_line(
 ) -> str:
     """The overall effect under a table."""
     row = frames.overall_of(regime.name, arm.name, metric.name)
+    aside = ""
+    if row is not None and row["verdict"] == INVALID:
+        lost, planned = pairs_set_aside(frames, regime, arm, metric)
+        aside = f" ({lost} of {plural(planned, 'pair')} set aside)"
     if row is None or not math.isfinite(number(row["ratio"])):
-        return "Overall: no valid pair of samples."
-    delta, interval = _effect(row)
+        return f"Overall: no valid pair of samples{f': {INVALID}{aside}' if aside else ''}."
+    delta, interval = effect(row)
     verdict = str(row["verdict"]) or "no verdict"
     cells = plural(int(number(row["cells"])), "cell")
     return (
         f"Overall: {metric.short} {delta} {interval} over {cells} and "
-        f"{plural(_blocks(row), 'block')}: {verdict}.{_to_settle(row)}"
+        f"{plural(_blocks(row), 'block')}: {verdict}{aside}.{_to_settle(row)}"
     )
 
 
 def tally_line(tables: tuple[DeltaTable, ...]) -> str:
     """How many cells got which verdict."""
     cells = [cell for table in tables for cell in table.cells]
-    counts = [
-        (sum(c.measured and c.verdict == verdict for c in cells), verdict)
-        for verdict in VERDICT_MARKS
-    ]
+    counts = [(sum(c.verdict == verdict for c in cells), verdict) for verdict in VERDICT_MARKS]
     words = [f"{count} {verdict}" for count, verdict in counts if count]
-    missing = sum(not cell.measured for cell in cells)
+    missing = sum(not cell.measured and not cell.invalid for cell in cells)
     if missing:
         words.append(f"{missing} missing")
     return f"Cells: {', '.join(words)}." if words else ""
@@ -186,102 +218,25 @@ def control_line(
         return "Control arm: no valid pair of samples, the noise floor is unknown."
     parts = []
     if math.isfinite(number(row["largest_delta_percent"])):
-        parts.append(f"largest cell {_magnitude(row['largest_delta_percent'])}")
+        parts.append(f"largest cell {magnitude(row['largest_delta_percent'])}")
     overall = frames.overall_of(regime.name, arm.name, metric.name)
     if overall is not None and math.isfinite(number(overall["ratio"])):
-        parts.insert(0, " ".join(("overall", *_effect(overall))))
-    floor = number(row["noise_floor_percent"])
-    if math.isfinite(floor):
-        parts.append(f"noise floor {_magnitude(floor)}")
-    else:
-        parts.append("noise floor unknown (too few blocks)")
+        parts.insert(0, " ".join(("overall", *effect(overall))))
     false, cells = whole(row["false_verdicts"]), whole(row["cells"])
     if false is not None and cells:
         parts.append(f"declared different in {false} of {plural(cells, 'cell')}")
-    return f"Control arm (true effect zero): {', '.join(parts)}."
-
-
-def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
-    """What a reader must hold against the answers, the gravest first."""
-    found = []
-    if context.emulated:
-        found.append(
-            "The numbers are emulated: neither their size nor their sign carries over to hardware."
-        )
-    if context.oversubscribed:
-        found.append(
-            f"The guest had {plural(context.vcpus, 'vCPU')} on a host with "
-            f"{plural(context.host_cpus, 'CPU')}: vCPUs waited for each other."
-        )
-    for regime in context.regimes:
-        found.extend(_regime_weaknesses(frames, context, regime))
-    if not context.controls:
-        found.append("No control arm was run: the noise floor is unknown.")
-    aside = int((~frames.samples["valid"]).sum())
-    if aside:
-        found.append(
-            f"{aside} of {plural(len(frames.samples), 'sample')} set aside as invalid: "
-            f"{_aside_by_arm(frames, context)}."
-        )
-    return tuple(found)
-
-
-def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[str]:
-    found = []
-    control = frames.control_of(regime.name, PRIMARY.name)
-    false = whole(control["false_verdicts"]) if control is not None else None
-    if control is not None and false:
-        found.append(
-            f"{regime.title}: the control arm, whose true effect is zero, was declared different "
-            f"in {false} of {plural(int(number(control['cells'])), 'cell')}."
-        )
-    for arm in context.treatments:
-        weak = _arm_weaknesses(frames, context, regime, arm)
-        if weak:
-            found.append(f"{regime.title}, {arm.name}: {weak}.")
-    if control is not None and math.isfinite(number(control["noise_floor_percent"])):
-        found.append(
-            f"{regime.title}: effects on a cell's {PRIMARY.short} below "
-            f"{_magnitude(control['noise_floor_percent'])} could not have been seen (noise floor "
-            "of the control arm)."
-        )
-    return found
-
-
-def _arm_weaknesses(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> str:
-    rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
-    rows = rows[(rows["blocks"] > 0) & rows["ratio"].notna()]
-    if rows.empty:
-        return "nothing was measured"
-    cells = cell_count(frames, context)
-    has_interval = rows["delta_low_percent"].notna()
-    short = int((rows["blocks"] < context.blocks).sum())
-    counts = (
-        (cells - len(rows), "without a single valid pair of samples"),
-        (
-            short,
-            f"on fewer than the {plural(context.blocks, 'planned block')} "
-            f"(fewest: {int(rows['blocks'].min())})",
-        ),
-        (int((~has_interval).sum()), "with too few blocks for an interval"),
-        (int((has_interval & (rows["verdict"] == "inconclusive")).sum()), "inconclusive"),
-    )
-    found = join_words(f"{count} {what}" for count, what in counts if count)
-    return f"of {plural(cells, 'cell')}, {found}" if found else ""
-
-
-def _aside_by_arm(frames: ReportFrames, context: ReportContext) -> str:
-    invalid = frames.samples.loc[~frames.samples["valid"], "arm"].value_counts()
-    names = [arm.name for arm in context.arms] + [context.baseline]
-    order = dict.fromkeys([*names, *invalid.index])
-    return join_words(
-        f"{int(invalid.get(name, 0))} of {name}"
-        for name in order
-        if name in set(frames.samples["arm"])
+    known = f"Control arm (true effect zero): {', '.join(parts)}. " if parts else ""
+    floor = number(row["noise_floor_percent"])
+    if not math.isfinite(floor):
+        return f"{known}Noise floor unknown (too few blocks)."
+    return (
+        f"{known}Noise floor {magnitude(floor)}: the smallest true effect that this table would "
+        f"have called faster or slower with {context.power * 100:g}% probability."
     )
 
 
-def _effect(row: pd.Series) -> tuple[str, str]:
+def effect(row: pd.Series) -> tuple[str, str]:
+    """Delta and interval of a row, in per cent with one digit after the point."""
     delta = format_percent(number(row["delta_percent"]), HEADLINE_DECIMALS)
     low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
     return delta, format_interval(low, high, HEADLINE_DECIMALS)
@@ -296,6 +251,9 @@ def _to_settle(row: pd.Series) -> str:
     return f" About {plural(blocks, 'block')} would settle it." if blocks else ""
 
 
-def _magnitude(value: object) -> str:
-    size = number(value)
-    return f"{abs(size):.{HEADLINE_DECIMALS}f}%" if math.isfinite(size) else "unknown"
+def magnitude(value: object) -> str:
+    """The size of an effect in per cent, without its sign."""
+    size = abs(number(value))
+    if not math.isfinite(size):
+        return "unknown"
+    return f"{size:.{HEADLINE_DECIMALS if size < 100 else 0}f}%"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from report_synthetic import FLAGSHIP, GAPS, WIDE, Plan, make_context, write_results
+from report_facts import make_context
+from report_synthetic import AXES, FLAGSHIP, FOUR, GAPS, WIDE, Plan, write_results
 
 from kdelta.report import run as report
-from kdelta.report.context import ReportContext
+from kdelta.report.context import EarlierAttempt, ReportContext
 from kdelta.report.frames import ReportFrames, load_frames
 
 ASSETS = Path(__file__).resolve().parents[3] / "report"
@@ -57,13 +58,27 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Case:
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """An emulated run with lost boots, lost cells, broken rules and a hostile title."""
-    return render(GAPS, tmp_path_factory.mktemp("emulated"), title=NASTY, **EMULATED)
+    attempt = EarlierAttempt("idle", 3, "2026-05-15 11:02", "the host was shut down")
+    changes = {**EMULATED, "title": NASTY, "earlier_attempts": (attempt,)}
+    return render(GAPS, tmp_path_factory.mktemp("emulated"), **changes)
 
 
 @pytest.fixture(scope="session")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Four arms, three regimes, 36 cells; the text only, its figures take long."""
     return render(WIDE, tmp_path_factory.mktemp("wide"), figures=False)
+
+
+@pytest.fixture(scope="session")
+def axes(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Three factors in 24 cells, with traced boots and negative controls; the text only."""
+    return render(AXES, tmp_path_factory.mktemp("axes"), figures=False)
+
+
+@pytest.fixture(scope="session")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Four arms, four regimes and one failed boot; the text only."""
+    return render(FOUR, tmp_path_factory.mktemp("four"), figures=False)
 
 
 @pytest.fixture

@@ -10,9 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from report_more import (
+    claims_table,
+    expectations_table,
+    mechanism_table,
+    negative_controls_table,
+    pressure_table,
+    set_aside_table,
+)
 from scipy import stats
-
-from kdelta.report.context import Arm, Factor, Regime, ReportContext, Variant
 
 METRICS = (
     ("throughput_mib_s", "MiB/s", "higher"),
@@ -37,15 +43,27 @@ class Plan:
     margin: float = 0.02
     # (regime, block, arm) boots that never happened
     lost_boots: tuple[tuple[str, int, str], ...] = ()
-    # (regime, arm, cell values) without a single valid sample
+    # (regime, arm, cell values) that were never sampled
     lost_cells: tuple[tuple[str, str, tuple[object, ...]], ...] = ()
     # (regime, block, arm, cell values, rule)
     broken: tuple[tuple[str, int, str, tuple[object, ...], str], ...] = field(default=())
+    # What the regimes must do: (regime, counter, bound, limit, share) and whether they do
+    expects: tuple[tuple[str, str, str, int, float], ...] = ()
+    reclaims: bool = True
+    traced: tuple[str, ...] = ()
+    claimed: bool = False
+    # Cells without effect: factor -> levels
+    null_cells: dict[str, tuple[object, ...]] | None = None
     seed: int = 7
 
     @property
     def regimes(self) -> list[str]:
         return list(dict.fromkeys(regime for regime, _ in self.effects))
+
+    @property
+    def cells(self) -> list[dict[str, object]]:
+        names = list(self.matrix)
+        return [dict(zip(names, c, strict=True)) for c in itertools.product(*self.matrix.values())]
 
     @property
     def arms(self) -> list[str]:
@@ -60,6 +78,12 @@ FLAGSHIP = Plan(
         ("memory-pressure", "control"): 1.0,
     },
     matrix={"writers": (1, 2, 5), "readers": (1, 5, 10)},
+    expects=(
+        ("memory-pressure", "pgscan_direct", "at_least", 1, 0.95),
+        ("memory-pressure", "oom_kill", "at_most", 0, 1.0),
+    ),
+    traced=("idle", "memory-pressure"),
+    claimed=True,
 )
 WIDE = Plan(
     effects={
@@ -74,6 +98,35 @@ WIDE = Plan(
     },
     blocks=10,
 )
+AXES = Plan(
+    effects={
+        (regime, arm): effect
+        for regime in ("idle", "idle-memcg")
+        for arm, effect in (("bulk", 1.12), ("loop", 1.09), ("control", 1.0))
+    },
+    matrix={
+        "write_size": (1, 4096, 8192, 32768, 65536, 131072),
+        "nonblock": (False, True),
+        "processes": (False, True),
+    },
+    blocks=6,
+    traced=("idle", "idle-memcg"),
+    null_cells={"write_size": (1, 4096)},
+)
+FOUR = Plan(
+    effects={
+        (regime, arm): effect
+        for regime in ("idle", "memory-pressure", "idle-memcg", "reclaim")
+        for arm, effect in (("bulk", 1.12), ("loop", 1.09), ("control", 1.0))
+    },
+    matrix=FLAGSHIP.matrix,
+    blocks=5,
+    noise=0.03,
+    expects=(*FLAGSHIP.expects, ("reclaim", "allocstall", "at_least", 1, 0.95)),
+    traced=("idle", "idle-memcg"),
+    claimed=True,
+    lost_boots=(("reclaim", 2, "loop"),),
+)
 GAPS = replace(
     FLAGSHIP,
     noise=0.05,
@@ -83,6 +136,8 @@ GAPS = replace(
         ("memory-pressure", 2, "baseline"),
     ),
     lost_cells=(("idle", "patched", (5, 10)),),
+    reclaims=False,
+    null_cells={"writers": (1,), "readers": (1, 5)},
     broken=(
         ("idle", 1, "patched", (1, 1), "oom-kill"),
         ("idle", 1, "patched", (1, 1), "closed-loop-identity"),
@@ -102,17 +157,26 @@ def make_samples(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
         order = rng.permutation(plan.arms)
         for boot_order, arm in enumerate(order, 1):
             if (regime, block, arm) in plan.lost_boots:
+                rules += [
+                    _breach(regime, block, arm, cell, "boot-failed", "no driver within 120 s")
+                    for cell in plan.cells
+                    if (regime, arm, tuple(cell.values())) not in plan.lost_cells
+                ]
                 continue
             boot = rng.normal(0, plan.noise / 2)
-            for cell_order, levels in enumerate(itertools.product(*plan.matrix.values()), 1):
-                cell = dict(zip(names, levels, strict=True))
+            for cell_order, cell in enumerate(plan.cells, 1):
+                levels = tuple(cell.values())
+                if (regime, arm, levels) in plan.lost_cells:
+                    continue
                 effect = plan.effects.get((regime, arm), 1.0)
-                tilt = 1 - 0.02 * int(cell["writers"]) - 0.005 * int(cell["readers"])
+                if _matches(cell, plan.null_cells):
+                    effect = 1.0
+                writers = int(cell.get("writers", 1))
+                tilt = 1 - 0.02 * writers - 0.005 * int(cell.get("readers", 1))
                 rate = plan.level * tilt * math.exp(shared + boot + rng.normal(0, plan.noise))
                 rate *= 1 + (effect - 1) * rng.uniform(0.8, 1.2)
-                latency = int(cell["writers"]) * WRITE_SIZE / (rate * 2**20) * 1e9
+                latency = writers * WRITE_SIZE / (rate * 2**20) * 1e9
                 broken = [r for *where, r in plan.broken if where == [regime, block, arm, levels]]
-                broken += ["failed"] if (regime, arm, levels) in plan.lost_cells else []
                 rows.append(
                     {
                         "regime": regime,
@@ -121,9 +185,9 @@ def make_samples(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
                         "variant": arm,
                         "boot_order": boot_order,
                         "cell_order": cell_order,
-                        **cell,
                         "write_size": WRITE_SIZE,
                         "pipe_size": 1 << 20,
+                        **cell,
                         "status": "ok",
                         "throughput_mib_s": rate,
                         "latency_mean_ns": latency,
@@ -132,27 +196,26 @@ def make_samples(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
                         "valid": "false" if broken else "true",
                     }
                 )
-                rules += [
-                    {
-                        "regime": regime,
-                        "block": block,
-                        "arm": arm,
-                        **cell,
-                        "rule": rule,
-                        "value": 1,
-                        "limit": 0,
-                        "detail": "made up",
-                    }
-                    for rule in broken
-                ]
+                rules += [_breach(regime, block, arm, cell, r, "made up") for r in broken]
     columns = ["regime", "block", "arm", *names, "rule", "value", "limit", "detail"]
     return pd.DataFrame(rows), pd.DataFrame(rules, columns=columns)
 
 
-def make_ratios(plan: Plan, samples: pd.DataFrame) -> pd.DataFrame:
-    """``tables/ratios.csv``: every pair of valid samples of one block."""
+def _breach(
+    regime: str, block: int, arm: str, cell: dict[str, object], rule: str, detail: str
+) -> dict[str, object]:
+    head = {"regime": regime, "block": block, "arm": arm, **cell}
+    return {**head, "rule": rule, "value": 1, "limit": 0, "detail": detail}
+
+
+def _matches(cell: dict[str, object], levels: dict[str, tuple[object, ...]] | None) -> bool:
+    return levels is not None and all(cell[name] in wanted for name, wanted in levels.items())
+
+
+def make_ratios(plan: Plan, samples: pd.DataFrame, every: bool = False) -> pd.DataFrame:
+    """``tables/ratios.csv``: every pair of valid samples of one block, or every pair at all."""
     names = list(plan.matrix)
-    valid = samples[samples["valid"] == "true"]
+    valid = samples if every else samples[samples["valid"] == "true"]
     parts = []
     for metric, _, _ in METRICS:
         base = valid[valid["arm"] == plan.baseline]
@@ -165,7 +228,7 @@ def make_ratios(plan: Plan, samples: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts)[columns]
 
 
-def _effect(logs: np.ndarray, higher: bool, margin: float) -> dict[str, object]:
+def _effect(logs: np.ndarray, direction: str, margin: float) -> dict[str, object]:
     n = len(logs)
     mean = logs.mean()
     half = math.nan
@@ -174,7 +237,7 @@ def _effect(logs: np.ndarray, higher: bool, margin: float) -> dict[str, object]:
     low, high = mean - half, mean + half
     verdict = "inconclusive"
     if low > 0 or high < 0:
-        verdict = "faster" if (low > 0) == higher else "slower"
+        verdict = "faster" if (low > 0) == (direction == "higher") else "slower"
     elif max(abs(low), abs(high)) < math.log1p(margin):
         verdict = "equivalent"
     ends = {"ratio": mean, "ratio_low": low, "ratio_high": high}
@@ -185,58 +248,85 @@ def _effect(logs: np.ndarray, higher: bool, margin: float) -> dict[str, object]:
     return out | {"confidence": 0.95, "verdict": verdict, "blocks_to_settle": settle}
 
 
-def make_tables(plan: Plan, ratios: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The files of ``tables/``."""
-    names = list(plan.matrix)
-    facts = {metric: (unit, direction) for metric, unit, direction in METRICS}
+def make_tables(
+    plan: Plan, ratios: pd.DataFrame, planned: pd.DataFrame, every: bool = False
+) -> dict[str, pd.DataFrame]:
+    """``deltas``, ``overall`` and ``control`` of the pairs given.
+
+    Args:
+        plan: What was made up.
+        ratios: The pairs used.
+        planned: The pairs that were planned and, if not used, set aside.
+        every: Whether pairs that broke a rule are among those used: nothing is then invalid.
+    """
+    nothing = {"ratio": math.nan, "verdict": "inconclusive", "blocks_to_settle": ""}
+    keys = ["regime", "arm", *plan.matrix]
+    # Grouped once: looking for each cell in the whole table takes seconds.
+    pairs = dict(iter(ratios.groupby([*keys, "metric"])))
+    plans = planned.groupby(keys).size().to_dict()
     deltas, overall, control = [], [], []
-    for (regime, arm, metric), group in ratios.groupby(["regime", "arm", "metric"], sort=False):
-        unit, direction = facts[metric]
-        head = {
-            "regime": regime,
-            "arm": arm,
-            "metric": metric,
-            "unit": unit,
-            "direction": direction,
-        }
+    for (regime, arm), (metric, unit, direction) in itertools.product(plan.effects, METRICS):
+        head = {"regime": regime, "arm": arm}
+        facts = {"metric": metric, "unit": unit, "direction": direction}
+        group = _at(ratios, {**head, "metric": metric})
         cells = []
-        for levels, cell in group.groupby(names, sort=False):
-            effect = _effect(np.log(cell["ratio"].to_numpy()), direction == "higher", plan.margin)
-            cells.append(
-                {
-                    "regime": regime,
-                    "arm": arm,
-                    **dict(zip(names, levels, strict=True)),
-                    **head,
-                    "blocks": len(cell),
-                    "baseline": math.exp(np.log(cell["baseline"]).mean()),
-                    "value": math.exp(np.log(cell["value"]).mean()),
-                    **effect,
-                }
-            )
-        logs = np.log(group["ratio"]).groupby(group["block"]).mean().to_numpy()
-        effect = _effect(logs, direction == "higher", plan.margin)
-        overall.append({**head, "cells": len(cells), "blocks": len(logs), **effect})
+        for cell in plan.cells:
+            key = (regime, arm, *cell.values())
+            part = pairs.get((*key, metric), ratios.iloc[:0])
+            aside = plans.get(key, 0) - len(part)
+            values = {"baseline": math.nan, "value": math.nan}
+            if len(part):
+                values = {c: math.exp(np.log(part[c]).mean()) for c in ("baseline", "value")}
+            effect = nothing
+            if len(part):
+                effect = _effect(np.log(part["ratio"].to_numpy()), direction, plan.margin)
+            row = {**head, **cell, **facts, "blocks": len(part), "set_aside": aside}
+            row |= {**values, **effect}
+            if aside and not every and (2 * aside >= len(part) + aside or len(part) < 3):
+                row |= {"verdict": "invalid", "blocks_to_settle": ""}
+            cells.append(row)
+        effect, blocks = nothing, 0
+        if len(group):
+            logs = np.log(group["ratio"]).groupby(group["block"]).mean().to_numpy()
+            effect, blocks = _effect(logs, direction, plan.margin), len(logs)
+        aside = len(_at(planned, head)["block"].unique()) - blocks
+        measured = sum(c["blocks"] > 0 for c in cells)
+        row = {**head, **facts, "cells": measured, "blocks": blocks, "set_aside": aside, **effect}
+        lost = sum(c["set_aside"] for c in cells)
+        if lost and not every and 2 * lost >= lost + len(group):
+            row |= {"verdict": "invalid", "blocks_to_settle": ""}
+        overall.append(row)
         deltas += cells
         if arm == plan.control:
-            halves = [(c["delta_high_percent"] - c["delta_low_percent"]) / 2 for c in cells]
-            control.append(
-                {
-                    "regime": regime,
-                    "metric": metric,
-                    "cells": len(cells),
-                    "blocks": len(logs),
-                    "largest_delta_percent": max((c["delta_percent"] for c in cells), key=abs),
-                    "median_half_width_percent": np.median(halves),
-                    "noise_floor_percent": np.median(halves) * 1.4,
-                    "false_verdicts": sum(c["verdict"] in ("faster", "slower") for c in cells),
-                }
-            )
+            control.append(_control({"regime": regime, "metric": metric}, cells, row))
     return {
         "deltas": pd.DataFrame(deltas),
         "overall": pd.DataFrame(overall),
         "control": pd.DataFrame(control),
-        "ratios": ratios,
+    }
+
+
+def _at(frame: pd.DataFrame, values: dict[str, object]) -> pd.DataFrame:
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    return frame
+
+
+def _control(
+    head: dict[str, object], cells: list[dict[str, object]], overall: dict[str, object]
+) -> dict[str, object]:
+    known = [c for c in cells if c["blocks"] > 2]
+    halves = [(c["delta_high_percent"] - c["delta_low_percent"]) / 2 for c in known] or [math.nan]
+    different = [c["verdict"] in ("faster", "slower") for c in [overall, *known]]
+    return {
+        **head,
+        "cells": len(known),
+        "blocks": min((c["blocks"] for c in known), default=0),
+        "largest_delta_percent": max((abs(c["delta_percent"]) for c in known), default=math.nan),
+        "median_half_width_percent": np.median(halves),
+        "noise_floor_percent": np.median(halves) * 1.4,
+        "false_verdicts": sum(different[1:]),
+        "differs": str(any(different)).lower(),
     }
 
 
@@ -246,77 +336,39 @@ def write_results(plan: Plan, folder: Path) -> Path:
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     samples.to_csv(folder / "samples.csv", index=False)
     validity.to_csv(folder / "validity.csv", index=False)
-    for name, frame in make_tables(plan, make_ratios(plan, samples)).items():
+    for name, frame in all_tables(plan, samples, validity).items():
         frame.to_csv(folder / "tables" / f"{name}.csv", index=False)
     return folder
 
 
-def make_context(plan: Plan, **changes: object) -> ReportContext:
-    """A context that fits the plan; any field can be replaced."""
-    titles = {
-        "idle": "No memory pressure",
-        "memory-pressure": "Under memory pressure",
-        "reclaim": "Direct reclaim",
-        "memcg": "In a memory cgroup",
+def all_tables(
+    plan: Plan, samples: pd.DataFrame, validity: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Every file of ``tables/``."""
+    ratios, pairs = make_ratios(plan, samples), make_ratios(plan, samples, every=True)
+    lost = samples.iloc[:0] if validity.empty else validity[validity["rule"] == "boot-failed"]
+    planned = planned_pairs(plan, pairs, lost)
+    tables = make_tables(plan, ratios, planned)
+    second = make_tables(plan, pairs, planned, every=True)
+    for name in ("deltas", "overall"):
+        tables[f"{name}_all"] = second[name] if len(validity) else second[name].iloc[:0]
+    return {
+        **tables,
+        "ratios": ratios,
+        "set_aside": set_aside_table(plan, validity),
+        "pressure": pressure_table(plan, samples),
+        "expectations": expectations_table(plan, samples),
+        "claims": claims_table(plan, tables["deltas"]),
+        "negative_controls": negative_controls_table(plan, tables["deltas"]),
+        "mechanism": mechanism_table(plan),
     }
-    units = {"write_bytes": Factor("write_bytes", "write size", "B")}
-    context = ReportContext(
-        experiment="pipe-prealloc",
-        title="fs/pipe: preallocate pages outside pipe->mutex",
-        summary="Pages for a pipe write are allocated before the mutex is taken, so that an "
-        "allocation that sleeps no longer stalls readers.",
-        baseline=plan.baseline,
-        arms=tuple(Arm(a, f"the kernel called {a}", a == plan.control) for a in plan.arms),
-        factors=tuple(units.get(name, Factor(name, name)) for name in plan.matrix),
-        row_factor="writers",
-        column_factor="readers",
-        regimes=tuple(
-            Regime(
-                r,
-                titles[r],
-                "The guest runs the benchmark and nothing else."
-                if r == "idle"
-                else "stress-ng --vm 2 --vm-bytes 50% --vm-keep beside it.",
-            )
-            for r in plan.regimes
-        ),
-        protocol="quick",
-        blocks=plan.blocks,
-        seconds_per_cell=dict.fromkeys(plan.regimes, 0.6),
-        confidence=0.95,
-        equivalence_margin=plan.margin,
-        write_size=None if "write_bytes" in plan.matrix else WRITE_SIZE,
-        pipe_size=1 << 20,
-        acceleration="kvm",
-        acceleration_reason="/dev/kvm boots the built kernel",
-        vcpus=2,
-        host_cpus=2,
-        memory_mib=1024,
-        environment={
-            "Host CPU": "Example CPU @ 2.40 GHz",
-            "Host kernel": "6.1.0-31-amd64",
-            "QEMU": "7.2.15",
-            "virtme-ng": "1.42",
-        },
-        provenance={
-            "Source": "linux-source-6.12 6.12.117-1",
-            "Source SHA-256": "3f" * 32,
-            "Patch series SHA-256": "a7" * 32,
-            "Compiler": "gcc (Debian 12.2.0-14+deb12u1) 12.2.0",
-            "Seed": "20260515",
-        },
-        variants=(
-            Variant("baseline", "baseline", ()),
-            Variant(
-                "patched",
-                "patched",
-                (
-                    "fs/pipe: bulk pre-allocate pages outside pipe->mutex",
-                    "selftests/pipe: add pipe_bench microbenchmark",
-                ),
-            ),
-        ),
-        reproduce="make report EXPERIMENT=pipe-prealloc",
-        generated_from="the raw files of run 20260515-1 (16 files, hashes in manifest.json)",
-    )
-    return replace(context, **changes)
+
+
+def planned_pairs(plan: Plan, pairs: pd.DataFrame, lost: pd.DataFrame) -> pd.DataFrame:
+    """Regime, arm, block and cell of every pair that had both samples or lost a boot."""
+    keys = ["regime", "arm", "block", *plan.matrix]
+    of_baseline = lost[lost["arm"] == plan.baseline]
+    compared = [of_baseline.assign(arm=arm) for arm in plan.arms if arm != plan.baseline]
+    others = lost[lost["arm"] != plan.baseline]
+    found = pd.concat([f[keys] for f in (pairs, others, *compared)], ignore_index=True)
+    return found.drop_duplicates()

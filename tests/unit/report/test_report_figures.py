@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import Case
 from matplotlib.figure import Figure
-from report_synthetic import make_context
+from report_facts import make_context
 
 from kdelta.report.blocks import blocks_figures, ratio_limits
 from kdelta.report.figure_style import PAGE_HEIGHT, PAGE_WIDTH, arm_styles, figure_style
@@ -20,6 +20,8 @@ from kdelta.report.latex import count_pages
 from kdelta.report.metrics import LATENCY_MEAN, THROUGHPUT
 from kdelta.report.palette import CONTROL_COLOUR
 from kdelta.report.run import figure_files
+from kdelta.report.trace_pages import pages_figures
+from kdelta.report.trace_waits import wait_figures
 
 
 def texts(figure: Figure) -> list[str]:
@@ -29,7 +31,8 @@ def texts(figure: Figure) -> list[str]:
 
 def test_the_promised_files_are_there(measured: Case) -> None:
     assert len(figure_files()) == 8
-    for name in figure_files():
+    assert len(figure_files(mechanism=True)) == 12
+    for name in figure_files(mechanism=True):
         assert (measured.folder / name).stat().st_size > 2000, name
 
 
@@ -40,7 +43,7 @@ def test_same_input_same_bytes(measured: Case, tmp_path: Path) -> None:
 
 
 def test_no_dates_in_the_files(measured: Case) -> None:
-    for name in figure_files():
+    for name in figure_files(mechanism=True):
         data = (measured.folder / name).read_bytes()
         assert b"CreationDate" not in data
         assert b"dc:date" not in data
@@ -52,14 +55,22 @@ def test_titles_say_emulated(emulated: Case, measured: Case) -> None:
         assert "emulated" not in (measured.folder / "figures" / path.name).read_text()
 
 
-@pytest.mark.parametrize("draw", [heatmap_figures, blocks_figures])
-def test_type_is_at_least_eight_points_and_fits_the_page(emulated: Case, draw) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("draw", "metric"),
+    [
+        (heatmap_figures, [THROUGHPUT]),
+        (blocks_figures, [THROUGHPUT]),
+        (pages_figures, []),
+        (wait_figures, []),
+    ],
+)
+def test_type_is_at_least_eight_points_and_fits_the_page(emulated: Case, draw, metric) -> None:  # type: ignore[no-untyped-def]
     with figure_style("test"):
-        (figure,) = draw(emulated.frames, emulated.context, THROUGHPUT, PAGE_HEIGHT)
+        (figure,) = draw(emulated.frames, emulated.context, *metric, PAGE_HEIGHT)
     assert figure.get_figwidth() == pytest.approx(PAGE_WIDTH)
     assert figure.get_figheight() <= PAGE_HEIGHT
     shown = [t for t in figure.findobj(match=lambda a: hasattr(a, "get_fontsize")) if t.get_text()]
-    assert len(shown) > 30
+    assert len(shown) > 20
     assert min(t.get_fontsize() for t in shown) >= 8
 
 
@@ -68,10 +79,13 @@ def test_heat_map_shows_deltas_intervals_control_and_gaps(emulated: Case) -> Non
         (figure,) = heatmap_figures(emulated.frames, emulated.context, THROUGHPUT)
     shown = texts(figure)
     notes = [t for t in shown if re.match(r"[+−][\d.]+%\n\[", t)]
-    assert len(notes) == 4 * 9 - 1
+    # One invalid and one missing cell in idle, and nothing but invalid ones under pressure.
+    assert len(notes) == 2 * 9 - 2
     assert shown.count("missing") == 1
-    assert "No memory pressure: control" in shown
-    assert "Under memory pressure: patched" in shown
+    assert shown.count("✕ invalid") == 1 + 2 * 9
+    titles = {" ".join(text.split()) for text in shown}
+    assert "No memory pressure: control" in titles
+    assert "Under memory pressure: patched" in titles
     assert "writers" in shown
     assert "readers" in shown
 
@@ -145,3 +159,53 @@ def test_empty_tables_still_draw(measured: Case, tmp_path: Path) -> None:
         (points,) = blocks_figures(frames, make_context(FLAGSHIP), THROUGHPUT)
     assert texts(figure).count("missing") == 4 * 9
     assert "no change" in texts(points)
+
+
+def test_invalid_cells_are_marked_in_the_blocks_figure(emulated: Case, measured: Case) -> None:
+    for case, wanted in ((emulated, 1 + 2 * 9), (measured, 0)):
+        with figure_style("test"):
+            (figure,) = blocks_figures(case.frames, case.context, THROUGHPUT)
+        shown = texts(figure)
+        assert shown.count("✕") == wanted
+        assert ("invalid" in shown) == bool(wanted)
+
+
+def test_bars_of_pages_are_those_of_the_table(measured: Case) -> None:
+    with figure_style("test"):
+        (figure,) = pages_figures(measured.frames, measured.context)
+    axis = next(a for a in figure.axes if a.get_title(loc="left") == "No memory pressure")
+    heights = [(bar.get_height(), bar.get_hatch()) for bar in axis.patches]
+    # baseline, patched, control: under the lock, then before it
+    assert heights == [(16, None), (0, "////"), (8, None), (8, "////"), (16, None), (0, "////")]
+    assert axis.get_ylabel() == "pages per write"
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["baseline", "patched", "control"]
+
+
+def test_pages_stand_by_write_size_where_it_is_a_factor(axes: Case) -> None:
+    with figure_style("test"):
+        (figure,) = pages_figures(axes.frames, axes.context, PAGE_HEIGHT)
+    ticks = [t.get_text() for t in figure.axes[0].get_xticklabels()]
+    assert ticks == ["1 B", "4 KiB", "8 KiB", "32 KiB", "64 KiB", "128 KiB"]
+    assert len(figure.axes[0].patches) == 6 * 4 * 2
+
+
+def test_waits_are_those_of_the_table(axes: Case) -> None:
+    with figure_style("test"):
+        (figure,) = wait_figures(axes.frames, axes.context, PAGE_HEIGHT)
+    idle = axes.frames.mechanism[axes.frames.mechanism["regime"] == "idle"]
+    drawn = np.concatenate([np.asarray(line.get_xdata()) for line in figure.axes[0].lines])
+    assert sorted(drawn) == pytest.approx(sorted(idle["wait_us_per_write"]))
+    assert figure.axes[0].get_xlabel() == "wait for pipe->mutex in µs per write"
+    assert len(figure.axes[0].get_yticks()) == 24
+
+
+def test_waits_of_many_magnitudes_get_a_logarithmic_axis_that_shows_zero(axes: Case) -> None:
+    from dataclasses import replace
+
+    table = axes.frames.mechanism.copy()
+    table.loc[table.index[:2], "wait_us_per_write"] = [0.0, 1e5]
+    with figure_style("test"):
+        (figure,) = wait_figures(replace(axes.frames, mechanism=table), axes.context)
+    assert figure.axes[0].get_xscale() == "symlog"
+    assert figure.axes[0].get_xlim()[0] < 0
+    assert figure.axes[0].get_xlim()[1] > 1e5

@@ -14,7 +14,10 @@ from kdelta.report.formatting import (
     format_interval,
     format_level,
     format_percent,
+    format_quantity,
+    format_share,
     format_size,
+    format_spread,
     format_value,
     group_digits,
     join_words,
@@ -89,3 +92,33 @@ def test_words_and_sizes() -> None:
     assert format_size(4097) == "4097 B"
     assert plural(1, "block") == "1 block"
     assert join_words(["a", "b", "c"]) == "a, b and c"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (113333.4, "113333"),
+        (47.53, "47.5"),
+        (16.0, "16"),
+        (1.5, "1.5"),
+        (0.0042, "<0.01"),
+        (float("nan"), "n/a"),
+    ],
+)
+def test_quantities_keep_three_digits(value: float, text: str) -> None:
+    assert format_quantity(value) == text
+
+
+def test_spread_is_one_number_where_all_are_alike() -> None:
+    assert format_spread([8.0, 8.0, 8.001]) == "8"
+    assert format_spread([1, 31, 16, float("nan")]) == "16 (1 to 31)"
+    assert format_spread([]) == "n/a"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0%"), (0.001, "<1%"), (0.5, "50%"), (0.999, ">99%"), (1, "100%")],
+)
+def test_a_share_never_rounds_to_all_or_nothing(share: float, text: str) -> None:
+    assert format_share(share) == text

@@ -27,11 +27,25 @@ def test_levels_are_text_and_validity_is_boolean(tmp_path: Path) -> None:
     assert frames.samples["valid"].all()
 
 
-def test_missing_table_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("overall", "deltas_all", "overall_all", "set_aside", "pressure", "expectations"),
+        *("claims", "negative_controls", "mechanism"),
+    ],
+)
+def test_missing_table_is_named(tmp_path: Path, name: str) -> None:
     write_results(FLAGSHIP, tmp_path)
-    (tmp_path / "tables" / "overall.csv").unlink()
-    with pytest.raises(KdeltaError, match=r"tables/overall\.csv: no such table; run the analysis"):
+    (tmp_path / "tables" / f"{name}.csv").unlink()
+    with pytest.raises(KdeltaError, match=rf"tables/{name}\.csv: no such table; run the analysis"):
         load_frames(tmp_path)
+
+
+def test_a_header_alone_is_an_empty_table(tmp_path: Path) -> None:
+    frames = load_frames(write_results(FLAGSHIP, tmp_path))
+    assert frames.deltas_all.empty
+    assert frames.negative_controls.empty
+    assert frames.rules == ()
 
 
 def test_missing_column_is_named(tmp_path: Path) -> None:

@@ -131,23 +131,27 @@ def test_landmarks_and_headings(page: Page) -> None:
 
 
 def test_tables_have_scoped_headers_and_captions(page: Page) -> None:
-    assert len(page.all("table")) == 2 * 4 + 1
+    # Deltas three times (main, percentiles, with all samples); counters per arm and per cell of
+    # two regimes; mechanism; claims; negative controls; set aside; settings.
+    deltas = [t for t in page.all("table") if t["class"] == "deltas"]
+    assert len(deltas) == 3 * 2 * 2
+    assert len(page.all("table")) - len(deltas) == 2 * 2 + 4 + 2 + 1 + 3 + 2
     assert len(page.all("caption")) == len(page.all("table"))
     assert page.all("th")
-    assert all(th.get("scope") in ("row", "col") for th in page.all("th"))
+    assert all(th.get("scope") in ("row", "col", "rowgroup") for th in page.all("th"))
 
 
 def test_figures_have_names_and_keyboard_access(page: Page) -> None:
     figures = [svg for svg in page.all("svg") if svg.get("role") == "img"]
-    assert len(figures) == 4
+    assert len(figures) == 6
     assert all("Emulated, not measured." in str(svg["aria-label"]) for svg in figures)
     scrolling = [d for d in page.all("div") if d.get("class") == "scroll"]
     assert all(d.get("tabindex") == "0" and d.get("aria-label") for d in scrolling)
-    assert len(page.all("figcaption")) == 4
+    assert len(page.all("figcaption")) == 6
 
 
 def test_figures_say_emulated_and_follow_the_theme(emulated: Case, measured: Case) -> None:
-    assert emulated.html.count("— emulated (TCG)") == 4
+    assert emulated.html.count("— emulated (TCG)") == 6
     assert "— emulated" not in measured.html
     assert "var(--fig-ink)" in emulated.html
     assert "prefers-color-scheme: dark" in emulated.html
@@ -163,10 +167,10 @@ def test_every_cell_has_its_interval_and_verdict(measured: Case) -> None:
 
 
 def test_gaps_are_shown(emulated: Case, page: Page) -> None:
-    assert emulated.html.count('<td class="missing">missing</td>') == 4
+    assert emulated.html.count('<td class="missing">missing</td>') == 2 + 2 + 2
     assert "[n/a]" in page.words
-    assert "2 of 4 blocks" in page.words
-    assert "6 of 189 samples set aside" in page.words
+    assert "1 of 4 pairs set aside" in page.words
+    assert "29 of 216 planned samples set aside" in page.words
     assert "stressor-dead" in page.words
 
 

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Published claims beside this run's results, and the negative controls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdelta.report.cells import Row, cell_heads, cell_labels, number
+from kdelta.report.context import ReportContext
+from kdelta.report.formatting import (
+    format_interval,
+    format_percent,
+    format_value,
+    plural,
+    value_decimals,
+)
+from kdelta.report.frames import ReportFrames
+from kdelta.report.grid import Grid, Group
+from kdelta.report.metrics import DETAIL_METRICS, LATENCY_MEAN, MAIN_METRICS, Metric
+from kdelta.report.tables import Precision
+
+_CLAIM_STATUSES = (
+    *("reproduced", "same direction", "not settled", "contradicted", "not measured"),
+)
+_CONTROL_STATUSES = ("held", "broken", "not settled", "invalid")
+
+
+@dataclass(frozen=True)
+class ClaimCheck:
+    """Every published delta with this run's, and how the set-ups differ."""
+
+    source: str
+    sentences: tuple[str, ...]
+    cells: Grid
+    setup: Grid
+
+
+@dataclass(frozen=True)
+class NegativeControls:
+    """Cells in which no effect can be: one grid per reason."""
+
+    sentence: str
+    grids: tuple[Grid, ...]
+
+
+def claim_check(
+    frames: ReportFrames, context: ReportContext, precision: Precision
+) -> ClaimCheck | None:
+    """The claims that the experiment names; None where it names none."""
+    table = frames.claims
+    if table.empty:
+        return None
+    groups: list[Group] = []
+    sentences: list[str] = []
+    for name, rows in table.groupby("metric", sort=False):
+        metric = _metric(str(name), str(rows["unit"].iloc[0]))
+        counts = _tally(rows["status"], _CLAIM_STATUSES)
+        sentence = f"{metric.title}: of {plural(len(rows), 'published cell')}, {counts}."
+        if metric == LATENCY_MEAN and len(sentences):
+            sentence += " In a closed loop it repeats the throughput and is no second finding."
+        sentences.append(sentence)
+        decimals = value_decimals([*rows["claimed_baseline"], *rows["claimed_value"]])
+        for regime, part in rows.groupby("regime", sort=False):
+            groups.append(
+                Group(
+                    f"{context.regime_title(str(regime))}, {metric.title.lower()} in {metric.unit}",
+                    tuple(
+                        _claim_row(context, row, precision.percent, decimals)
+                        for row in part.to_dict("records")
+                    ),
+                )
+            )
+    heads = cell_heads(context)
+    n = len(heads)
+    return ClaimCheck(
+        source=context.claim_source,
+        sentences=tuple(sentences),
+        cells=Grid(
+            "Published deltas and this run's. Reproduced: the interval lies on the claim's side of "
+            "no change and overlaps it; same direction: on its side without overlap; contradicted: "
+            "on the other side, or within the margin of equivalence while the claim is not; not "
+            "settled: neither.",
+            (*heads, "arm", "published", "published delta", "delta here", "status"),
+            tuple(groups),
+            labels=n + 1,
+            statuses=frozenset({n + 4}),
+        ),
+        setup=Grid(
+            "How the set-ups differ.",
+            ("", "published", "here"),
+            (Group("", context.claim_setup),),
+            prose=frozenset({1, 2}),
+        ),
+    )
+
+
+def negative_controls(
+    frames: ReportFrames, context: ReportContext, precision: Precision
+) -> NegativeControls | None:
+    """The cells that must come out equivalent; None where the experiment names none."""
+    table = frames.negative_controls
+    if table.empty:
+        return None
+    heads = cell_heads(context)
+    grids = tuple(
+        Grid(
+            "Negative controls, throughput. Why there can be no effect: "
+            f"{str(reason).rstrip('.')}.",
+            (*heads, "delta", "status"),
+            tuple(
+                Group(
+                    f"{context.regime_title(str(regime))}, {arm}",
+                    tuple(
+                        (
+                            *cell_labels(context, row),
+                            _ours(row, precision.percent),
+                            str(row["status"]),
+                        )
+                        for row in part.to_dict("records")
+                    ),
+                )
+                for (regime, arm), part in rows.groupby(["regime", "arm"], sort=False)
+            ),
+            labels=len(heads),
+            statuses=frozenset({len(heads) + 1}),
+        )
+        for reason, rows in table.groupby("reason", sort=False)
+    )
+    counts = _tally(table["status"], _CONTROL_STATUSES)
+    return NegativeControls(
+        f"Cells in which no arm can have an effect, {len(table)} in all regimes and arms together: "
+        f"{counts}. Held: equivalent; broken: faster or slower.",
+        grids,
+    )
+
+
+def _claim_row(context: ReportContext, row: Row, percent: int, decimals: int) -> tuple[str, ...]:
+    base, value = (
+        format_value(number(row[c]), decimals) for c in ("claimed_baseline", "claimed_value")
+    )
+    return (
+        *cell_labels(context, row),
+        str(row["arm"]),
+        f"{base} -> {value}",
+        format_percent(number(row["claimed_delta_percent"]), 0),
+        _ours(row, percent),
+        str(row["status"]),
+    )
+
+
+def _ours(row: Row, percent: int) -> str:
+    delta = number(row["delta_percent"])
+    if pd.isna(delta):
+        return "n/a"
+    low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
+    return f"{format_percent(delta, percent)} {format_interval(low, high, percent)}"
+
+
+def _tally(statuses: Iterable[str], order: tuple[str, ...]) -> str:
+    counts = Counter(statuses)
+    return ", ".join(f"{counts[status]} {status}" for status in order)
+
+
+def _metric(name: str, unit: str) -> Metric:
+    known = {metric.name: metric for metric in (*MAIN_METRICS, *DETAIL_METRICS)}
+    return known.get(name, Metric(name, name, name, unit, True))

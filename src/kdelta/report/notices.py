@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The warnings at the top of every output, the gravest first."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from kdelta.report.cells import cell_words, number
+from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.formatting import join_words, plural
+from kdelta.report.frames import ReportFrames
+from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, PRIMARY
+from kdelta.report.pressure import expectations
+from kdelta.report.tables import INVALID
+from kdelta.report.wording import effect
+
+_BOOT_FAILED = "boot-failed"
+_BROKEN = "broken"
+
+
+class Notice(NamedTuple):
+    """A warning: one line, and the facts behind it."""
+
+    headline: str
+    details: tuple[str, ...] = ()
+
+
+def notices(frames: ReportFrames, context: ReportContext) -> tuple[Notice, ...]:
+    """Every warning of a run, in the order to be read."""
+    return (
+        *_invalid(frames, context),
+        *_failed_boots(frames, context),
+        *_control(frames, context),
+        *_negative_controls(frames, context),
+        *_regimes(frames, context),
+        *_attempts(context),
+    )
+
+
+def _invalid(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    found = []
+    seen: set[str] = set()
+    for arm in context.compared:
+        places, causes = [], []
+        for regime in context.regimes:
+            where = _invalid_where(frames, regime, arm)
+            if where:
+                places.append(f"{regime.title} ({where})")
+                for name in dict.fromkeys([arm.name, context.baseline]):
+                    causes += _cause(frames, regime, name)
+        if places:
+            # What the baseline lost concerns every arm: once is enough.
+            new = tuple(cause for cause in causes if cause not in seen)
+            found.append(Notice(f"{arm.name}: invalid in {join_words(places)}", new))
+            seen.update(causes)
+    return found
+
+
+def _invalid_where(frames: ReportFrames, regime: Regime, arm: Arm) -> str:
+    rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
+    overall = frames.overall_of(regime.name, arm.name, PRIMARY.name)
+    invalid = int((rows["verdict"] == INVALID).sum())
+    parts = ["overall"] if overall is not None and overall["verdict"] == INVALID else []
+    if invalid:
+        parts.append(f"{invalid} of {plural(len(rows), 'cell')}")
+    return join_words(parts)
+
+
+def _cause(frames: ReportFrames, regime: Regime, arm: str) -> list[str]:
+    """Which samples of an arm were set aside; empty if none was."""
+    for row in _of(frames.set_aside, regime.name, arm).to_dict("records"):
+        if number(row["set_aside"]) > 0:
+            counts = {rule: int(number(row[rule])) for rule in frames.rules if number(row[rule])}
+            # The most frequent rule is the one to show: the others are often its consequences.
+            order = sorted(counts, key=lambda rule: (-counts[rule], rule != _BOOT_FAILED, rule))
+            rules = join_words(f"{rule} {counts[rule]}" for rule in order)
+            return [
+                f"{regime.title}, {arm}: {int(number(row['set_aside']))} of "
+                f"{plural(int(number(row['samples'])), 'sample')} set aside: {rules}"
+                f"{_first(frames, regime.name, arm, order[0]) if order else ''}."
+            ]
+    return []
+
+
+def _first(frames: ReportFrames, regime: str, arm: str, rule: str) -> str:
+    rows = _of(frames.validity, regime, arm)
+    rows = rows[rows["rule"] == rule]
+    if rows.empty:
+        return ""
+    row = rows.iloc[0]
+    return f"; first: block {row['block']}: {str(row['detail']).rstrip('.')}"
+
+
+def _failed_boots(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    totals, details = [], []
+    for arm in context.arms:
+        rows = frames.set_aside[frames.set_aside["arm"] == arm.name]
+        failed, boots = (int(rows[c].sum()) for c in ("boots_failed", "boots"))
+        if failed:
+            totals.append(f"{failed} of {boots} of {arm.name}")
+        for regime in context.regimes:
+            for row in rows[rows["regime"] == regime.name].to_dict("records"):
+                if number(row["boots_failed"]) > 0:
+                    details.append(
+                        f"{regime.title}, {arm.name}: {int(number(row['boots_failed']))} of "
+                        f"{plural(int(number(row['boots'])), 'boot')}"
+                        f"{_first(frames, regime.name, arm.name, _BOOT_FAILED)}."
+                    )
+    return [Notice(f"Boots failed: {join_words(totals)}", tuple(details))] if totals else []
+
+
+def _control(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    details = []
+    for arm in context.controls:
+        for regime in context.regimes:
+            by_place: dict[str, list[str]] = {}
+            for metric in (*MAIN_METRICS, *DETAIL_METRICS):
+                where = _control_where(frames, regime, arm, metric.name)
+                if where:
+                    by_place.setdefault(where, []).append(metric.short)
+            words = [f"{join_words(metrics)} ({where})" for where, metrics in by_place.items()]
+            if words:
+                details.append(f"{regime.title}: {'; '.join(words)}.")
+    if not details:
+        return []
+    headline = "The control arm, whose true effect is zero, came out different"
+    return [Notice(headline, tuple(details))]
+
+
+def _control_where(frames: ReportFrames, regime: Regime, arm: Arm, metric: str) -> str:
+    row = frames.control_of(regime.name, metric)
+    if row is None or not row["differs"]:
+        return ""
+    parts = []
+    overall = frames.overall_of(regime.name, arm.name, metric)
+    if overall is not None and overall["verdict"] in ("faster", "slower"):
+        parts.append(f"overall {' '.join(effect(overall))} {overall['verdict']}")
+    cells = number(row["false_verdicts"])
+    if cells > 0:
+        parts.append(f"{int(cells)} of {plural(int(number(row['cells'])), 'cell')}")
+    return join_words(parts) or "different"
+
+
+def _negative_controls(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    table = frames.negative_controls
+    broken = table[table["status"] == _BROKEN]
+    details = tuple(
+        f"{context.regime_title(str(row['regime']))}, {row['arm']}, {cell_words(context, row)}: "
+        f"throughput {' '.join(effect(pd.Series(row)))} {row['verdict']}."
+        for row in broken.to_dict("records")
+    )
+    if broken.empty:
+        return []
+    cells = plural(len(table), "cell")
+    return [
+        Notice(
+            f"Negative control broken: an effect where there can be none, in {len(broken)} of "
+            f"{cells}",
+            details,
+        )
+    ]
+
+
+def _regimes(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    found = []
+    for regime in context.regimes:
+        unmet = [e.sentence for e in expectations(frames, context, regime) if not e.met]
+        if unmet:
+            found.append(Notice(f"{regime.title}: expectation of the regime not met", tuple(unmet)))
+    return found
+
+
+def _attempts(context: ReportContext) -> list[Notice]:
+    tries = context.earlier_attempts
+    if not tries:
+        return []
+    details = tuple(
+        f"{context.regime_title(a.regime)}, block {a.block}, {a.at}: {a.reason.rstrip('.')}."
+        for a in tries
+    )
+    return [Notice(f"{plural(len(tries), 'earlier attempt')} ended without data", details)]
+
+
+def _of(frame: pd.DataFrame, regime: str, arm: str) -> pd.DataFrame:
+    return frame[(frame["regime"] == regime) & (frame["arm"] == arm)]

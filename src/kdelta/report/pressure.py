@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a regime did to the kernel, as its counters show, and whether that was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from kdelta.report.cells import Row, cell_heads, cell_labels, number
+from kdelta.report.context import Regime, ReportContext
+from kdelta.report.formatting import format_quantity, format_share, join_words, plural
+from kdelta.report.frames import ReportFrames
+from kdelta.report.grid import Grid, Group
+
+_COUNTS = ("samples", "with_direct_reclaim")
+_SUMMED = (*_COUNTS, "oom_kill")
+# Column of pressure.csv and its heading.
+_COLUMNS = (
+    ("pgscan_direct_per_s", "pages scanned directly/s"),
+    ("allocstall_per_s", "allocation stalls/s"),
+    ("pswpin_per_s", "pages swapped in/s"),
+    ("pswpout_per_s", "pages swapped out/s"),
+    ("psi_memory_some_percent", "PSI memory some %"),
+    ("psi_memory_full_percent", "PSI memory full %"),
+    ("psi_cpu_some_percent", "PSI CPU some %"),
+    ("oom_kill", "OOM kills"),
+)
+_NAMES = {
+    "pgscan_direct": "direct reclaim",
+    "pgsteal_direct": "pages freed by direct reclaim",
+    "pgscan_kswapd": "background reclaim",
+    "allocstall": "allocation stalls",
+    "oom_kill": "OOM kills",
+    "pswpin": "pages swapped in",
+    "pswpout": "pages swapped out",
+    "psi_memory_some_us": "waiting for memory (PSI some)",
+    "psi_memory_full_us": "waiting for memory (PSI full)",
+    "psi_cpu_some_us": "waiting for a CPU (PSI some)",
+}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What was expected of a regime, and a sentence on whether it held."""
+
+    met: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class PressurePanel:
+    """What a regime did: sentences, one row per arm, and one per arm and cell."""
+
+    expectations: tuple[Expectation, ...]
+    arms: Grid
+    cells: Grid
+
+
+def pressure_panel(frames: ReportFrames, context: ReportContext, regime: Regime) -> PressurePanel:
+    """The counters of a regime; its grids are empty where nothing was counted."""
+    rows = frames.pressure[frames.pressure["regime"] == regime.name]
+    arms = [arm.name for arm in context.arms]
+    by_arm = [(name, rows[rows["arm"] == name]) for name in arms if (rows["arm"] == name).any()]
+    heads = ("samples", "with direct reclaim", *(title for _, title in _COLUMNS))
+    overall = tuple((name, *_over_cells(part)) for name, part in by_arm)
+    cells = tuple(
+        Group(
+            name,
+            tuple((*cell_labels(context, row), *_values(row)) for row in part.to_dict("records")),
+        )
+        for name, part in by_arm
+    )
+    return PressurePanel(
+        expectations=expectations(frames, context, regime),
+        arms=Grid(
+            f"Kernel counters in {regime.title}, per arm: means over cells, per second of wall time"
+            "; OOM kills are a sum; n/a: the kernel has no such counter.",
+            ("arm", *heads),
+            (Group("", overall),),
+        ),
+        cells=Grid(
+            f"Kernel counters in {regime.title}, per arm and cell.",
+            (*cell_heads(context), *heads),
+            cells,
+            labels=len(context.factors),
+        ),
+    )
+
+
+def expectations(
+    frames: ReportFrames, context: ReportContext, regime: Regime
+) -> tuple[Expectation, ...]:
+    """One sentence per expectation of a regime, in their order."""
+    rows = frames.expectations[frames.expectations["regime"] == regime.name]
+    key = ["counter", "bound", "limit", "share_wanted"]
+    order = {arm.name: i for i, arm in enumerate(context.arms)}
+    return tuple(
+        _expectation(group.sort_values("arm", key=lambda names: names.map(order), kind="stable"))
+        for _, group in rows.groupby(key, sort=False)
+    )
+
+
+def _expectation(group: pd.DataFrame) -> Expectation:
+    first = group.iloc[0]
+    counter, limit = str(first["counter"]), format_quantity(number(first["limit"]))
+    bound = str(first["bound"]).replace("_", " ")
+    share = number(first["share_wanted"])
+    often = "every sample" if share >= 1 else f"{format_share(share)} of samples"
+    what = f"{_NAMES.get(counter, counter)} ({counter} {bound} {limit} in {often})"
+    failed = group[~group["met"]]
+    if failed.empty:
+        return Expectation(True, f"Met: {what}: {_counts(group)}.")
+    kept = "was seen" if first["bound"] == "at_least" else "held"
+    sentence = f"Not met: {what} {kept} in {_counts(failed)}; measured: {_measured(failed)}."
+    met = group[group["met"]]
+    if not met.empty:
+        sentence += f" Met in {_counts(met)}."
+    return Expectation(False, sentence)
+
+
+def _counts(group: pd.DataFrame) -> str:
+    counts = [(int(m), int(n)) for m, n in zip(group["samples_met"], group["samples"], strict=True)]
+    if len(set(counts)) == 1 and len(counts) > 1:
+        met, samples = counts[0]
+        return f"{met} of {plural(samples, 'sample')} in each of {join_words(group['arm'])}"
+    return join_words(
+        f"{met} of {plural(samples, 'sample')} of {arm}"
+        for (met, samples), arm in zip(counts, group["arm"], strict=True)
+    )
+
+
+def _measured(group: pd.DataFrame) -> str:
+    words = []
+    for row in group.to_dict("records"):
+        if number(row["samples"]) < 1 or pd.isna(row["median"]):
+            words.append("nothing (no sample has this counter)")
+        else:
+            middle, low, high = (
+                format_quantity(number(row[c])) for c in ("median", "lowest", "highest")
+            )
+            words.append(f"median {middle}, lowest {low}, highest {high}")
+    if len(set(words)) == 1:
+        return words[0]
+    return "; ".join(f"{arm} {text}" for arm, text in zip(group["arm"], words, strict=True))
+
+
+def _over_cells(rows: pd.DataFrame) -> list[str]:
+    """Sums of what is counted, means of what is a rate; unknown where no cell knows it."""
+    totals: dict[Hashable, object] = {}
+    for name in (*_COUNTS, *(column for column, _ in _COLUMNS)):
+        column = pd.to_numeric(rows[name])
+        totals[name] = column.sum(min_count=1) if name in _SUMMED else column.mean()
+    return _values(totals)
+
+
+def _values(row: Row) -> list[str]:
+    names = (*_COUNTS, *(column for column, _ in _COLUMNS))
+    return [format_quantity(number(row[name])) for name in names]

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Warnings at the top, the verdict ``invalid`` everywhere, and both analyses."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ASSETS, Case, render
+from report_synthetic import FLAGSHIP, Plan
+
+from kdelta.report.context import EarlierAttempt
+from kdelta.report.notices import Notice, notices
+from kdelta.report.text import render_text
+from kdelta.report.view import build_view
+
+
+def splat_plan() -> Plan:
+    """Every sample of patched in the idle regime is from a boot with a kernel splat."""
+    cells = itertools.product(*FLAGSHIP.matrix.values())
+    broken = [
+        ("idle", block, "patched", cell, "kernel-splat")
+        for cell, block in itertools.product(cells, range(1, 5))
+    ]
+    return replace(FLAGSHIP, broken=tuple(broken))
+
+
+@pytest.fixture(scope="module")
+def splat(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return render(splat_plan(), tmp_path_factory.mktemp("splat"))
+
+
+def found(case: Case, **frames: object) -> tuple[Notice, ...]:
+    """The warnings of a case with some of its tables replaced."""
+    return notices(replace(case.frames, **frames), case.context)
+
+
+def test_a_clean_run_has_no_warnings(measured: Case) -> None:
+    assert notices(measured.frames, measured.context) == ()
+    assert "WARNINGS" not in measured.text
+    assert 'id="warnings"' not in measured.html
+    assert r"\section*{Warnings}" not in measured.tex
+
+
+def test_an_invalid_arm_is_named_with_rule_count_and_first_line(splat: Case) -> None:
+    first = notices(splat.frames, splat.context)[0]
+    assert first.headline == "patched: invalid in No memory pressure (overall and 9 of 9 cells)"
+    assert first.details == (
+        "No memory pressure, patched: 36 of 36 samples set aside: kernel-splat 36; first: "
+        "block 1: made up.",
+    )
+
+
+def test_warnings_stand_before_the_answer_in_every_output(splat: Case) -> None:
+    for text, answer in (
+        (splat.text, " Answer: "),
+        (splat.html, '<h2 id="answer">'),
+        (splat.tex, r"\section*{Answer}"),
+    ):
+        words = " ".join(text.split())
+        assert words.index("36 of 36 samples set aside: kernel-splat 36") < words.index(answer)
+
+
+def test_cells_without_a_pair_are_invalid_and_not_missing(splat: Case) -> None:
+    assert splat.text.count("x invalid") == 2 * 9 + 1  # two tables and the legend
+    assert "missing" not in splat.text.split("== No memory pressure")[1].split("Marks:")[0]
+    assert splat.html.count('<td class="invalid"><span>') == 4 * 9
+    assert splat.html.count("4 of 4 pairs set aside") == 4 * 9
+    assert splat.tex.count(r"\textcolor{invalid}{\textbf{\ensuremath{\times} invalid}}") == 2 * 9
+
+
+def test_an_invalid_overall_result_is_no_claim(splat: Case) -> None:
+    answer = build_view(splat.frames, splat.context).sections[0].answers[0]
+    assert (answer.verdict, answer.mark, answer.delta) == ("invalid", "x", "no result")
+    assert answer.sentence == (
+        "patched against baseline: invalid, no claim: 36 of 36 pairs of samples set aside."
+    )
+    assert "Overall: no valid pair of samples: invalid (36 of 36 pairs set aside)." in splat.text
+    assert "Cells: 9 invalid." in splat.text
+
+
+def test_baselines_loss_is_told_once_though_it_concerns_every_arm(emulated: Case) -> None:
+    lines = [d for n in notices(emulated.frames, emulated.context)[:2] for d in n.details]
+    assert sum("pressure, baseline: 19 of 36 samples set aside" in line for line in lines) == 1
+
+
+def test_failed_boots_are_counted_per_arm(emulated: Case) -> None:
+    notice = next(n for n in notices(emulated.frames, emulated.context) if "Boots" in n.headline)
+    assert notice.headline == "Boots failed: 2 of 8 of baseline and 1 of 8 of patched"
+    assert notice.details[0] == (
+        "Under memory pressure, baseline: 2 of 4 boots; first: block 1: no driver within 120 s."
+    )
+
+
+def test_a_control_that_differs_is_named_with_place_and_size(measured: Case) -> None:
+    first = measured.frames.control["metric"] == "throughput_mib_s"
+    first &= measured.frames.control["regime"] == "idle"
+    control = measured.frames.control.assign(differs=first, false_verdicts=2)
+    overall = measured.frames.overall.copy()
+    overall.loc[overall["arm"] == "control", "verdict"] = "slower"
+    (notice,) = found(measured, control=control, overall=overall)
+    assert notice.headline == "The control arm, whose true effect is zero, came out different"
+    (detail,) = notice.details
+    assert detail.startswith("No memory pressure: throughput (overall ")
+    assert detail.endswith("] slower and 2 of 9 cells).")
+
+
+def test_a_broken_negative_control_is_named_with_its_cell(emulated: Case) -> None:
+    table = emulated.frames.negative_controls.copy()
+    table.loc[table.index[1], ["status", "verdict"]] = ["broken", "faster"]
+    headlines = {n.headline: n.details for n in found(emulated, negative_controls=table)}
+    details = headlines[
+        "Negative control broken: an effect where there can be none, in 1 of 4 cells"
+    ]
+    assert details[0].startswith(
+        "No memory pressure, patched, writers = 1, readers = 5: throughput"
+    )
+    assert details[0].endswith("] faster.")
+
+
+def test_earlier_attempts_come_last(emulated: Case) -> None:
+    assert notices(emulated.frames, emulated.context)[-1] == Notice(
+        "1 earlier attempt ended without data",
+        ("No memory pressure, block 3, 2026-05-15 11:02: the host was shut down.",),
+    )
+
+
+def test_the_gravest_comes_first(emulated: Case) -> None:
+    context = replace(
+        emulated.context, earlier_attempts=(EarlierAttempt("idle", 1, "now", "no reason"),)
+    )
+    order = [n.headline for n in notices(emulated.frames, context)]
+    ranks = [
+        next(i for i, line in enumerate(order) if word in line)
+        for word in ("invalid in", "Boots failed", "control arm", "expectation", "earlier attempt")
+    ]
+    assert ranks == sorted(ranks)
+
+
+def test_hostile_details_are_escaped(splat: Case) -> None:
+    validity = splat.frames.validity.assign(detail="BUG: <b>&amp; 100% _x_")
+    frames = replace(splat.frames, validity=validity)
+    from kdelta.report.html import render_html
+    from kdelta.report.latex import render_latex
+
+    html = render_html(frames, splat.context, ASSETS, splat.folder / "figures")
+    assert "first: block 1: BUG: &lt;b&gt;&amp;amp; 100% _x_." in html
+    tex = render_latex(frames, splat.context, ASSETS, splat.folder / "figures")
+    assert r"BUG: \textless{}b\textgreater{}\&amp; 100\% \_x\_." in tex
+    assert "first: block 1: BUG: <b>&amp; 100% _x_." in " ".join(
+        render_text(frames, splat.context, ASSETS).split()
+    )
+
+
+def test_set_aside_is_counted_per_regime_arm_and_rule(emulated: Case) -> None:
+    part = build_view(emulated.frames, emulated.context).set_aside
+    assert (part.total, part.samples) == (29, 216)
+    idle, pressure = part.counts.groups
+    assert part.counts.head[5:] == emulated.frames.rules
+    assert emulated.frames.rules == (
+        *("boot-failed", "closed-loop-identity", "oom-kill", "stressor-dead"),
+    )
+    # One sample of patched broke two rules: it is one sample.
+    assert idle.rows[1] == ("patched", "4", "1", "36", "9", "8", "1", "1", "0")
+    assert pressure.rows[0] == ("baseline", "4", "2", "36", "19", "18", "0", "0", "1")
+
+
+def test_both_analyses_are_shown_where_samples_were_set_aside(splat: Case) -> None:
+    part = build_view(splat.frames, splat.context).set_aside
+    arm, without, verdict, every, verdict_all = part.overall.rows[0]
+    row = splat.frames.overall_all.iloc[0]
+    assert (arm, without, verdict) == ("patched", "n/a", "invalid")
+    assert every.startswith(f"{row['delta_percent']:+.1f}% [")
+    assert verdict_all == row["verdict"]
+    assert part.changed_sentence.startswith("The verdict on the throughput of 9 of 36 cells")
+    counts = [(row[3], row[4]) for row in part.changed.rows]
+    assert sum(int(count.split()[0]) for count, _ in counts) == 9
+    assert splat.html.count('<table class="deltas">') == 12
+    assert "All tables with the samples that were set aside taken in" in splat.html
+
+
+def test_cells_that_change_are_listed_unless_all_of_an_arm_do(emulated: Case) -> None:
+    part = build_view(emulated.frames, emulated.context).set_aside
+    rows = [(g.heading, *row) for g in part.changed.groups for row in g.rows]
+    assert ("No memory pressure", "patched", "invalid", "inconclusive", "1 of 9", "1/1") in rows
+    assert (
+        *("Under memory pressure", "control", "invalid", "inconclusive", "9 of 9", "all cells"),
+    ) in rows
+
+
+def test_one_analysis_where_nothing_was_set_aside(measured: Case, tmp_path: Path) -> None:
+    view = build_view(measured.frames, measured.context)
+    assert not view.set_aside.any
+    assert not view.set_aside.overall
+    assert all(section.with_all == () for section in view.sections)
+    assert "Both analyses" not in measured.html
