@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -67,7 +68,7 @@ def wait_for_no_guest(before: set[int]) -> None:
 def test_a_guest_that_does_not_boot_is_one_message(copied: Project, tmp_path: Path) -> None:
     """Too little memory for the kernel to find its root."""
     copied.write_experiment(
-        {"guest": {"acceleration": "tcg", "vcpus": 2, "memory": "24M", "boot_timeout_s": 25}}
+        {"guest": {"acceleration": "tcg", "vcpus": 2, "memory": "24M", "boot_timeout_s": 12}}
     )
     before = guests()
     message = one_message(copied.kdelta(*measure_argv(copied, tmp_path / "block-001")))
@@ -128,7 +129,10 @@ def test_ctrl_c_leaves_no_guest_and_a_new_start_completes(copied: Project, tmp_p
     done = copied.kdelta(*measure_argv(copied, out))
     assert done.returncode == 0, done.stderr
     assert (out / "host.json").is_file()
-    assert len(list(out.glob("*.jsonl"))) == 3
+    assert len(list(out.glob("*.jsonl"))) == 4
+    # That there was an earlier try is part of the block's record.
+    attempts = json.loads((out / "host.json").read_text())["earlier_attempts"]
+    assert [attempt["reason"] for attempt in attempts] == ["interrupted"]
 
 
 def test_a_killed_workflow_leaves_no_guest_and_goes_on(copied: Project) -> None:
@@ -137,7 +141,7 @@ def test_a_killed_workflow_leaves_no_guest_and_goes_on(copied: Project) -> None:
     (block / "host.json").unlink()
     # A missing file is made again only if something that is wanted needs it.
     (copied.run_dir / "manifest.json").unlink()
-    kept = (copied.run_dir / "raw/idle/block-001/patched.jsonl").read_bytes()
+    kept = (copied.run_dir / "raw/idle/block-001/bulk.jsonl").read_bytes()
     before = guests()
     process = subprocess.Popen(
         [tool("snakemake"), "--cores", "16"],
@@ -154,5 +158,5 @@ def test_a_killed_workflow_leaves_no_guest_and_goes_on(copied: Project) -> None:
     copied.snakemake("--unlock")
     done = copied.snakemake()
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (copied.run_dir / "raw/idle/block-001/patched.jsonl").read_bytes() == kept
+    assert (copied.run_dir / "raw/idle/block-001/bulk.jsonl").read_bytes() == kept
     assert "Throughput" in done.stdout

@@ -13,7 +13,8 @@ import pytest
 
 from .conftest import Project
 
-ARMS = {"baseline", "patched", "control"}
+VARIANTS = ("baseline", "bulk", "loop")
+ARMS = {*VARIANTS, "control"}
 REGIMES = {"idle", "memory-pressure"}
 
 
@@ -49,7 +50,7 @@ def test_closed_loop_identity_holds_or_the_sample_is_marked(finished: Project) -
 def test_guests_were_the_ones_asked_for(finished: Project) -> None:
     images = {
         name: json.loads((finished.results / "kernels" / name / "image.json").read_text())
-        for name in ("baseline", "patched")
+        for name in VARIANTS
     }
     for path in finished.run_dir.glob("raw/*/block-*/*.jsonl"):
         boot = json.loads(path.read_text().splitlines()[0])
@@ -63,7 +64,7 @@ def test_guests_were_the_ones_asked_for(finished: Project) -> None:
 
 def test_the_stressor_had_settled_and_lived_to_the_end(finished: Project) -> None:
     boots = list(finished.run_dir.glob("raw/memory-pressure/block-*/*.jsonl"))
-    assert len(boots) == 9
+    assert len(boots) == 3 * len(ARMS)
     for path in boots:
         records = [json.loads(line) for line in path.read_text().splitlines()]
         assert records[0]["stressor"]["settled"], records[0]["stressor"]
@@ -72,8 +73,9 @@ def test_the_stressor_had_settled_and_lived_to_the_end(finished: Project) -> Non
         assert records[-1]["stressor_alive"] is True
 
 
-def test_only_the_patched_object_differs(finished: Project) -> None:
-    differ = (finished.results / "kernels" / "patched" / "objects-differ.txt").read_text()
+@pytest.mark.parametrize("variant", VARIANTS[1:])
+def test_only_the_patched_object_differs(finished: Project, variant: str) -> None:
+    differ = (finished.results / "kernels" / variant / "objects-differ.txt").read_text()
     reasons = dict(line.split() for line in differ.splitlines() if not line.startswith("#"))
     patched = {name for name, reason in reasons.items() if reason == "patched"}
     assert patched == {"fs/pipe.o"}
@@ -83,12 +85,12 @@ def test_only_the_patched_object_differs(finished: Project) -> None:
 
 def test_tables_hold_every_regime_cell_and_metric(finished: Project) -> None:
     deltas = pd.read_csv(finished.run_dir / "tables" / "deltas.csv")
-    patched = deltas[deltas["arm"] == "patched"]
-    counts = patched.groupby(["regime", "metric"]).size()
+    ours = deltas[deltas["arm"] == "bulk"]
+    counts = ours.groupby(["regime", "metric"]).size()
     for regime in REGIMES:
         for metric in ("throughput_mib_s", "latency_mean_ns"):
             assert counts[regime, metric] == 4
-    assert set(deltas["arm"]) == {"patched", "control"}
+    assert set(deltas["arm"]) == ARMS - {"baseline"}
     usable = deltas[deltas["blocks"] >= 3]
     assert len(usable) > 0
     assert (usable["ratio_low"] <= usable["ratio"]).all()
@@ -138,7 +140,7 @@ def test_a_changed_patch_line_rebuilds_that_variant_and_measures(copied: Project
 
     done = copied.snakemake("--until", "build_kernel")
     assert done.returncode == 0, done.stderr[-3000:]
-    record = json.loads((copied.results / "kernels" / "patched" / "image.json").read_text())
+    record = json.loads((copied.results / "kernels" / "bulk" / "image.json").read_text())
     before = json.loads((copied.results / "kernels" / "baseline" / "image.json").read_text())
     assert record["key"] != before["key"]
 

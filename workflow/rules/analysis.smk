@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Raw records to tidy samples and delta tables: cheap, and rerun when their code changes.
+from kdelta.result_files import RESULT_FILES
+
 BLOCKS = {"regime": RUN.regimes, "block": RUN.blocks}
 HOSTS = expand(f"{RAW}/host.json", **BLOCKS)
-TABLES = [
-    f"{RUN.run}/{name}"
-    for name in (
-        "samples.csv",
-        "validity.csv",
-        "tables/deltas.csv",
-        "tables/overall.csv",
-        "tables/control.csv",
-        "tables/ratios.csv",
-    )
-]
+TRACES = expand(
+    f"{RUN.run}/mechanism/{{regime}}/{{arm}}.jsonl",
+    regime=RUN.mechanism_regimes,
+    arm=RUN.arms,
+)
+TABLES = [f"{RUN.run}/{name}" for name in RESULT_FILES]
+CAPTIONS = "../../report/workflow"
 
 
 rule manifest:
     input:
         hosts=HOSTS,
+        traces=TRACES,
         images=expand(rules.build_kernel.output.record, variant=RUN.variants),
         acceleration=rules.probe_acceleration.output,
     output:
-        f"{RUN.run}/manifest.json",
+        report(
+            f"{RUN.run}/manifest.json",
+            caption=f"{CAPTIONS}/manifest.rst",
+            category="Provenance",
+            labels={"file": "manifest", "form": "JSON"},
+        ),
     localrule: True
     params:
         experiment=RUN.experiment.model_dump_json(by_alias=True),
@@ -36,15 +40,23 @@ rule tables:
     input:
         hosts=HOSTS,
         samples=expand(f"{RAW}/{{arm}}.jsonl", arm=RUN.arms, **BLOCKS),
+        traces=TRACES,
+        claims=RUN.claims_files(),
         code=RUN.sources("analysis"),
     output:
-        TABLES,
+        [
+            report(
+                path,
+                caption=f"{CAPTIONS}/table.rst",
+                category="Tables",
+                labels={"table": Path(path).stem},
+            )
+            for path in TABLES
+        ],
     localrule: True
     params:
-        # What of the experiment the tables depend on, besides the raw files.
-        arms=RUN.arms,
+        facts=RUN.analysis_facts(),
         regimes=RUN.regimes,
-        statistics=RUN.experiment.statistics.model_dump_json(),
     message:
         "Samples, validity and delta tables"
     shell:

@@ -46,3 +46,28 @@ rule measure_block:
         " --regime {wildcards.regime:q} --block {wildcards.block:q} --key {params.key}"
         " --kernels {params.kernels:q} --workload {input.workload:q}"
         ' --acceleration {input.acceleration:q} --output "$(dirname {output.host:q})"'
+
+
+# Traced boots, never timed: where pages are allocated and who waits for the lock.
+rule trace_mechanism:
+    input:
+        images=rules.measure_block.input.images,
+        records=rules.measure_block.input.records,
+        workload=rules.build_workload.output,
+        acceleration=rules.probe_acceleration.output,
+    output:
+        [f"{RUN.run}/mechanism/{{regime}}/{arm}.jsonl" for arm in RUN.arms],
+    log:
+        [f"{RUN.run}/mechanism/{{regime}}/{arm}.console.log" for arm in RUN.arms],
+    retries: 0
+    threads: all_cores()
+    params:
+        key=lambda wildcards: RUN.mechanism_key(wildcards.regime),
+        kernels=f"{RUN.base}/kernels",
+    message:
+        "Trace the mechanism: {wildcards.regime}"
+    shell:
+        "exec kdelta mechanism --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
+        " --regime {wildcards.regime:q}"
+        " --kernels {params.kernels:q} --workload {input.workload:q}"
+        ' --acceleration {input.acceleration:q} --output "$(dirname {output[0]:q})"'

@@ -8,13 +8,19 @@ REPORT_INPUT = {
     "code": RUN.sources("report"),
     "templates": RUN.templates(),
 }
+FIGURES = figure_stems(mechanism=bool(RUN.mechanism_regimes))
 
 
 rule text:
     input:
         **REPORT_INPUT,
     output:
-        f"{RUN.run}/report/tables.txt",
+        report(
+            f"{RUN.run}/report/tables.txt",
+            caption=f"{CAPTIONS}/text.rst",
+            category="Report",
+            labels={"form": "text"},
+        ),
     localrule: True
     message:
         "Tables as text"
@@ -27,10 +33,15 @@ rule figures:
         **REPORT_INPUT,
     output:
         [
-            f"{RUN.run}/figures/{stem}.{end}"
-            for stem in figure_stems()
-            for end in ("svg", "pdf")
+            report(
+                f"{RUN.run}/figures/{stem}.svg",
+                caption=f"{CAPTIONS}/figure.rst",
+                category="Figures",
+                labels={"figure": stem},
+            )
+            for stem in FIGURES
         ],
+        [f"{RUN.run}/figures/{stem}.pdf" for stem in FIGURES],
     message:
         "Figures"
     shell:
@@ -42,7 +53,12 @@ rule page:
         **REPORT_INPUT,
         figures=rules.figures.output,
     output:
-        f"{RUN.run}/report/index.html",
+        report(
+            f"{RUN.run}/report/index.html",
+            caption=f"{CAPTIONS}/page.rst",
+            category="Report",
+            labels={"form": "page"},
+        ),
     message:
         "The page"
     shell:
@@ -55,7 +71,12 @@ rule paper:
         figures=rules.figures.output,
     output:
         tex=f"{RUN.run}/report/paper.tex",
-        pdf=f"{RUN.run}/report/paper.pdf",
+        pdf=report(
+            f"{RUN.run}/report/paper.pdf",
+            caption=f"{CAPTIONS}/paper.rst",
+            category="Report",
+            labels={"form": "paper"},
+        ),
     message:
         "The paper"
     shell:
