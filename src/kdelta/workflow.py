@@ -18,6 +18,7 @@ from typing import Any
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment, patch_files
+from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
 from kdelta.measure.host import first_line
 
@@ -50,7 +51,12 @@ class RunPlan:
 
     @property
     def regimes(self) -> list[str]:
-        return list(self.experiment.regimes)
+        return list(self.experiment.protocol_regimes(self.protocol))
+
+    @property
+    def mechanism_regimes(self) -> list[str]:
+        """Regimes with mechanism boots."""
+        return self.experiment.mechanism_regimes(self.protocol)
 
     @property
     def arms(self) -> list[str]:
@@ -94,20 +100,62 @@ class RunPlan:
         """
         experiment = self.experiment
         chosen = experiment.protocols[self.protocol]
-        stressor = experiment.regimes[regime].stressor
         return _digest(
             {
-                "driver": sha256_file(PACKAGE / "guest" / "driver.py"),
-                "guest": experiment.guest.model_dump(mode="json"),
-                "workload": experiment.workload.model_dump(mode="json"),
-                "matrix": experiment.matrix,
-                "stressor": stressor.model_dump(mode="json") if stressor else None,
-                "arms": experiment.arms(),
+                **self._guest_facts(regime, TIMED_MODULES),
+                "environment": experiment.environment.model_dump(mode="json"),
                 "duration_s": chosen.duration_s[regime],
                 "warmup_s": chosen.warmup_s,
-                "seed": experiment.seed,
             }
         )
+
+    def mechanism_key(self, regime: str) -> str:
+        """Of a regime's mechanism boots, besides kernels and workload."""
+        wanted = self.experiment.mechanism
+        return _digest(
+            {
+                **self._guest_facts(regime, GUEST_MODULES),
+                "duration_s": wanted.duration_s if wanted else None,
+            }
+        )
+
+    def _guest_facts(self, regime: str, modules: tuple[str, ...]) -> dict[str, Any]:
+        """What all boots of a regime depend on."""
+        experiment = self.experiment
+        # What a regime is called and what is expected of it change nothing in the guest.
+        conditions = experiment.regimes[regime].model_dump(
+            mode="json", exclude={"title", "description", "expects"}
+        )
+        return {
+            "driver": [sha256_file(PACKAGE / module) for module in modules],
+            "guest": experiment.guest.model_dump(mode="json"),
+            "workload": experiment.workload.model_dump(mode="json"),
+            "matrix": experiment.matrix,
+            "conditions": conditions,
+            "arms": experiment.arms(),
+            "seed": experiment.seed,
+        }
+
+    def analysis_facts(self) -> str:
+        """Of the experiment, what the tables depend on besides the raw files."""
+        experiment = self.experiment
+        expected = {name: experiment.regimes[name].expects for name in self.regimes}
+        return _digest(
+            {
+                "arms": self.arms,
+                "statistics": experiment.statistics.model_dump(mode="json"),
+                "validity": experiment.validity.model_dump(mode="json"),
+                "expects": {k: [e.model_dump(mode="json") for e in v] for k, v in expected.items()},
+                "negative_controls": [
+                    control.model_dump(mode="json") for control in experiment.negative_controls
+                ],
+                "claims": experiment.claims.model_dump(mode="json") if experiment.claims else None,
+            }
+        )
+
+    def claims_files(self) -> list[str]:
+        """The file of published deltas, if there is one."""
+        return [self.experiment.claims.file] if self.experiment.claims else []
 
     def sources(self, *stages: str) -> list[str]:
         """Source files of stages of the package, and what all of them share."""

@@ -54,7 +54,8 @@ elif verb == "measure":
             (root / "stopped").touch()
             time.sleep(1000)
     write(options["--output"], "schedule.json", "host.json")
-    write(options["--output"], *(arm + end for arm in {arms!r} for end in (".jsonl", ".console.log")))
+    write(options["--output"], *(arm + ".jsonl" for arm in {arms!r}))
+    write(options["--output"], *(arm + ".console.log" for arm in {arms!r}))
 elif verb == "analyse":
     write(options["--output"], *{results!r})
 elif verb == "mechanism":
@@ -65,9 +66,6 @@ elif verb == "report":
              "paper": ("report/paper.tex", "report/paper.pdf", "report/paper.log"),
              "figures": {figures!r}}}
     write(options["--run"], *names[words[0]])
-elif verb == "export":
-    write(words[0], "exports/samples.csv.gz", "datapackage.json")
-    write(words[0] + "/exports/go", *(arm + ".txt" for arm in {arms!r}))
 elif verb == "show":
     print("THE TABLES")
 else:

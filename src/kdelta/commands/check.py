@@ -46,7 +46,7 @@ def _check(args: argparse.Namespace) -> int:
         patches = len(patch_files(variant, args.root))
         print(f"  variant {name}: {variant.title} ({patches} patches)")
     for name, protocol in experiment.protocols.items():
-        boots = protocol.blocks * len(experiment.arms()) * len(experiment.regimes)
+        boots = protocol.blocks * len(experiment.arms()) * len(protocol.duration_s)
         seconds = sum(
             protocol.blocks * len(experiment.arms()) * count * (protocol.warmup_s + duration)
             for duration in protocol.duration_s.values()
