@@ -12,12 +12,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from kdelta.cache import cache_root
 from kdelta.kernel.source import restore
 
 from .conftest import ROOT, Project, environment, tool
-
-SERIES = ROOT / "patches/pipe-prealloc/linux-6.12"
 
 
 def kernel_tree(project: Project) -> Path:
@@ -174,10 +174,13 @@ def require_clean(tree: Path, *arguments: str) -> None:
     assert "0 errors, 0 warnings, 0 checks" in done.stdout, done.stdout
 
 
-def test_series_is_clean_and_builds_in_the_tree(finished: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("topic", ["pipe-prealloc", "pipe-prealloc-loop"])
+def test_series_is_clean_and_builds_in_the_tree(
+    finished: Project, tmp_path: Path, topic: str
+) -> None:
     """Checkpatch --strict, `git am`, and the selftest's build, on the kernel's own tools."""
     tree = kernel_tree(finished)
-    patches = sorted(SERIES.glob("*.patch"))
+    patches = sorted((ROOT / "patches" / topic / "linux-6.12").glob("*.patch"))
     assert len(patches) == 2
     for patch in patches:
         require_clean(tree, str(patch))

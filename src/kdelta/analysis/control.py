@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from kdelta.analysis.columns import typed
+from kdelta.analysis.inference import holm
 from kdelta.analysis.power import Design, Spread, pooled_spread, smallest_effect
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.verdict import DIFFERENT
@@ -41,7 +42,8 @@ def control_frame(
     - noise_floor_percent: the smallest true effect that a cell would have been called faster
       or slower at, with `settings.power`: `smallest_effect` at the control's spread.
     - false_verdicts: cells declared faster or slower.
-    - differs: whether any was, or the regime as a whole.
+    - differs: whether any was, or the regime as a whole, the latter corrected for the number
+      of regimes: a warning that cries wolf in every fifth good run is soon read by nobody.
 
     Args:
         deltas: as `deltas_frame` makes it. Without control arm the result is empty.
@@ -50,8 +52,7 @@ def control_frame(
     """
     rows: list[dict[str, object]] = []
     ours = deltas[deltas["arm"] == settings.control]
-    whole = overall[(overall["arm"] == settings.control) & overall["verdict"].isin(DIFFERENT)]
-    different = set(zip(whole["regime"], whole["metric"], strict=True))
+    different = _different_overall(overall[overall["arm"] == settings.control], settings)
     # The family of tests is that of the tables: one metric over all regimes.
     tests = ours.dropna(subset=["p_value"])["metric"].value_counts().to_dict()
     for (regime, metric), table in ours.groupby(["regime", "metric"], sort=False):
@@ -87,3 +88,14 @@ def _spread(tested: pd.DataFrame, settings: AnalysisSettings) -> Spread:
     blocks = tested["blocks"].to_numpy()
     quantile = stats.t.isf(settings.alpha / 2, blocks - 1)
     return pooled_spread(half / quantile * np.sqrt(blocks), blocks)
+
+
+def _different_overall(overall: pd.DataFrame, s: AnalysisSettings) -> set[tuple[str, str]]:
+    """Regime and metric of the overall effects that hold after Holm over the regimes."""
+    found = set()
+    for metric, rows in overall.groupby("metric", sort=False):
+        adjusted = holm(rows["p_value"].to_numpy(dtype=float))
+        for regime, verdict, p_value in zip(rows["regime"], rows["verdict"], adjusted, strict=True):
+            if verdict in DIFFERENT and p_value < s.alpha:
+                found.add((str(regime), str(metric)))
+    return found

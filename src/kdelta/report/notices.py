@@ -11,7 +11,7 @@ from kdelta.report.cells import cell_words, number
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import join_words, plural
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, PRIMARY
+from kdelta.report.metrics import PRIMARY
 from kdelta.report.pressure import expectations
 from kdelta.report.tables import INVALID
 from kdelta.report.wording import effect
@@ -115,14 +115,10 @@ def _control(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     details = []
     for arm in context.controls:
         for regime in context.regimes:
-            by_place: dict[str, list[str]] = {}
-            for metric in (*MAIN_METRICS, *DETAIL_METRICS):
-                where = _control_where(frames, regime, arm, metric.name)
-                if where:
-                    by_place.setdefault(where, []).append(metric.short)
-            words = [f"{join_words(metrics)} ({where})" for where, metrics in by_place.items()]
-            if words:
-                details.append(f"{regime.title}: {'; '.join(words)}.")
+            # Throughput alone: the other metrics repeat or describe it.
+            where = _control_where(frames, regime, arm, PRIMARY.name)
+            if where:
+                details.append(f"{regime.title}: {PRIMARY.short} ({where}).")
     if not details:
         return []
     headline = "The control arm, whose true effect is zero, came out different"

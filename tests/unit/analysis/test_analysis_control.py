@@ -81,3 +81,21 @@ def test_no_spread_at_all() -> None:
     # Whatever is beyond the margin would have been seen.
     floor = control_frame(frame, overall({1: values}), SETTINGS)["noise_floor_percent"]
     assert floor.tolist() == [pytest.approx(3)]
+
+
+def test_one_of_many_regimes_that_stands_out_a_little_is_no_warning() -> None:
+    whole = pd.DataFrame(
+        {
+            "regime": ["idle", "pressed", "full", "cold"],
+            "arm": "control",
+            "metric": "throughput_mib_s",
+            "verdict": ["faster", "inconclusive", "inconclusive", "inconclusive"],
+            "p_value": [0.03, 0.4, 0.6, 0.9],
+        }
+    )
+    values = {"baseline": [100.0, 110.0, 90.0, 105.0], "control": [103.0, 100.0, 96.0, 101.0]}
+    frame = deltas({1: values})
+    assert not control_frame(frame, whole, SETTINGS)["differs"].any()
+    # on its own, or clear enough for the four, it is
+    assert control_frame(frame, whole[:1], SETTINGS)["differs"].any()
+    assert control_frame(frame, whole.assign(p_value=0.003), SETTINGS)["differs"].any()
