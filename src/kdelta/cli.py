@@ -19,6 +19,7 @@ from kdelta import __version__
 from kdelta.commands import analysis as analysis_commands
 from kdelta.commands import check as check_commands
 from kdelta.commands import doctor as doctor_commands
+from kdelta.commands import export as export_commands
 from kdelta.commands import kernel as kernel_commands
 from kdelta.commands import measure as measure_commands
 from kdelta.commands import plan as plan_commands
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         kernel_commands,
         measure_commands,
         analysis_commands,
+        export_commands,
         check_commands,
         doctor_commands,
         plan_commands,

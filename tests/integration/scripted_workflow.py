@@ -54,18 +54,20 @@ elif verb == "measure":
             (root / "stopped").touch()
             time.sleep(1000)
     write(options["--output"], "schedule.json", "host.json")
-    write(options["--output"], *(arm + ".jsonl" for arm in {arms!r}))
-    write(options["--output"], *(arm + ".console.log" for arm in {arms!r}))
+    ends = (".jsonl", ".console.log")
+    write(options["--output"], *(arm + end for arm in {arms!r} for end in ends))
 elif verb == "analyse":
     write(options["--output"], *{results!r})
 elif verb == "mechanism":
-    arms = ("baseline", "patched", "other", "control")
-    write(options["--output"], *(arm + ".jsonl" for arm in arms))
+    write(options["--output"], *(arm + ".jsonl" for arm in {arms!r}))
 elif verb == "report":
     names = {{"text": ("report/tables.txt",), "html": ("report/index.html",),
              "paper": ("report/paper.tex", "report/paper.pdf", "report/paper.log"),
              "figures": {figures!r}}}
     write(options["--run"], *names[words[0]])
+elif verb == "export":
+    write(words[0], "exports/samples.csv.gz", "datapackage.json")
+    write(words[0] + "/exports/go", *(arm + ".txt" for arm in {arms!r}))
 elif verb == "show":
     print("THE TABLES")
 else:

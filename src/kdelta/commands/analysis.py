@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from kdelta.commands.common import Verbs, add_experiment, experiment_of, write_json
 from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Experiment
+from kdelta.export.run_folder import how_to_analyse, other_runs, read_run
 from kdelta.provenance import build_manifest, read_json
 
 FORMS = ("text", "figures", "html", "paper")
@@ -41,14 +42,29 @@ def add_verbs(verbs: Verbs) -> None:
     parser.set_defaults(run=_report)
 
     parser = verbs.add_parser("show", help="print the tables of a results folder")
+    add_run_folder(parser)
+    parser.set_defaults(run=_show)
+
+
+def add_run_folder(parser: argparse.ArgumentParser) -> None:
+    """The argument that names a run's folder; `run_folder` reads it."""
     parser.add_argument(
         "run_dir",
+        metavar="RUN",
         nargs="?",
         type=Path,
         help="a run's folder, results/<experiment>/<protocol> (default: the configured run)",
     )
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
-    parser.set_defaults(run=_show)
+
+
+def run_folder(args: argparse.Namespace) -> Path:
+    """The run's folder that the arguments name, or the one of the configuration."""
+    if args.run_dir is not None:
+        return Path(args.run_dir)
+    config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
+    experiment = load_experiment(args.root / config.experiment)
+    return Path(args.root / config.results / experiment.name / config.protocol)
 
 
 def _manifest(args: argparse.Namespace) -> int:
@@ -94,38 +110,52 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    run: Path = args.run_dir or _configured_run(args)
-    tables = run / "report" / "tables.txt"
-    if not tables.is_file():
-        raise KdeltaError(
-            f"{run}: no report here ({tables} does not exist); "
-            "`snakemake --cores all` makes it, or name a folder results/<experiment>/<protocol>"
-        )
-    print(_for_terminal(run, tables.read_text(encoding="utf-8")))
+    run = run_folder(args)
+    print(_tables(run))
     for name in ("index.html", "paper.pdf"):
         if (run / "report" / name).is_file():
             print(f"report: {(run / 'report' / name).resolve()}")
     return 0
 
 
-def _for_terminal(run: Path, text: str) -> str:
-    """The tables as they are, or laid out again for a terminal that is too narrow for them."""
-    if not sys.stdout.isatty():
-        return text
-    columns = shutil.get_terminal_size().columns
-    manifest = run / "manifest.json"
-    if max(map(len, text.splitlines())) <= columns or not manifest.is_file():
-        return text
+def _tables(run: Path) -> str:
+    """The tables as they were written; laid out now if there are none or the terminal is narrow."""
+    file = run / "report" / "tables.txt"
+    saved = file.read_text(encoding="utf-8") if file.is_file() else None
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if saved is not None:
+        if columns is None or max(map(len, saved.splitlines()), default=0) <= columns:
+            return saved
+        with contextlib.suppress(KdeltaError):  # of another version: better too wide than none
+            return _laid_out(run, columns)
+        return saved
+    if not (run / "manifest.json").is_file():
+        raise KdeltaError(
+            f"{run}: no report here ({file} does not exist){other_runs(run)}; "
+            "`snakemake --cores all` makes it, or name a folder results/<experiment>/<protocol>"
+        )
+    return _laid_out(run, columns)
+
+
+def _laid_out(run: Path, columns: int | None) -> str:
+    """The tables from the CSV files, the manifest and this installation's templates."""
     from kdelta.report import run as report
     from kdelta.run_context import report_context
 
-    record = read_json(manifest)
-    experiment = Experiment.model_validate(record["experiment"])
-    context = report_context(experiment, record["protocol"], record)
-    return report.render_text(report.load_frames(run), context, ASSETS, width=columns)
-
-
-def _configured_run(args: argparse.Namespace) -> Path:
-    config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
-    experiment = load_experiment(args.root / config.experiment)
-    return Path(args.root / config.results / experiment.name / config.protocol)
+    if not (ASSETS / "templates").is_dir():
+        raise KdeltaError(
+            f"{ASSETS}: the templates of the report are not here; install kdelta from a checkout "
+            "(`make setup`) and call that one"
+        )
+    found = read_run(run)
+    if not (run / "samples.csv").is_file():
+        raise KdeltaError(f"{run}: no tables here; {how_to_analyse(run)}")
+    try:
+        context = report_context(found.experiment, found.protocol, found.manifest)
+    except KeyError as key:
+        # Runs outlive versions: an older manifest lacks what later ones record.
+        raise KdeltaError(
+            f"{run / 'manifest.json'}: {key} is missing; it is of another version of kdelta"
+        ) from None
+    width = {} if columns is None else {"width": columns}
+    return report.render_text(report.load_frames(run), context, ASSETS, **width)

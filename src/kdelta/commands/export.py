@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Verbs for results that exist: export, compare."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdelta.commands.analysis import add_run_folder, run_folder
+from kdelta.commands.common import Verbs
+from kdelta.errors import KdeltaError
+
+if TYPE_CHECKING:
+    from kdelta.export.run_folder import RunFolder
+
+FORMATS = ("go", "samples", "datapackage")
+METRICS = ("throughput_mib_s", "latency_mean_ns", "latency_p50_ns", "latency_p99_ns")
+DEFAULT_WIDTH = 80
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Register this module's verbs."""
+    parser = verbs.add_parser("export", help="write a run's samples for other tools")
+    add_run_folder(parser)
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="go: Go benchmark format, one file per arm, for benchstat; samples: all samples in "
+        "one CSV file; datapackage: datapackage.json, which describes every CSV file "
+        "(default: all three)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="go: a folder (default: exports/go in the run's folder); samples: a file, compressed "
+        "if it ends in .gz (default: exports/samples.csv.gz)",
+    )
+    parser.set_defaults(run=_export)
+
+    parser = verbs.add_parser("compare", help="lay two runs, or two arms, side by side")
+    parser.add_argument("run_a", metavar="A", type=Path, help="a run's folder")
+    parser.add_argument("run_b", metavar="B", type=Path, help="another, or the same again")
+    parser.add_argument("--arm-a", help="compare this arm of A (default: all that both have)")
+    parser.add_argument("--arm-b", help="with this arm of B (default: the one of the same name)")
+    parser.add_argument("--metric", choices=METRICS, default=METRICS[0])
+    parser.set_defaults(run=_compare)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from kdelta.export.run_folder import read_run
+
+    if args.output is not None and args.format in (None, "datapackage"):
+        raise KdeltaError(
+            "--output: say with --format go or --format samples what to write there "
+            "(datapackage.json always lies in the run's folder, which its paths are relative to)"
+        )
+    run = read_run(run_folder(args))
+    for name in (args.format,) if args.format else FORMATS:
+        for path in _WRITERS[name](run, args.output):
+            print(path)
+    return 0
+
+
+def _go(run: RunFolder, output: Path | None) -> list[Path]:
+    from kdelta.export.gobench import write_go
+
+    return write_go(run, output or run.path / "exports" / "go")
+
+
+def _samples(run: RunFolder, output: Path | None) -> list[Path]:
+    from kdelta.export.flat_samples import write_samples
+
+    return [write_samples(run, output or run.path / "exports" / "samples.csv.gz")]
+
+
+def _datapackage(run: RunFolder, _output: Path | None) -> list[Path]:
+    from kdelta.export.datapackage import write_descriptor
+
+    return [write_descriptor(run)]
+
+
+_WRITERS: dict[str, Callable[[RunFolder, Path | None], list[Path]]] = {
+    "go": _go,
+    "samples": _samples,
+    "datapackage": _datapackage,
+}
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from kdelta.export.compare_text import comparison_text
+    from kdelta.export.run_folder import read_run
+    from kdelta.export.run_pair import compare_runs
+
+    found = compare_runs(
+        read_run(args.run_a),
+        read_run(args.run_b),
+        arm_a=args.arm_a,
+        arm_b=args.arm_b,
+        metric=args.metric,
+    )
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else DEFAULT_WIDTH
+    print(comparison_text(found, max(columns, DEFAULT_WIDTH)), end="")
+    return 0

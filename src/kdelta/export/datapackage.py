@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""datapackage.json: the run's CSV files described for other programs.
+
+A Tabular Data Package, version 1 (https://specs.frictionlessdata.io/tabular-data-package/).
+`unit` is an addition of ours, which the specification allows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from kdelta.cache import write_atomically
+from kdelta.errors import KdeltaError
+from kdelta.experiment import Level
+from kdelta.export.dictionary import TABLES
+from kdelta.export.dictionary_types import FACTOR, RULE, Column, Table, Type
+from kdelta.export.run_folder import Json, RunFolder
+from kdelta.kernel.image import sha256_file
+
+FILE = "datapackage.json"
+
+
+def descriptor(run: RunFolder) -> Json:
+    """The package: one resource per result file.
+
+    Raises:
+        KdeltaError: a file is missing, or has not the columns that this version writes.
+    """
+    emulated = " Emulated (TCG): not measurements of a kernel." if run.emulated else ""
+    return {
+        "profile": "tabular-data-package",
+        "name": f"{run.experiment.name}-{run.protocol}",
+        "id": run.run_id,
+        "title": run.experiment.title,
+        "description": f"Tables of a kdelta run, protocol {run.protocol}.{emulated}",
+        "resources": [_resource(run, table) for table in TABLES.values()],
+    }
+
+
+def write_descriptor(run: RunFolder) -> Path:
+    """Writes datapackage.json into the run's folder, which its paths are relative to."""
+    text = json.dumps(descriptor(run), indent=1, ensure_ascii=False) + "\n"
+    write_atomically(run.path / FILE, text.encode())
+    return run.path / FILE
+
+
+def columns_of(table: Table, header: list[str], factors: dict[str, list[Level]]) -> list[Column]:
+    """The table's columns as this file has them, the matrix's and the rules' own in place.
+
+    Args:
+        table: of the dictionary.
+        header: of the file.
+        factors: factor -> levels.
+
+    Raises:
+        ValueError: the header is not that of the table; the message is the first name that is
+            missing or that nobody knows.
+    """
+    fixed = {c.name: c for c in table.columns if c.name not in (FACTOR, RULE)}
+    known = {**fixed, **{name: _factor(name, levels) for name, levels in factors.items()}}
+    if any(column.name == RULE for column in table.columns):
+        for name in header:
+            meaning = "samples that break this rule"
+            known.setdefault(name, Column(name, "integer", "", meaning))
+    wanted = [*fixed, *(factors if _has_factors(table) else ())]
+    strange = [name for name in [*wanted, *header] if name not in header or name not in known]
+    if strange:
+        raise ValueError(strange[0])
+    return [known[name] for name in header]
+
+
+def _resource(run: RunFolder, table: Table) -> Json:
+    path = run.path / table.path
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header = next(csv.reader(file), [])
+    except FileNotFoundError:
+        raise KdeltaError(f"{path}: no such table; run the analysis first") from None
+    try:
+        columns = columns_of(table, header, run.experiment.matrix)
+    except ValueError as name:
+        raise KdeltaError(
+            f"{path}: column {name}: missing, or not of this version; run the analysis again"
+        ) from None
+    key = [*table.key, *(run.factors if _has_factors(table) else ())]
+    return {
+        "profile": "tabular-data-resource",
+        "name": Path(table.path).stem,
+        "path": table.path,
+        "description": f"A row is {table.row}.",
+        "format": "csv",
+        "mediatype": "text/csv",
+        "encoding": "utf-8",
+        "bytes": path.stat().st_size,
+        "hash": f"sha256:{sha256_file(path)}",
+        "dialect": {"delimiter": ",", "lineTerminator": "\n", "header": True},
+        "schema": {
+            "fields": [_field(column) for column in columns],
+            "missingValues": [""],
+            "primaryKey": key,
+        },
+    }
+
+
+def _field(column: Column) -> Json:
+    field: Json = {"name": column.name, "type": column.type, "description": column.meaning}
+    return field | ({"unit": column.unit} if column.unit else {})
+
+
+def _has_factors(table: Table) -> bool:
+    return any(column.name == FACTOR for column in table.columns)
+
+
+def _factor(name: str, levels: list[Level]) -> Column:
+    # bool before int: true is an int in Python.
+    kinds: dict[type, Type] = {bool: "boolean", int: "integer"}
+    found = {kinds.get(type(level), "string") for level in levels}
+    kind: Type = found.pop() if len(found) == 1 else "string"
+    return Column(name, kind, "", "level of this factor of the matrix")

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""docs/data-dictionary.md: `python -m kdelta.export.dictionary_page > docs/data-dictionary.md`."""
+
+from __future__ import annotations
+
+from kdelta.export.dictionary import TABLES
+from kdelta.export.dictionary_samples import RUN_COLUMNS
+from kdelta.export.dictionary_types import FACTOR, Column
+
+_HEAD = """\
+<!-- SPDX-License-Identifier: GPL-2.0-only -->
+<!-- Made by `python -m kdelta.export.dictionary_page`; edit src/kdelta/export/dictionary*.py. -->
+# Data dictionary
+
+Every column of every CSV file in a run's folder, `results/<experiment>/<protocol>/`, in order.
+The rules behind the numbers are in [contracts.md](contracts.md) and
+[methodology.md](methodology.md). The same is in `datapackage.json` beside the files (a
+[Frictionless](https://specs.frictionlessdata.io/tabular-data-package/) tabular data package),
+with the types of the run's own factors:
+
+```python
+import pandas as pd
+samples = pd.read_csv("results/pipe-prealloc/quick/samples.csv", dtype_backend="numpy_nullable")
+```
+
+All files: UTF-8, comma, a header line, `\\n` line ends, 10 significant digits, `true`/`false`,
+empty for missing. `<factor>` stands for one column per factor of the experiment's matrix
+(flagship: `writers`, `readers`); a factor that is called `write_size`, `pipe_size`, `mode` or
+`nonblock` takes the place of the column of that name. `<rule>` stands for one column per rule
+that was broken.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for table in TABLES.values():
+        parts.append(f"## `{table.path}`\n\nA row is {table.row}.\n\n{_rows(table.columns)}")
+    parts.append(
+        "## `exports/samples.csv.gz`\n\n"
+        "`kdelta export --format samples`: samples.csv, with what tells runs apart before its "
+        f"columns, so that\nfiles of several runs can be concatenated.\n\n{_rows(RUN_COLUMNS)}"
+    )
+    return "\n".join(parts)
+
+
+def _rows(columns: tuple[Column, ...]) -> str:
+    head = "| column | type | unit | meaning |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{c.name}` | {'any' if c.name == FACTOR else c.type} | {c.unit or '-'} "
+        f"| {c.meaning.replace('|', chr(92) + '|')} |\n"
+        for c in columns
+    )
+
+
+if __name__ == "__main__":
+    print(page(), end="")

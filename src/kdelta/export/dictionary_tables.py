@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The data dictionary's part on the delta tables and what stands beside them."""
+
+from __future__ import annotations
+
+from kdelta.export.dictionary_types import (
+    ARM,
+    BLOCK,
+    DELTA,
+    EFFECT,
+    FACTORS,
+    METRIC,
+    REGIME,
+    RULE,
+    VERDICT,
+    Column,
+    Table,
+)
+
+_BLOCKS = Column("blocks", "integer", "", "blocks that the row rests on")
+_STATUS = "status"
+
+_DELTAS = (
+    REGIME,
+    ARM,
+    FACTORS,
+    *METRIC,
+    _BLOCKS,
+    Column("set_aside", "integer", "", "blocks planned and not used, a sample being invalid"),
+    Column("baseline", "number", "as `unit`", "the baseline's geometric mean over these blocks"),
+    Column("value", "number", "as `unit`", "the arm's: baseline x ratio"),
+    *EFFECT,
+)
+_OVERALL = (
+    REGIME,
+    ARM,
+    *METRIC,
+    Column("cells", "integer", "", "cells with a pair"),
+    _BLOCKS,
+    Column("set_aside", "integer", "", "blocks of which no pair is left"),
+    *EFFECT,
+)
+_CELL_KEY = ("regime", "arm", "metric")
+_SET_ASIDE = (
+    REGIME,
+    ARM,
+    Column("boots", "integer", "", "planned"),
+    Column("boots_failed", "integer", "", "boots without a result"),
+    Column("samples", "integer", "", "planned"),
+    Column("set_aside", "integer", "", "samples that break a rule"),
+    Column(RULE, "integer", "", "one column per rule that was broken: samples that break it"),
+)
+_CONTROL = (
+    REGIME,
+    METRIC[0],
+    Column("cells", "integer", "", "cells with an interval"),
+    Column("blocks", "integer", "", "the fewest blocks of any of them"),
+    Column("largest_delta_percent", "number", "%", "largest |delta| of the control arm"),
+    Column("median_half_width_percent", "number", "%", "of the intervals, on the log scale"),
+    Column(
+        "noise_floor_percent", "number", "%", "smallest true effect found with 80 % probability"
+    ),
+    Column("false_verdicts", "integer", "", "cells of the control called faster or slower"),
+    Column("differs", "boolean", "", "whether any of them was, or the regime as a whole"),
+)
+_RATIOS = (
+    REGIME,
+    BLOCK,
+    ARM,
+    FACTORS,
+    METRIC[0],
+    Column("baseline", "number", "as the metric", "the baseline's value in this block"),
+    Column("value", "number", "as the metric", "the arm's value in this block"),
+    Column("ratio", "number", "", "value / baseline"),
+)
+_PRESSURE = (
+    REGIME,
+    ARM,
+    FACTORS,
+    Column("samples", "integer", "", "run, set aside or not"),
+    Column("with_direct_reclaim", "integer", "", "samples with pgscan_direct above 0"),
+    Column("pgscan_direct_per_s", "number", "pages/s", "scanned in direct reclaim"),
+    Column("pgsteal_direct_per_s", "number", "pages/s", "reclaimed in direct reclaim"),
+    Column("pgscan_kswapd_per_s", "number", "pages/s", "scanned by kswapd"),
+    Column("allocstall_per_s", "number", "1/s", "entries into direct reclaim"),
+    Column("pswpin_per_s", "number", "pages/s", "swapped in"),
+    Column("pswpout_per_s", "number", "pages/s", "swapped out"),
+    Column("psi_memory_some_percent", "number", "%", "of the time, some task waited for memory"),
+    Column("psi_memory_full_percent", "number", "%", "of the time, all tasks waited for memory"),
+    Column("psi_cpu_some_percent", "number", "%", "of the time, some task waited for a CPU"),
+    Column("oom_kill", "integer", "", "processes that the OOM killer ended, sum"),
+)
+_EXPECTATIONS = (
+    REGIME,
+    ARM,
+    Column("counter", "string", "", "column of samples.csv that the regime has to move"),
+    Column("bound", "string", "", "at_least or at_most"),
+    Column("limit", "integer", "as the counter", "bound of the growth over a sample"),
+    Column("share_wanted", "number", "", "share of samples in which it has to hold"),
+    Column("samples", "integer", "", "that were looked at"),
+    Column("samples_met", "integer", "", "in which it held"),
+    Column("share_met", "number", "", "samples_met / samples"),
+    Column("met", "boolean", "", "whether the regime did what it had to"),
+    Column("median", "number", "as the counter", "of the growth per sample"),
+    Column("lowest", "number", "as the counter", "of the growth per sample"),
+    Column("highest", "number", "as the counter", "of the growth per sample"),
+)
+_CLAIMS = (
+    REGIME,
+    ARM,
+    *METRIC[:2],
+    FACTORS,
+    Column("claimed_baseline", "number", "as `unit`", "as published"),
+    Column("claimed_value", "number", "as `unit`", "as published"),
+    Column("claimed_delta_percent", "number", "%", "as published"),
+    _BLOCKS,
+    *DELTA,
+    VERDICT,
+    Column(
+        _STATUS,
+        "string",
+        "",
+        "reproduced, same direction, not settled, contradicted or not measured",
+    ),
+)
+_NEGATIVE = (
+    REGIME,
+    ARM,
+    FACTORS,
+    *DELTA,
+    VERDICT,
+    Column(_STATUS, "string", "", "held, broken, not settled or invalid"),
+    Column("reason", "string", "", "why there can be no effect"),
+)
+_MECHANISM = (
+    REGIME,
+    ARM,
+    FACTORS,
+    Column(_STATUS, "string", "", "ok or failed"),
+    Column("writes", "integer", "", "traced from begin to end, allocation run"),
+    Column("pages_before_lock_per_write", "number", "pages", "allocated without pipe->mutex"),
+    Column("pages_under_lock_per_write", "number", "pages", "allocated with pipe->mutex held"),
+    Column("bulk_calls", "integer", "", "calls of the bulk allocator"),
+    Column("bulk_pages_requested_per_call", "number", "pages", "that a call asked for"),
+    Column("bulk_pages_per_call", "number", "pages", "that a call got"),
+    Column("reclaims_before_lock", "integer", "", "direct reclaims without pipe->mutex"),
+    Column("reclaims_under_lock", "integer", "", "direct reclaims with pipe->mutex held"),
+    Column("contention_writes", "integer", "", "writes of the contention run"),
+    Column("waits_per_write", "number", "", "waits for pipe->mutex"),
+    Column("wait_us_per_write", "number", "us", "waited for pipe->mutex"),
+    Column("wait_mean_us", "number", "us", "mean of a wait"),
+    Column("wait_p50_us", "number", "us", "median of a wait"),
+    Column("wait_p99_us", "number", "us", "99th percentile of a wait"),
+    Column("wait_max_us", "number", "us", "longest wait"),
+    Column("lost_events", "integer", "", "that the trace buffer lost, both runs"),
+)
+
+TABLES = (
+    Table("tables/deltas.csv", "the effect of an arm in a cell", _CELL_KEY, _DELTAS),
+    Table("tables/overall.csv", "the effect of an arm in a whole regime", _CELL_KEY, _OVERALL),
+    Table(
+        "tables/deltas_all.csv",
+        "as deltas.csv, with the samples that were set aside; no row if none was",
+        _CELL_KEY,
+        _DELTAS,
+    ),
+    Table(
+        "tables/overall_all.csv",
+        "as overall.csv, with the samples that were set aside; no row if none was",
+        _CELL_KEY,
+        _OVERALL,
+    ),
+    Table("tables/set_aside.csv", "what an arm lost in a regime", ("regime", "arm"), _SET_ASIDE),
+    Table(
+        "tables/control.csv",
+        "our own error in a regime, as the control arm shows it",
+        ("regime", "metric"),
+        _CONTROL,
+    ),
+    Table("tables/ratios.csv", "one block's ratio", ("block", *_CELL_KEY), _RATIOS),
+    Table("tables/pressure.csv", "what memory pressure there was", ("regime", "arm"), _PRESSURE),
+    Table(
+        "tables/expectations.csv",
+        "one thing that a regime has to do to the kernel, and whether it did",
+        ("regime", "arm", "counter", "bound"),
+        _EXPECTATIONS,
+    ),
+    Table("tables/claims.csv", "a published delta beside ours", _CELL_KEY, _CLAIMS),
+    Table(
+        "tables/negative_controls.csv",
+        "a cell that the series cannot change",
+        ("regime", "arm"),
+        _NEGATIVE,
+    ),
+    Table(
+        "tables/mechanism.csv",
+        "a traced cell: where pages are allocated, who waits for the lock",
+        ("regime", "arm"),
+        _MECHANISM,
+    ),
+)

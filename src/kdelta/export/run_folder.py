@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run's folder as exports and comparisons read it: its manifest and its tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdelta.config import parse_model
+from kdelta.errors import KdeltaError
+from kdelta.experiment import CONTROL_ARM, Experiment
+from kdelta.provenance import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Json = dict[str, Any]
+
+MANIFEST = "manifest.json"
+_WANTED = "; name a folder results/<experiment>/<protocol> of a finished run"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished run. It may lie anywhere: nothing is taken from its path."""
+
+    path: Path
+    manifest: Json
+    experiment: Experiment
+
+    @property
+    def protocol(self) -> str:
+        return str(self.manifest["protocol"])
+
+    @property
+    def run_id(self) -> str:
+        return str(self.manifest["run_id"])
+
+    @property
+    def acceleration(self) -> str:
+        """How its guests ran: kvm or tcg."""
+        return str(self.manifest["acceleration"]["mode"])
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its numbers are no measurements of a kernel."""
+        return self.acceleration != "kvm"
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The matrix's column names."""
+        return tuple(self.experiment.matrix)
+
+    @property
+    def regimes(self) -> dict[str, str]:
+        """Regime -> title, in display order."""
+        chosen = self.experiment.protocol_regimes(self.protocol)
+        return {name: regime.title for name, regime in chosen.items()}
+
+    def arm_title(self, arm: str) -> str:
+        """The arm in words."""
+        title = self.experiment.variants[self.experiment.arms()[arm]].title
+        return f"{title}, again (A/A control)" if arm == CONTROL_ARM else title
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A result file as it is written: every field is text, an empty one too.
+
+        Raises:
+            KdeltaError: missing or unreadable.
+        """
+        # Takes a second to load, which `kdelta show` can do without.
+        import pandas as pd
+
+        path = self.path / name
+        try:
+            return pd.read_csv(path, dtype=str, keep_default_na=False)
+        except FileNotFoundError:
+            raise KdeltaError(f"{path}: no such table; {how_to_analyse(self.path)}") from None
+        except (OSError, ValueError) as error:
+            raise KdeltaError(f"{path}: not readable as CSV: {error}") from None
+
+
+def read_run(path: Path) -> RunFolder:
+    """A run's folder.
+
+    Raises:
+        KdeltaError: it is none, or its manifest is of another version.
+    """
+    if not path.is_dir():
+        raise KdeltaError(f"{path}: no such folder; name one results/<experiment>/<protocol>")
+    file = path / MANIFEST
+    if not file.is_file():
+        raise KdeltaError(
+            f"{path}: no run here ({MANIFEST} does not exist){other_runs(path) or _WANTED}"
+        )
+    manifest = read_json(file)
+    missing = [
+        key
+        for key in ("run_id", "experiment", "protocol", "acceleration", "hosts")
+        if key not in manifest
+    ]
+    if missing:
+        raise KdeltaError(
+            f"{file}: {missing[0]} is missing; it is of another version of kdelta, or no manifest"
+        )
+    experiment = parse_model(Experiment, manifest["experiment"], file)
+    if manifest["protocol"] not in experiment.protocols:
+        raise KdeltaError(
+            f"{file}: protocol: {manifest['protocol']!r} is not a protocol of its experiment; "
+            f"it has {', '.join(experiment.protocols)}"
+        )
+    return RunFolder(path, manifest, experiment)
+
+
+def other_runs(path: Path) -> str:
+    """What to name instead, if the folder holds runs and is none itself; else nothing."""
+    inside = sorted(found.parent.name for found in path.glob(f"*/{MANIFEST}"))
+    return f"; it holds runs, name one: {path / inside[0]}" if inside else ""
+
+
+def how_to_analyse(path: Path) -> str:
+    """What to do about a run's folder without tables."""
+    if (path / "raw").is_dir():
+        return (
+            f"{path} has raw data: make the tables with `kdelta analyse --experiment FILE "
+            f"--raw {path / 'raw'} --output {path}`"
+        )
+    return "is the run finished?"

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two runs laid side by side: which arms, cells and blocks of them belong together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kdelta.analysis.settings import METRICS, Metric
+from kdelta.errors import KdeltaError
+from kdelta.export.comparison import Difference, Place, compare_cells, compare_overall
+from kdelta.export.effects import Labels, read_effects
+from kdelta.export.run_folder import RunFolder
+from kdelta.export.run_setup import arm_facts, setup_differences
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+Cell = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RegimeRows:
+    """One regime of one pair of arms: cells that both runs have, and all of them together."""
+
+    regime: str
+    title: str
+    cells: tuple[tuple[Cell, Difference], ...]
+    overall: Difference
+    only_a: tuple[Cell, ...]
+    only_b: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class ArmRows:
+    """An arm of A beside an arm of B; `regimes` are those that both have cells of."""
+
+    arm_a: str
+    arm_b: str
+    regimes: tuple[RegimeRows, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is to be told of two runs.
+
+    Attributes:
+        a, b: the runs.
+        metric: that is compared.
+        factors: that a cell is told by.
+        confidence: of all intervals; the stricter of the two experiments'.
+        paired: whether both are the same measurements, so that blocks pair.
+        setup: what differs: label, A's, B's.
+        arms: pairs of arms.
+        missing: whole sentences on what only one run has.
+    """
+
+    a: RunFolder
+    b: RunFolder
+    metric: Metric
+    factors: tuple[str, ...]
+    confidence: float
+    paired: bool
+    setup: tuple[tuple[str, str, str], ...]
+    arms: tuple[ArmRows, ...]
+    missing: tuple[str, ...]
+
+
+def compare_runs(
+    a: RunFolder,
+    b: RunFolder,
+    *,
+    arm_a: str | None = None,
+    arm_b: str | None = None,
+    metric: str = METRICS[0].name,
+) -> Comparison:
+    """Lays B beside A.
+
+    Args:
+        a: a run.
+        b: another, or the same again.
+        arm_a: compare this arm of A only.
+        arm_b: with this arm of B; one of the two stands for both. Without either, every arm
+            is compared with the one of the same name.
+        metric: one of `METRICS`.
+
+    Raises:
+        KdeltaError: nothing in the two can be compared; the message says why.
+    """
+    same = same_measurements(a, b)
+    pairs = _arm_pairs(a, b, arm_a or arm_b, arm_b or arm_a)
+    factors = tuple(dict.fromkeys([*a.factors, *b.factors]))
+    confidence = max(run.experiment.statistics.confidence for run in (a, b))
+    arms = tuple(
+        _arm_rows(a, b, pair, metric, factors, paired=same, confidence=confidence) for pair in pairs
+    )
+    if not any(rows.regimes for rows in arms):
+        raise KdeltaError(
+            f"{a.path} and {b.path} have no cell in common: "
+            f"A has regimes {', '.join(a.regimes)} over {_matrix(a)}, "
+            f"B has regimes {', '.join(b.regimes)} over {_matrix(b)}"
+        )
+    setup = setup_differences(a, b)
+    setup += [
+        (f"Arm {ours}" if ours == theirs else f"Arm {ours} / {theirs}", *facts)
+        for ours, theirs in pairs
+        if len(set(facts := (arm_facts(a, ours), arm_facts(b, theirs)))) > 1
+    ]
+    return Comparison(
+        a=a,
+        b=b,
+        metric=next(one for one in METRICS if one.name == metric),
+        factors=factors,
+        confidence=confidence,
+        paired=same,
+        setup=tuple(setup),
+        arms=arms,
+        missing=tuple(_missing(a, b, named=bool(arm_a or arm_b))),
+    )
+
+
+def same_measurements(a: RunFolder, b: RunFolder) -> bool:
+    """Whether both folders hold the same raw files, wherever they lie.
+
+    Raises:
+        KdeltaError: they share some of them only, so that they are neither independent of
+            each other nor the same.
+    """
+    ours, theirs = (_samples_files(run) for run in (a, b))
+    if not ours or not theirs:
+        return a.run_id == b.run_id
+    if ours == theirs:
+        return True
+    shared = set(ours.values()) & set(theirs.values())
+    if shared:
+        raise KdeltaError(
+            f"{a.path} and {b.path} share {len(shared)} of their raw files: an interval would "
+            "take the same measurement for two. Compare runs that share none, or two arms of "
+            "one run (give the same folder twice, with --arm-a and --arm-b)"
+        )
+    return False
+
+
+def _samples_files(run: RunFolder) -> dict[str, str]:
+    """Path -> hash of the files that hold samples; boots without any are all alike."""
+    hashes: dict[str, str] = run.manifest.get("raw_sha256", {})
+    return {
+        path: value
+        for path, value in hashes.items()
+        if path.startswith("raw/") and path.endswith(".jsonl") and value != _EMPTY
+    }
+
+
+def _arm_pairs(
+    a: RunFolder, b: RunFolder, arm_a: str | None, arm_b: str | None
+) -> list[tuple[str, str]]:
+    if arm_a is not None and arm_b is not None:
+        for option, run, arm in (("--arm-a", a, arm_a), ("--arm-b", b, arm_b)):
+            if arm not in _compared(run):
+                what = (
+                    "is the baseline, which every delta is against"
+                    if arm == run.experiment.baseline
+                    else "is not an arm"
+                )
+                raise KdeltaError(
+                    f"{option} {arm}: {what} of {run.path}; its arms are "
+                    f"{', '.join(_compared(run))}"
+                )
+        return [(arm_a, arm_b)]
+    common = [(arm, arm) for arm in _compared(a) if arm in _compared(b)]
+    if not common:
+        raise KdeltaError(
+            f"{a.path} and {b.path} have no arm of the same name (A: {', '.join(_compared(a))}; "
+            f"B: {', '.join(_compared(b))}); name one of each with --arm-a and --arm-b"
+        )
+    return common
+
+
+def _compared(run: RunFolder) -> list[str]:
+    return [arm for arm in run.experiment.arms() if arm != run.experiment.baseline]
+
+
+def _arm_rows(
+    a: RunFolder,
+    b: RunFolder,
+    pair: tuple[str, str],
+    metric: str,
+    factors: tuple[str, ...],
+    *,
+    paired: bool,
+    confidence: float,
+) -> ArmRows:
+    ours, labels_a = read_effects(a, pair[0], metric, factors)
+    theirs, labels_b = read_effects(b, pair[1], metric, factors)
+    places = [place for place in labels_a if place in labels_b]
+    # The family of tests is the arm's, over all regimes, as in the delta tables.
+    found = compare_cells(ours, theirs, places, paired=paired, confidence=confidence)
+    by_place = dict(zip(places, found, strict=True))
+    regimes = []
+    for regime, title in a.regimes.items():
+        here = [place for place in places if place[0] == regime]
+        if not here:
+            continue
+        regimes.append(
+            RegimeRows(
+                regime=regime,
+                title=title,
+                cells=tuple((labels_a[place], by_place[place]) for place in here),
+                overall=compare_overall(ours, theirs, here, paired=paired, confidence=confidence),
+                only_a=_only(regime, labels_a, labels_b),
+                only_b=_only(regime, labels_b, labels_a),
+            )
+        )
+    return ArmRows(*pair, tuple(regimes))
+
+
+def _only(regime: str, mine: Labels, others: Labels) -> tuple[Cell, ...]:
+    places: Iterable[Place] = (place for place in mine if place not in others)
+    return tuple(mine[place] for place in places if place[0] == regime)
+
+
+def _missing(a: RunFolder, b: RunFolder, *, named: bool) -> list[str]:
+    told = []
+    for what, ours, theirs in (
+        ("regime", list(a.regimes), list(b.regimes)),
+        ("arm", [] if named else _compared(a), [] if named else _compared(b)),
+    ):
+        for name, mine, others in (("A", ours, theirs), ("B", theirs, ours)):
+            alone = [one for one in mine if one not in others]
+            if alone:
+                plural = "s" if len(alone) > 1 else ""
+                told.append(f"Only in {name}: {what}{plural} {', '.join(alone)}.")
+    return told
+
+
+def _matrix(run: RunFolder) -> str:
+    return " x ".join(
+        f"{factor} {', '.join(map(str, levels))}"
+        for factor, levels in run.experiment.matrix.items()
+    )

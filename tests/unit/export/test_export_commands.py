@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`kdelta export`, `kdelta compare` and `kdelta show` as they are typed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from export_runs import make_run
+
+from kdelta.analysis.settings import METRICS
+from kdelta.cli import main
+from kdelta.commands import analysis as analysis_commands
+from kdelta.commands import export as export_commands
+from kdelta.export.run_folder import RunFolder, read_run
+from tests.conftest import Project
+from tests.unit.analysis.synthetic import Truth
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """`main` takes SIGTERM over; here it belongs to pytest."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return make_run(tmp_path_factory.mktemp("commands") / "run", Truth(blocks=3))
+
+
+@pytest.fixture
+def run(made: RunFolder, tmp_path: Path) -> RunFolder:
+    """A run that a test may change."""
+    return read_run(Path(shutil.copytree(made.path, tmp_path / "run")))
+
+
+def told(capsys: Captured) -> str:
+    return capsys.readouterr().out
+
+
+def test_export_everything(run: RunFolder, capsys: Captured) -> None:
+    assert main(["export", str(run.path)]) == 0
+    go = run.path / "exports" / "go"
+    written = [go / "baseline.txt", go / "patched.txt", go / "control.txt"]
+    written += [run.path / "exports" / "samples.csv.gz", run.path / "datapackage.json"]
+    assert told(capsys).splitlines() == [str(path) for path in written]
+    assert all(path.stat().st_size for path in written)
+
+
+def test_export_one_thing_elsewhere(run: RunFolder, tmp_path: Path, capsys: Captured) -> None:
+    argv = ["export", str(run.path), "--format"]
+    assert main([*argv, "samples", "--output", str(tmp_path / "out" / "all.csv")]) == 0
+    assert (tmp_path / "out" / "all.csv").read_text().startswith("run_id,experiment,protocol,")
+    assert main([*argv, "go", "--output", str(tmp_path / "go")]) == 0
+    assert len(told(capsys).splitlines()) == 4
+    assert not (run.path / "exports").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--format", "datapackage"]])
+def test_an_output_needs_a_format(run: RunFolder, words: list[str], capsys: Captured) -> None:
+    assert main(["export", str(run.path), *words, "--output", "x"]) == 1
+    assert capsys.readouterr().err.startswith("kdelta: --output: say with --format go or")
+
+
+def test_export_the_configured_run(project: Project, capsys: Captured) -> None:
+    (project.root / "config").mkdir()
+    (project.root / "config" / "config.yaml").write_text("experiment: experiment.yaml\n")
+    make_run(project.root / "results" / "small" / "quick", Truth(blocks=1))
+    assert main(["--root", str(project.root), "export", "--format", "datapackage"]) == 0
+    assert told(capsys).endswith("results/small/quick/datapackage.json\n")
+
+
+def test_compare(run: RunFolder, tmp_path: Path, capsys: Captured) -> None:
+    other = make_run(tmp_path / "other", Truth(blocks=3, seed=5))
+    assert main(["compare", str(run.path), str(other.path)]) == 0
+    assert f"A: {run.path}, run {run.run_id}\n" in (text := told(capsys))
+    assert "Throughput, change against baseline in % [95% interval]; higher is better." in text
+    argv = ["compare", str(run.path), str(run.path), "--arm-a", "patched", "--arm-b", "control"]
+    assert main([*argv, "--metric", "latency_p99_ns"]) == 0
+    assert "99th percentile of write latency, change" in (text := told(capsys))
+    assert "lower is better" in text
+    assert "patched (A), control (B)" in text
+
+
+def test_compare_nothing(tmp_path: Path, run: RunFolder, capsys: Captured) -> None:
+    assert main(["compare", str(run.path), str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == (
+        f"kdelta: {tmp_path / 'none'}: no such folder; name one results/<experiment>/<protocol>\n"
+    )
+
+
+def test_the_metrics_on_offer_are_those_with_deltas() -> None:
+    assert tuple(metric.name for metric in METRICS) == export_commands.METRICS
+
+
+def test_show_makes_tables_where_there_are_none(run: RunFolder, capsys: Captured) -> None:
+    """Reference data come without a report: the CSV files and the manifest are enough."""
+    assert not (run.path / "report").exists()
+    assert main(["show", str(run.path)]) == 0
+    text = told(capsys)
+    assert "EMULATED (TCG)" in text
+    assert "== Nothing else (0.6 s per cell, 3 blocks) ==" in text
+    assert not (run.path / "report").exists()
+
+
+def test_show_without_tables(run: RunFolder, capsys: Captured) -> None:
+    (run.path / "samples.csv").unlink()
+    assert main(["show", str(run.path)]) == 1
+    assert "has raw data: make the tables with `kdelta analyse" in capsys.readouterr().err
+
+
+def test_show_a_run_of_another_version(run: RunFolder, capsys: Captured) -> None:
+    file = run.path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["hosts"][0]["host"]["turbo"]
+    file.write_text(json.dumps(manifest))
+    assert main(["show", str(run.path)]) == 1
+    assert capsys.readouterr().err == (
+        f"kdelta: {file}: 'turbo' is missing; it is of another version of kdelta\n"
+    )
+
+
+@pytest.mark.parametrize("spoil", [True, False])
+def test_show_on_a_narrow_terminal(
+    run: RunFolder, capsys: Captured, monkeypatch: pytest.MonkeyPatch, spoil: bool
+) -> None:
+    """Laid out again; as it was saved where the run is of another version."""
+    (run.path / "report").mkdir()
+    (run.path / "report" / "tables.txt").write_text("saved " * 50 + "\n")
+    if spoil:
+        (run.path / "manifest.json").write_text("{}")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "90")
+    assert main(["show", str(run.path)]) == 0
+    text = told(capsys)
+    assert ("saved saved" in text) == spoil
+    assert ("== Nothing else" in text) != spoil
+
+
+def test_show_without_templates(
+    run: RunFolder, capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(analysis_commands, "ASSETS", tmp_path / "nowhere")
+    assert main(["show", str(run.path)]) == 1
+    assert "the templates of the report are not here" in capsys.readouterr().err
+
+
+def test_show_the_folder_above(run: RunFolder, capsys: Captured) -> None:
+    assert main(["show", str(run.path.parent)]) == 1
+    assert f"; it holds runs, name one: {run.path}; " in capsys.readouterr().err

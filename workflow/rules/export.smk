@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The results for other tools: `snakemake --cores 1 exports`. Nothing else needs them.
+
+
+rule exports:
+    input:
+        tables=TABLES,
+        manifest=rules.manifest.output,
+        code=RUN.sources("export"),
+    output:
+        go=[
+            report(
+                f"{RUN.run}/exports/go/{arm}.txt",
+                caption=f"{CAPTIONS}/go.rst",
+                category="Tables",
+                labels={"table": f"samples of {arm}, Go benchmark format"},
+            )
+            for arm in RUN.arms
+        ],
+        samples=report(
+            f"{RUN.run}/exports/samples.csv.gz",
+            caption=f"{CAPTIONS}/samples.rst",
+            category="Tables",
+            labels={"table": "all samples, compressed"},
+        ),
+        descriptor=report(
+            f"{RUN.run}/datapackage.json",
+            caption=f"{CAPTIONS}/datapackage.rst",
+            category="Provenance",
+            labels={"file": "data package", "form": "JSON"},
+        ),
+    localrule: True
+    message:
+        "Exports"
+    shell:
+        "exec kdelta export {RUN.run:q}"
