@@ -21,6 +21,7 @@ from kdelta.commands import check as check_commands
 from kdelta.commands import doctor as doctor_commands
 from kdelta.commands import export as export_commands
 from kdelta.commands import kernel as kernel_commands
+from kdelta.commands import mail as mail_commands
 from kdelta.commands import measure as measure_commands
 from kdelta.commands import plan as plan_commands
 from kdelta.errors import KdeltaError
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         check_commands,
         doctor_commands,
         plan_commands,
+        mail_commands,
     ):
         commands.add_verbs(verbs)
     return parser

@@ -143,6 +143,9 @@ def _require_files(experiment: Experiment, root: Path, path: Path) -> None:
         raise KdeltaError(
             f"{path}: claims.file: no such file: {experiment.claims.file} (looked in {root})"
         )
+    prose = experiment.mail.prose if experiment.mail else None
+    if prose and not (root / prose).is_file():
+        raise KdeltaError(f"{path}: mail.prose: no such file: {prose} (looked in {root})")
 
 
 def _require_fragments(key: str, fragments: list[str], root: Path, path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from kdelta.mail.settings import Mail
 from kdelta.units import parse_size_bytes
 from kdelta.workload_options import check_option
 
@@ -337,6 +338,8 @@ class Experiment(_Model):
     environment: Environment = Environment()
     negative_controls: tuple[NegativeControl, ...] = Field(default=(), strict=False)
     claims: Claims | None = None
+    # Excluded from dumps: a run stays the same run, however its series is mailed.
+    mail: Mail | None = Field(default=None, exclude=True)
     seed: Annotated[int, Field(ge=0, lt=2**63)]
 
     @model_validator(mode="after")
@@ -384,6 +387,16 @@ class Experiment(_Model):
             raise ValueError(
                 f"claims.arm: {self.claims.arm!r} is not a variant beside the baseline; variants "
                 f"are {', '.join(self.variants)}"
+            )
+        if self.mail and (
+            self.mail.variant == self.baseline
+            or self.mail.variant not in self.variants
+            or not self.variants[self.mail.variant].patches
+        ):
+            patched = [name for name, v in self.variants.items() if v.patches]
+            raise ValueError(
+                f"mail.variant: {self.mail.variant!r} is not a variant with patches beside the "
+                f"baseline; variants with patches are {', '.join(patched) or '(none)'}"
             )
         for number, control in enumerate(self.negative_controls):
             for factor, levels in control.cells.items():

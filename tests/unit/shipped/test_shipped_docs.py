@@ -40,6 +40,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`environment`": experiment.Environment,
     "`negative_controls`": experiment.NegativeControl,
     "`claims`": experiment.Claims,
+    "`mail`": experiment.Mail,
 }
 
 

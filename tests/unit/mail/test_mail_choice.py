@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The experiment's `mail`: what it may say, and what goes without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kdelta.errors import KdeltaError
+from kdelta.mail.choice import chosen_mail, prose_of
+from tests.conftest import Project
+
+Data = dict[str, Any]
+MAIL = {"variant": "patched", "prose": "prose.txt"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"variant": "baseline"}, "'baseline' is not a variant with patches.*patched, other"),
+        ({"variant": "absent"}, "'absent' is not a variant with patches"),
+        ({"to": ["nobody"]}, "mail.to.*'nobody' is not one mail address"),
+        ({"cc": ["a@b.org\nBcc: c@d.org"]}, "mail.cc.*is not one mail address"),
+        ({"cc": ["a@b.org, c@d.org"]}, "mail.cc.*is not one mail address"),
+        ({"prefix": "PATCH]\nX: "}, "mail.prefix"),
+        ({"version": 0}, "mail.version"),
+        ({"sender": "me"}, "mail.sender"),
+    ],
+)
+def test_mistakes(project: Project, small: Data, changes: Data, said: str) -> None:
+    with pytest.raises(KdeltaError, match=f"(?s){said}"):
+        project.load({**small, "mail": {**MAIL, **changes}})
+
+
+@pytest.mark.parametrize("address", ["a@b.org", "A B <a@b.org>", '"A. B." <a-b+c@d.example.org>'])
+def test_addresses(project: Project, small: Data, address: str) -> None:
+    mail = project.load({**small, "mail": {**MAIL, "to": [address]}}).mail
+    assert mail is not None
+    assert mail.to == (address,)
+
+
+def test_how_it_is_mailed_is_no_part_of_what_is_measured(project: Project, small: Data) -> None:
+    plain, mailed = project.load(small), project.load({**small, "mail": MAIL})
+    assert mailed.mail is not None
+    assert mailed.model_dump_json(by_alias=True) == plain.model_dump_json(by_alias=True)
+
+
+def test_the_variant(project: Project, small: Data) -> None:
+    mailed = project.load({**small, "mail": MAIL})
+    assert chosen_mail(mailed, None, "x.yaml").variant == "patched"
+    assert chosen_mail(mailed, "other", "x.yaml").variant == "other"
+    with pytest.raises(KdeltaError, match=r"x\.yaml: 'baseline' is not a variant with patches"):
+        chosen_mail(mailed, "baseline", "x.yaml")
+
+
+def test_the_variant_goes_without_saying_only_where_there_is_one(
+    project: Project, small: Data
+) -> None:
+    with pytest.raises(KdeltaError, match=r"x\.yaml: mail\.variant: not given.*patched, other"):
+        chosen_mail(project.load(small), None, "x.yaml")
+    del small["variants"]["other"]
+    assert chosen_mail(project.load(small), None, "x.yaml").variant == "patched"
+
+
+def test_prose(project: Project, small: Data) -> None:
+    with pytest.raises(KdeltaError, match=r"neither mail\.prose .* nor a summary"):
+        prose_of(project.load(small), project.root)
+    summarised = project.load({**small, "summary": "A long story. " * 20})
+    assert max(map(len, prose_of(summarised, project.root).splitlines())) <= 72
+    (project.root / "prose.txt").write_text("My words.\n")
+    assert prose_of(project.load({**small, "mail": MAIL}), project.root) == "My words."

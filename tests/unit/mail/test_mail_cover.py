@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The cover letter of made-up runs: what comes first, what is never left out, how wide it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_facts import make_context
+from report_synthetic import AXES, FLAGSHIP, FOUR, GAPS, WIDE, Plan, write_results
+
+from kdelta.errors import KdeltaError
+from kdelta.mail.choice import read_prose
+from kdelta.mail.cover import Letter, base_lines, render_cover
+from kdelta.report.frames import load_frames
+
+TEMPLATES = Path(__file__).resolve().parents[3] / "report" / "mail"
+KERNEL = "Linux 6.12.117 (linux-source-6.12 6.12.117-1)"
+TREE = "23481b65e33b461f4934938716acfba8fe6d61dd"
+PROSE = "Dear all,\n\n    an indented line, {{ braces }} and {% tags %}\n<script>alert(1)</script>"
+EMULATED = {"acceleration": "tcg", "acceleration_reason": "no /dev/kvm", "vcpus": 4}
+
+
+def letter(arm: str = "patched", base: str | None = None) -> Letter:
+    return Letter(
+        prose=PROSE,
+        arm=arm,
+        kernel=KERNEL,
+        base=base_lines(KERNEL, base, TREE),
+        sign_off="Zoë Sender <zoe@example.org>",
+        shortlog="Zoë Sender (1):\n  fs/pipe: x\n",
+        diffstat=" fs/pipe.c | 2 +-\n 1 file changed, 1 insertion(+), 1 deletion(-)",
+    )
+
+
+def cover(plan: Plan, folder: Path, said: Letter | None = None, **changes: object) -> str:
+    write_results(plan, folder)
+    return render_cover(
+        load_frames(folder), make_context(plan, **changes), said or letter(), TEMPLATES
+    )
+
+
+def test_the_authors_prose_comes_first_and_as_it_is(tmp_path: Path) -> None:
+    assert cover(FLAGSHIP, tmp_path).startswith(f"{PROSE}\n\n== Results ==\n")
+
+
+def test_an_emulated_run_says_so_right_after_the_prose(tmp_path: Path) -> None:
+    text = cover(FLAGSHIP, tmp_path, **EMULATED)
+    rest = text.removeprefix(f"{PROSE}\n\n")
+    assert rest.startswith("== EMULATED (TCG): not a measurement of kernel performance ==\n")
+    # Git drops lines that begin with this where a cover letter becomes a merge's message.
+    assert not re.search(r"^#", text, re.MULTILINE)
+    assert "The numbers are emulated" in text
+
+
+@pytest.mark.parametrize("plan", [FLAGSHIP, GAPS, AXES, FOUR, WIDE], ids=str)
+def test_lines_fit_a_mail(plan: Plan, tmp_path: Path) -> None:
+    arm = plan.arms[1]
+    text = cover(plan, tmp_path, letter(arm), **EMULATED)
+    assert max(map(len, text.split("\n"))) <= 78
+    assert not re.search(r"[ \t]$", text.replace("\n-- \n", "\n"), re.MULTILINE)
+
+
+def test_it_has_every_delta_with_its_interval(tmp_path: Path) -> None:
+    text = cover(FLAGSHIP, tmp_path)
+    frames = load_frames(tmp_path)
+    cells = len(FLAGSHIP.cells)
+    assert text.count(" -> ") == 2 * 2 * cells + 2 * 2  # metrics, regimes; and the headings
+    row = frames.deltas_of("idle", "patched", "throughput_mib_s").iloc[0]
+    assert re.search(rf"{row['baseline']:.0f} -> +{row['value']:.0f}", text)
+    assert f"[{row['delta_low_percent']:+.1f}, {row['delta_high_percent']:+.1f}]" in text
+    for words in ("Noise floor", "4 blocks", "Marks: + faster", "Control arm (true effect zero)"):
+        assert words in text
+
+
+def test_it_tells_what_weakens_it(tmp_path: Path) -> None:
+    text = cover(GAPS, tmp_path)
+    weak = " ".join(
+        text.partition("== What weakens this ==")[2].partition("== Set-up ==")[0].split()
+    )
+    assert "Boots failed" in weak
+    assert "expectation of the regime not met" in weak
+    aside = load_frames(tmp_path).set_aside
+    assert f"{aside['set_aside'].sum()} of {aside['samples'].sum()} planned samples set" in weak
+    assert "With all of them taken in:" in weak
+    # The report's words for what the mail has elsewhere.
+    assert "are below" not in weak
+
+
+def test_tables_are_of_the_mailed_variant_alone(tmp_path: Path) -> None:
+    text = cover(FOUR, tmp_path, letter("bulk"))
+    assert "baseline -> bulk" in text
+    assert "baseline -> loop" not in text
+    others = text.partition("== Other variants, measured in the same blocks ==")[2]
+    assert "loop" in others.partition("==")[0]
+    assert "bulk" not in others.partition("==")[0]
+    # A boot of the other variant failed: no matter of this series.
+    assert "Boots failed" not in text
+
+
+def test_with_one_variant_there_are_no_others(tmp_path: Path) -> None:
+    assert "Other variants" not in cover(FLAGSHIP, tmp_path)
+
+
+def test_a_commit_to_base_on(tmp_path: Path) -> None:
+    commit = "e98d21c170b01ddef366f023bbfcf6b31509fa83"
+    text = cover(FLAGSHIP, tmp_path, letter(base=commit))
+    assert re.search(rf"^base-commit: {commit}\n-- \nkdelta [0-9.]+\n\Z", text, re.MULTILINE)
+
+
+def test_no_commit_is_made_up_where_there_is_none(tmp_path: Path) -> None:
+    text = cover(FLAGSHIP, tmp_path)
+    assert "base-commit:" not in text
+    assert f"Based on {KERNEL}" in " ".join(text.split())
+    assert f"\n  {TREE}\n-- \n" in text
+
+
+def test_nothing_is_read_as_a_template(tmp_path: Path) -> None:
+    nasty = "<script>alert(1)</script> & 100% _x_ {{ 7 * 7 }} µs"
+    plan = replace(FLAGSHIP)
+    context = make_context(plan)
+    regime = context.regimes[0]._replace(title=nasty, description=nasty)
+    text = cover(plan, tmp_path, regimes=(regime, *context.regimes[1:]))
+    assert f"== {nasty} (0.6 s per cell, 4 blocks) ==" in text
+    assert text.count("{{ 7 * 7 }}") >= 3
+
+
+def test_blanks_at_line_ends_of_prose_go(tmp_path: Path) -> None:
+    path = tmp_path / "prose.txt"
+    path.write_bytes(b"\n\nDear all,  \r\n\n  this\t\n\n\n")
+    assert read_prose(path, "prose.txt") == "Dear all,\n\n  this"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file.*as plain text"), (b" \n", "is empty"), (b"\xff", "is not UTF-8")],
+)
+def test_prose_that_cannot_be_taken(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "prose.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(KdeltaError, match=f"mail.prose: config/prose.txt .*{said}"):
+        read_prose(path, "config/prose.txt")

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The mails for a list, only when asked for: `snakemake --cores 1 series`.
+from kdelta.mail.choice import chosen_mail
+from kdelta.mail.identity import identity_or_nobody
+
+SERIES = f"{RUN.run}/report/series"
+
+
+def series_prose(wildcards):
+    """The author's prose; if it is not there, the command says what to do about that."""
+    mail = RUN.experiment.mail
+    return [mail.prose] if mail and os.path.exists(mail.prose) else []
+
+
+def series_variant(wildcards):
+    try:
+        return chosen_mail(RUN.experiment, None, EXPERIMENT).variant
+    except KdeltaError as error:
+        raise WorkflowError(str(error)) from None
+
+
+rule series:
+    input:
+        tables=TABLES,
+        manifest=rules.manifest.output,
+        source=rules.fetch_source.output,
+        prose=series_prose,
+        code=RUN.sources("report", "mail"),
+        template="report/mail/cover-letter.txt.j2",
+    output:
+        # Of the mails the cover letter alone: were checkpatch to fail, the patches stay to be looked at.
+        cover=f"{SERIES}/{RUN.experiment.mail.file_prefix if RUN.experiment.mail else ''}0000-cover-letter.patch",
+        check=f"{RUN.run}/report/series-check.txt",
+    # As a log it stays when the job fails: it holds the reason.
+    log:
+        f"{RUN.run}/report/checkpatch.txt",
+    # Signed off by whoever is at this machine.
+    localrule: True
+    params:
+        mail=RUN.experiment.mail.model_dump_json() if RUN.experiment.mail else "",
+        patches=lambda wildcards: RUN.build_key(series_variant(wildcards)),
+        sender=lambda wildcards: identity_or_nobody(Path(workflow.basedir)),
+    message:
+        "Mails for the list"
+    shell:
+        "exec kdelta series --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
+        " --run {RUN.run:q} --output {SERIES:q}"
