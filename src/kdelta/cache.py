@@ -5,7 +5,7 @@ Layout, below `cache_root()`:
 
     sources/<id>/       an unpacked kernel source (`kernel.source`)
     workspaces/<key>/   the folders that kernels are built in (`kernel.workspace`)
-    trees/<id>.git      sources as git trees, to prove that mailed patches give the measured one (`mail.trees`)
+    trees/<id>.git      sources as git trees, to check mailed patches with (`mail.trees`)
     images/<key>/       finished builds (`kernel.build`)
     ccache/             compiler cache
     locks/              one lock file per entry that is being made
