@@ -134,7 +134,7 @@ def test_a_patch_that_does_not_apply_names_the_hunk(copied: Project, tmp_path: P
         )
     )
     assert patch.read_text() != text
-    message = one_message(build(copied, "patched", tmp_path / "out"))
+    message = one_message(build(copied, "bulk", tmp_path / "out"))
     assert patch.name in message
     assert "hunk" in message.lower()
     assert "fs/pipe.c" in message
