@@ -11,6 +11,7 @@ RESULT_FILES = (
     "tables/set_aside.csv",
     "tables/control.csv",
     "tables/ratios.csv",
+    "tables/latency.csv",
     "tables/pressure.csv",
     "tables/expectations.csv",
     "tables/claims.csv",

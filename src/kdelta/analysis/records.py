@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
+from kdelta.analysis.histogram import Histogram
 from kdelta.errors import KdeltaError
 
 Level = bool | int | float | str
@@ -69,6 +70,7 @@ class Bench(StrictRecord):
     bytes_read_total: Count
     throughput_mib_s: FiniteFloat
     write_latency_ns: Latency
+    histogram: Histogram | None = None
     context_switches: ContextSwitches
     cpu_s: CpuSeconds
     eagain: Count

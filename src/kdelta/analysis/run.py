@@ -13,6 +13,7 @@ from kdelta.analysis.boots import RawBoot, planned_cells
 from kdelta.analysis.claims import claims_frame
 from kdelta.analysis.control import control_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
+from kdelta.analysis.latency import latency_frame
 from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
 from kdelta.analysis.negative_controls import negative_controls_frame
@@ -50,6 +51,7 @@ class AnalysisResult:
     negative_controls: pd.DataFrame
     mechanism: pd.DataFrame
     ratios: pd.DataFrame
+    latency: pd.DataFrame
     notes: tuple[str, ...]
 
     def files(self) -> dict[str, pd.DataFrame]:
@@ -67,6 +69,7 @@ class AnalysisResult:
             "negative_controls",
             "mechanism",
             "ratios",
+            "latency",
         )
         return {
             "samples.csv": self.samples,
@@ -154,5 +157,6 @@ def analyse_boots(
         negative_controls=negative_controls_frame(deltas, settings),
         mechanism=mechanism_frame(traced, settings),
         ratios=ratios,
+        latency=latency_frame(boots, samples, cells, settings),
         notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),
     )

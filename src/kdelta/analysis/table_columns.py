@@ -38,6 +38,13 @@ PRESSURE_DTYPES = {
     **{f"{name}_percent": "float64" for name in STALLS},
     "oom_kill": "Int64",
 }
+LATENCY_DTYPES = {
+    "regime": "str",
+    "arm": "str",
+    "quantile": "float64",
+    "latency_us": "float64",
+    "blocks": "int64",
+}
 EXPECTATION_DTYPES = {
     "regime": "str",
     "arm": "str",
@@ -103,6 +110,7 @@ MECHANISM_DTYPES = {
 ALL_COLUMNS = frozenset(
     {
         *PRESSURE_DTYPES,
+        *LATENCY_DTYPES,
         *CLAIM_DTYPES,
         *NEGATIVE_CONTROL_DTYPES,
         *MECHANISM_DTYPES,

@@ -73,6 +73,14 @@ _RATIOS = (
     Column("value", "number", "as the metric", "the arm's value in this block"),
     Column("ratio", "number", "", "value / baseline"),
 )
+_LATENCY = (
+    REGIME,
+    ARM,
+    FACTORS,
+    Column("quantile", "number", "", "share of the writes that take at most latency_us"),
+    Column("latency_us", "number", "us", "geometric mean over blocks; empty: too few writes"),
+    _BLOCKS,
+)
 _PRESSURE = (
     REGIME,
     ARM,
@@ -178,6 +186,12 @@ TABLES = (
         _CONTROL,
     ),
     Table("tables/ratios.csv", "one block's ratio", ("block", *_CELL_KEY), _RATIOS),
+    Table(
+        "tables/latency.csv",
+        "one quantile of an arm's write latencies in a cell",
+        ("regime", "arm", "quantile"),
+        _LATENCY,
+    ),
     Table("tables/pressure.csv", "what memory pressure there was", ("regime", "arm"), _PRESSURE),
     Table(
         "tables/expectations.csv",

@@ -63,6 +63,7 @@ COLUMNS = {
     "contention_writes,waits_per_write,wait_us_per_write,wait_mean_us,wait_p50_us,wait_p99_us,"
     "wait_max_us,lost_events",
     "tables/ratios.csv": "regime,block,arm,writers,readers,metric,baseline,value,ratio",
+    "tables/latency.csv": "regime,arm,writers,readers,quantile,latency_us,blocks",
 }
 
 
@@ -122,6 +123,7 @@ def test_row_counts(pristine: Path) -> None:
         "tables/mechanism.csv": 0,
         "tables/control.csv": 2 * 4,
         "tables/ratios.csv": 2 * 8 * 2 * 4 * 4,
+        "tables/latency.csv": 2 * 3 * 4 * 100,
     }
 
 

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The distribution of write latencies per arm and cell: tables/latency.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.records import Cell
+from kdelta.analysis.samples import samples_in_order
+from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.table_columns import LATENCY_DTYPES, table
+
+QUANTILES = (*(percent / 100 for percent in range(1, 100)), 0.999)
+"""Shares of the writes that latency.csv gives a latency for."""
+
+
+def latency_frame(
+    boots: Sequence[RawBoot],
+    samples: pd.DataFrame,
+    cells: Mapping[str, Sequence[Cell]],
+    settings: AnalysisSettings,
+) -> pd.DataFrame:
+    """Latency by regime, arm, cell and quantile: columns of tables/latency.csv.
+
+    The geometric mean over blocks of each valid sample's quantile. Writes are never pooled:
+    a fast boot has more of them, and would weigh more. Each arm stands on its own samples;
+    what is compared within blocks is in deltas.csv.
+
+    Args:
+        boots: every planned boot.
+        samples: as `samples_frame` makes it of these boots.
+        cells: regime -> its planned cells, sorted.
+        settings: display order.
+    """
+    levels = np.array(QUANTILES)
+    logs: dict[tuple[str, str, Cell], list[np.ndarray]] = {}
+    run = samples_in_order(boots, settings)  # the rows of `samples`
+    for (boot, sample), valid in zip(run, samples["valid"], strict=True):
+        bench = sample.record.bench
+        if valid and bench is not None and bench.histogram is not None:
+            place = (boot.regime, boot.arm, sample.cell)
+            logs.setdefault(place, []).append(np.log(bench.histogram.quantiles_ns(levels) / 1e3))
+    return table(
+        (
+            {
+                "regime": regime,
+                "arm": arm,
+                **dict(zip(settings.factors, cell, strict=True)),
+                "quantile": quantile,
+                "latency_us": latency,
+                "blocks": len(found),
+            }
+            for regime in settings.regimes
+            for arm in settings.arms
+            for cell in cells.get(regime, ())
+            if (found := logs.get((regime, arm, cell)))
+            # One sample that cannot tell makes the quantile unknown: the mean over the others
+            # would be one of the fast boots alone.
+            for quantile, latency in zip(
+                QUANTILES, np.exp(np.mean(found, axis=0)).tolist(), strict=True
+            )
+        ),
+        LATENCY_DTYPES,
+        settings.factors,
+    )
