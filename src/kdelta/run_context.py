@@ -122,6 +122,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
             )
             for name, variant in experiment.variants.items()
         ),
+        kernel_release=manifest["kernels"][experiment.baseline]["kernel_release"],
         reproduce=f"snakemake --cores all --config protocol={protocol}",
         generated_from=f"the raw files of run {manifest['run_id']} "
         f"({len(manifest['raw_sha256'])} files, hashes in manifest.json)",

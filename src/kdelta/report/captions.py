@@ -10,19 +10,13 @@ import jinja2
 
 from kdelta.report.context import ReportContext
 from kdelta.report.formatting import plural
+from kdelta.report.latency_cells import selection_sentence
 from kdelta.report.mechanism import ONE_BOOT
-from kdelta.report.metrics import FIGURE_KINDS, MAIN_METRICS, MECHANISM_FIGURES
+from kdelta.report.metrics import FIGURES, MECHANISM_FIGURES, FigureName
 from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import CAPTIONS
 from kdelta.report.view import View
 from kdelta.report.wording import acceleration_label
-
-_TITLES = {
-    "heatmap": "heat map",
-    "blocks": "block by block",
-    "mechanism-pages": "Pages allocated before and under the lock",
-    "mechanism-wait": "Wait for the lock",
-}
 
 
 @dataclass(frozen=True)
@@ -45,30 +39,27 @@ class Captions:
         self._view = view
 
     def figures(self) -> tuple[FigureEntry, ...]:
-        """Every figure of the deltas, in the order shown."""
-        return tuple(
-            FigureEntry(
-                stem=f"{kind}-{metric.name}",
-                title=f"{metric.title}, {_TITLES[kind]}",
-                caption=self._fill(f"{kind}.txt.j2", metric=metric),
-                alternative=self._fill(f"{kind}-alternative.txt.j2", metric=metric),
-            )
-            for kind in FIGURE_KINDS
-            for metric in MAIN_METRICS
-        )
+        """Every figure but those of the traced boots, in the order shown."""
+        return tuple(self._entry(name) for name in FIGURES)
 
     def mechanism_figures(self) -> tuple[FigureEntry, ...]:
         """The figures of the traced boots; none where there were none."""
         if self._view.mechanism is None:
             return ()
-        return tuple(
-            FigureEntry(
-                stem=stem,
-                title=_TITLES[stem],
-                caption=self._fill(f"{stem}.txt.j2", one_boot=ONE_BOOT),
-                alternative=self._fill(f"{stem}-alternative.txt.j2"),
-            )
-            for stem in MECHANISM_FIGURES
+        return tuple(self._entry(name) for name in MECHANISM_FIGURES)
+
+    def _entry(self, name: FigureName) -> FigureEntry:
+        facts = {
+            "metric": name.metric,
+            "margin": f"{100 * self._view.context.equivalence_margin:g}%",
+            "drawn": _drawn_cells(self._view),
+            "one_boot": ONE_BOOT,
+        }
+        return FigureEntry(
+            stem=name.stem,
+            title=name.title,
+            caption=self._fill(f"{name.template}.txt.j2", **facts),
+            alternative=self._fill(f"{name.template}-alternative.txt.j2", **facts),
         )
 
     def table(self, table: DeltaTable) -> str:
@@ -95,3 +86,20 @@ def block_range(table: DeltaTable) -> str:
     if len(counts) == 1:
         return plural(counts[0], "block")
     return f"{counts[0]} to {counts[-1]} blocks"
+
+
+def _drawn_cells(view: View) -> str:
+    """Which cells the figure of latencies shows, in a sentence; empty if it shows all."""
+    tables = next((a.tables for s in view.sections for m in s.main for a in m.arms), ())
+    if not tables:
+        return ""
+    first = tables[0]
+    levels = {first.row_factor.name: [row[0].row for row in first.rows if row]}
+    if first.column_factor is not None:
+        levels[first.column_factor.name] = list(first.columns)
+    for table in tables:
+        for factor, level in table.extra:
+            levels.setdefault(factor.name, [])
+            if level not in levels[factor.name]:
+                levels[factor.name].append(level)
+    return selection_sentence(view.context, levels) if all(levels.values()) else ""

@@ -23,9 +23,7 @@ from kdelta.report.grid import Grid, Group
 from kdelta.report.metrics import DETAIL_METRICS, LATENCY_MEAN, MAIN_METRICS, Metric
 from kdelta.report.tables import Precision
 
-_CLAIM_STATUSES = (
-    *("reproduced", "same direction", "not settled", "contradicted", "not measured"),
-)
+CLAIM_STATUSES = (*("reproduced", "same direction", "not settled", "contradicted", "not measured"),)
 _CONTROL_STATUSES = ("held", "broken", "not settled", "invalid")
 
 
@@ -58,7 +56,7 @@ def claim_check(
     sentences: list[str] = []
     for name, rows in table.groupby("metric", sort=False):
         metric = _metric(str(name), str(rows["unit"].iloc[0]))
-        counts = _tally(rows["status"], _CLAIM_STATUSES)
+        counts = _tally(rows["status"], CLAIM_STATUSES)
         sentence = f"{metric.title}: of {plural(len(rows), 'published cell')}, {counts}."
         if metric == LATENCY_MEAN and len(sentences):
             sentence += " In a closed loop it repeats the throughput and is no second finding."

@@ -86,6 +86,7 @@ class ReportContext:
         environment: Label to text: host, guest and tools.
         provenance: Label to text: hashes, versions, seed.
         variants: Kernels compared.
+        kernel_release: Of the baseline's kernel, such as ``6.12.9``; empty where it is unknown.
         reproduce: The command that makes this report again.
         generated_from: Which files this report was made from, without a full stop: it follows
             ``Made from``.
@@ -123,6 +124,7 @@ class ReportContext:
     environment: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
+    kernel_release: str = ""
     reproduce: str = ""
     generated_from: str = ""
     interval_method: str = "a Student t interval on the logarithms of the block ratios"

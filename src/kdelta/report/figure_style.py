@@ -3,20 +3,31 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import Colormap
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from kdelta.report.context import ReportContext
-from kdelta.report.palette import ARM_COLOURS, CONTROL_COLOUR, INK, PAPER, RULE
+from kdelta.report.palette import (
+    ARM_COLOURS,
+    BASELINE_COLOUR,
+    CONTROL_COLOUR,
+    INK,
+    PAPER,
+    RULE,
+)
 from kdelta.report.wording import acceleration_label
 
 # Text width of the A4 page in paper.tex (17 cm): figures go in at their own size.
@@ -24,8 +35,11 @@ PAGE_WIDTH = 6.69
 PAGE_HEIGHT = 8.6
 
 _ARM_MARKERS = ("o", "s", "^", "v", "P", "X")
+BASELINE_MARKER = "*"
 CONTROL_MARKER = "D"
 MISSING_COLOUR = "#d8d8d8"
+
+_SNAP_DIGITS = 5  # of a figure's width: a hundredth of a point
 
 FONT_SIZE = 9.0
 SMALL_FONT_SIZE = 8.0
@@ -83,7 +97,21 @@ def settle_layout(figure: Figure) -> Figure:
     """Compute the layout once; otherwise every file written from the figure does it twice."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    # The solver adds in any order: the last bits differ from run to run, and with them the files.
+    _snap(figure)
     return figure
+
+
+def _snap(figure: Figure | SubFigure) -> None:
+    for axis in figure.axes:
+        axis.set_position(np.round(axis.get_position().bounds, _SNAP_DIGITS).tolist())
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position((round(float(x), _SNAP_DIGITS), round(float(y), _SNAP_DIGITS)))
+    for part in figure.subfigs:
+        box = part.bbox_relative
+        box.p0, box.p1 = np.round(box.p0, _SNAP_DIGITS), np.round(box.p1, _SNAP_DIGITS)
+        _snap(part)
 
 
 class _QuietCanvas(FigureCanvasAgg):
@@ -94,12 +122,28 @@ class _QuietCanvas(FigureCanvasAgg):
 
 
 def arm_styles(context: ReportContext) -> dict[str, tuple[str, str]]:
-    """Colour and marker by arm, the same in every figure."""
-    styles = {
+    """Colour and marker by arm, the baseline included: the same in every figure."""
+    styles = {context.baseline: (BASELINE_COLOUR, BASELINE_MARKER)} | {
         arm.name: (ARM_COLOURS[i % len(ARM_COLOURS)], _ARM_MARKERS[i % len(_ARM_MARKERS)])
         for i, arm in enumerate(context.treatments)
     }
     return styles | {arm.name: (CONTROL_COLOUR, CONTROL_MARKER) for arm in context.controls}
+
+
+def marker_size(marker: str) -> float:
+    """Points at which a marker looks as large as the others: a star has little in it."""
+    return 8.0 if marker == BASELINE_MARKER else 5.0
+
+
+def legend_columns(handles: Sequence[Artist], most: int) -> int:
+    """How many columns of a legend fit on a page's width."""
+    # Points: a handle with the gaps around it, and the mean advance of a character.
+    widths = [40 + 0.59 * SMALL_FONT_SIZE * len(str(handle.get_label())) for handle in handles]
+    for columns in range(most, 1, -1):
+        filled = [part.max() for part in np.array_split(np.array(widths), columns) if part.size]
+        if sum(filled) <= 72 * PAGE_WIDTH:
+            return columns
+    return 1
 
 
 def delta_colours(higher_is_better: bool) -> Colormap:
@@ -115,7 +159,13 @@ def title_suffix(context: ReportContext) -> str:
 
 def save_svg(figure: Figure, path: Path) -> None:
     """Write an SVG whose bytes depend on the figure alone."""
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    # A hundredth of a point is nothing to the eye, and a third of the page's weight.
+    short = re.sub(
+        r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text.getvalue()
+    )
+    path.write_text(short, encoding="utf-8", newline="\n")
 
 
 def save_pdf(pages: Sequence[Figure], path: Path) -> None:

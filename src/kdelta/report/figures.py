@@ -9,17 +9,29 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from kdelta.report.blocks import blocks_figures
 from kdelta.report.context import ReportContext
+from kdelta.report.drift import drift_figures
 from kdelta.report.figure_style import PAGE_HEIGHT, figure_style, save_pdf, save_svg
+from kdelta.report.forest import forest_figures
 from kdelta.report.frames import ReportFrames
 from kdelta.report.heatmap import heatmap_figures
-from kdelta.report.metrics import MAIN_METRICS, MECHANISM_FIGURES
+from kdelta.report.latency import latency_figures
+from kdelta.report.metrics import FIGURES, MECHANISM_FIGURES
+from kdelta.report.pressure_figure import pressure_figures
 from kdelta.report.trace_pages import pages_figures
 from kdelta.report.trace_waits import wait_figures
 
 # Called with the height of a page, or None for everything in one figure.
 Draw = Callable[[float | None], list[Figure]]
+
+_ONE_EACH = {
+    "forest": forest_figures,
+    "drift": drift_figures,
+    "latency": latency_figures,
+    "pressure": pressure_figures,
+    "mechanism-pages": pages_figures,
+    "mechanism-wait": wait_figures,
+}
 
 
 def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) -> list[Path]:
@@ -34,7 +46,7 @@ def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) ->
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for stem, draw in _figures(frames, context).items():
+    for stem, draw in drawings(frames, context).items():
         svg, pdf = folder / f"{stem}.svg", folder / f"{stem}.pdf"
         with figure_style(stem):
             pages = draw(PAGE_HEIGHT)
@@ -45,13 +57,12 @@ def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) ->
     return written
 
 
-def _figures(frames: ReportFrames, context: ReportContext) -> dict[str, Draw]:
-    figures: dict[str, Draw] = {
-        f"{kind}-{metric.name}": partial(draw, frames, context, metric)
-        for kind, draw in (("heatmap", heatmap_figures), ("blocks", blocks_figures))
-        for metric in MAIN_METRICS
+def drawings(frames: ReportFrames, context: ReportContext) -> dict[str, Draw]:
+    """How each figure of a run is drawn, by its stem."""
+    names = FIGURES + (() if frames.mechanism.empty else MECHANISM_FIGURES)
+    return {
+        name.stem: partial(heatmap_figures, frames, context, name.metric)
+        if name.template == "heatmap"
+        else partial(_ONE_EACH[name.stem], frames, context)
+        for name in names
     }
-    if not frames.mechanism.empty:
-        for stem, draw in zip(MECHANISM_FIGURES, (pages_figures, wait_figures), strict=True):
-            figures[stem] = partial(draw, frames, context)
-    return figures

@@ -19,7 +19,7 @@ _RATIO_COLUMNS = (
 _DELTA_COLUMNS = ("regime", "arm", "metric", "unit", "blocks", "baseline", "value", *_RATIO_COLUMNS)
 _OVERALL_COLUMNS = ("regime", "arm", "metric", "cells", "blocks", *_RATIO_COLUMNS)
 _REQUIRED = {
-    "samples.csv": ("regime", "block", "arm", "valid"),
+    "samples.csv": ("regime", "block", "arm", "boot_order", "valid"),
     "validity.csv": ("regime", "block", "arm", "rule"),
     "tables/deltas.csv": _DELTA_COLUMNS,
     "tables/overall.csv": _OVERALL_COLUMNS,
@@ -51,6 +51,7 @@ _REQUIRED = {
         *("waits_per_write", "wait_us_per_write", "wait_p99_us", "lost_events"),
     ),
     "tables/ratios.csv": ("regime", "block", "arm", "metric", "baseline", "value", "ratio"),
+    "tables/latency.csv": ("regime", "arm", "quantile", "latency_us", "blocks"),
 }
 _TEXT_COLUMNS = (
     *("regime", "arm", "metric", "unit", "direction", "verdict", "rule", "detail"),
@@ -77,6 +78,7 @@ class ReportFrames:
     claims: pd.DataFrame
     negative_controls: pd.DataFrame
     mechanism: pd.DataFrame
+    latency: pd.DataFrame
     factors: tuple[str, ...]
 
     def deltas_of(self, regime: str, arm: str, metric: str) -> pd.DataFrame:

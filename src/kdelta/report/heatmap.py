@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from kdelta.report.axis_labels import factor_name, squeeze
 from kdelta.report.cells import level_label, number
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.figure_style import (
@@ -38,13 +38,14 @@ from kdelta.report.tables import INVALID, Cell, DeltaTable, choose_precision, de
 
 MISSING_NOTE = "missing"
 INVALID_NOTE = f"{INVALID_SIGN} {INVALID}"
-_CELL_HEIGHT = 0.4
+_CELL_HEIGHT = {True: 0.4, False: 0.24}  # with an interval in the cells, and without
 _THIN_SPACE = "\N{THIN SPACE}"
 # Colour bar and axis names; the row labels come on top.
 _MARGIN_WIDTH = 0.87
 _NOTE_COLOUR = "#1b1f24"  # on every colour of the map at 5:1 or better, in either theme
 _PANEL_GAP_WIDTH = 0.12
-_PANEL_GAP_HEIGHT = 0.6
+_PANEL_GAP_HEIGHT = 0.72
+_TITLE_CHARACTERS = 70
 _TITLE_HEIGHT = 0.35
 _COLOUR_BAR_HEIGHT = 2.3
 # The mean advance of DejaVu Sans over the digits, signs and brackets of an interval, with a
@@ -77,6 +78,9 @@ def heatmap_figures(
 ) -> list[Figure]:
     """Draw every delta of a metric, regime by regime, variants before the control.
 
+    The intervals stand in the cells if all arms of a regime then still stand side by side;
+    otherwise they are left to the forest plot, which shows them better.
+
     Args:
         frames: The analysed tables.
         context: The facts of the run.
@@ -87,18 +91,12 @@ def heatmap_figures(
     Returns:
         One figure per page; the colours mean the same in all of them.
     """
-    precision = choose_precision(frames, context)
-    by_regime = [
-        [
-            _panel(
-                frames, regime, arm, delta_tables(frames, context, regime, arm, metric, precision)
-            )
-            for arm in context.compared
-        ]
-        for regime in context.regimes
-    ]
-    size = _panel_size([panel for panels in by_regime for panel in panels])
-    across = max(1, min(len(context.compared), int((PAGE_WIDTH - size.margin) / size.width)))
+    by_regime = _panels(frames, context, metric, intervals=True)
+    size = _panel_size(by_regime)
+    if len(context.compared) > _fit(size):
+        by_regime = _panels(frames, context, metric, intervals=False)
+        size = _panel_size(by_regime)
+    across = max(1, min(len(context.compared), _fit(size)))
     lines = [
         panels[start : start + across]
         for panels in by_regime
@@ -112,6 +110,11 @@ def heatmap_figures(
         _figure(lines[start : start + per_page], across, size, context, metric, limit)
         for start in range(0, len(lines), per_page)
     ]
+
+
+def _fit(size: Size) -> int:
+    """How many panels fit beside each other."""
+    return int((PAGE_WIDTH - size.margin) / size.width)
 
 
 def colour_limit(frames: ReportFrames, metric: Metric, context: ReportContext) -> float:
@@ -154,7 +157,7 @@ def _figure(
         pad=0.02,
     )
     low, high = ("slower", "faster") if metric.higher_is_better else ("faster", "slower")
-    bar.set_label(f"{low}  ←  change in %  →  {high}", fontsize=SMALL_FONT_SIZE)
+    bar.set_label(f"{low}  ←  change (%)  →  {high}", fontsize=SMALL_FONT_SIZE)
     bar.outline.set_visible(False)
     figure.suptitle(
         f"{metric.title}: change against {context.baseline}{title_suffix(context)}",
@@ -165,11 +168,33 @@ def _figure(
     return settle_layout(figure)
 
 
+def _panels(
+    frames: ReportFrames, context: ReportContext, metric: Metric, *, intervals: bool
+) -> list[list[Panel]]:
+    """The panels of each regime, one per arm."""
+    precision = choose_precision(frames, context)
+    return [
+        [
+            _panel(
+                frames,
+                regime,
+                arm,
+                delta_tables(frames, context, regime, arm, metric, precision),
+                intervals=intervals,
+            )
+            for arm in context.compared
+        ]
+        for regime in context.regimes
+    ]
+
+
 def _panel(
     frames: ReportFrames,
     regime: Regime,
     arm: Arm,
     tables: Sequence[DeltaTable],
+    *,
+    intervals: bool,
 ) -> Panel:
     found = {
         _key(row, tables): number(row["delta_percent"])
@@ -189,7 +214,7 @@ def _panel(
                     for c in row
                 ]
             )
-            notes.append([_note(c) for c in row])
+            notes.append([_note(c, intervals=intervals) for c in row])
     return Panel(
         regime,
         arm,
@@ -204,11 +229,13 @@ def _column_label(table: DeltaTable, column: str) -> str:
     return level_label(table.column_factor, column) if table.column_factor else ""
 
 
-def _note(cell: Cell) -> str:
+def _note(cell: Cell, *, intervals: bool) -> str:
     if cell.invalid:
-        return INVALID_NOTE
+        return INVALID_NOTE if intervals else INVALID_SIGN
     if not cell.measured:
         return MISSING_NOTE
+    if not intervals:
+        return typeset_minus(cell.delta)
     return typeset_minus(f"{cell.delta}\n{cell.interval}").replace(", ", f",{_THIN_SPACE}")
 
 
@@ -245,7 +272,7 @@ def _draw(axis: Axes, panel: Panel, norm: Normalize, metric: Metric) -> None:
 
 def _draw_gap(axis: Axes, row: int, column: int, note: str) -> None:
     """A cell without a colour of the map: nothing measured, or too much set aside."""
-    invalid = note == INVALID_NOTE
+    invalid = note in (INVALID_NOTE, INVALID_SIGN)
     if invalid:
         axis.add_patch(
             Rectangle(
@@ -271,28 +298,40 @@ def _draw_gap(axis: Axes, row: int, column: int, note: str) -> None:
 
 
 def _label(axis: Axes, panel: Panel, context: ReportContext, width: float, *, first: bool) -> None:
-    characters = int(width * 12)
     arm = panel.arm.name
     if panel.arm.is_control and "control" not in arm.lower():
         arm = f"{arm} (control)"
-    # The arm stays whole: panels of one regime differ in nothing else.
-    room = max(characters, characters * 3 - len(arm) - 2)
-    title = f"{textwrap.shorten(panel.regime.title, room, placeholder=' …')}: {arm}"
-    axis.set_title(textwrap.fill(title, characters), loc="left", color=INK, fontsize=FONT_SIZE)
-    names = [f.title for f in context.extra_factors] + [context.factor(context.row_factor).title]
+    # The line above belongs to the regime, whose title may reach over all panels.
+    axis.set_title(f"\n{squeeze(arm, int(width * 12))}", loc="left", color=INK, fontsize=FONT_SIZE)
+    if first:
+        axis.annotate(
+            squeeze(panel.regime.title, _TITLE_CHARACTERS),
+            (0, 1),
+            (0, 1.75 * FONT_SIZE),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="bottom",
+            fontsize=FONT_SIZE,
+            color=INK,
+        ).set_in_layout(False)
+    factors = (*context.extra_factors, context.factor(context.row_factor))
+    names = [factor_name(factor) for factor in factors]
     axis.set_ylabel(" · ".join(names) if first else "")
     if not first:
         axis.set_yticks([])
-    axis.set_xlabel(context.factor(context.column_factor).title if context.column_factor else "")
+    column = context.column_factor
+    axis.set_xlabel(factor_name(context.factor(column)) if column else "")
 
 
-def _panel_size(panels: Sequence[Panel]) -> Size:
+def _panel_size(by_regime: Sequence[Sequence[Panel]]) -> Size:
+    panels = [panel for regime in by_regime for panel in regime]
     notes = [line for p in panels for note in p.notes.flat for line in str(note).split("\n")]
     widest = max((len(line.replace(_THIN_SPACE, "")) for line in notes), default=4)
     rows, columns = panels[0].percent.shape if panels else (1, 1)
     labels = max((len(label) for p in panels for label in p.row_labels), default=1)
     return Size(
         width=columns * (widest * _CHARACTER_WIDTH + 0.07) + _PANEL_GAP_WIDTH,
-        height=rows * _CELL_HEIGHT + _PANEL_GAP_HEIGHT,
+        height=rows * _CELL_HEIGHT[any("\n" in str(n) for p in panels for n in p.notes.flat)]
+        + _PANEL_GAP_HEIGHT,
         margin=_MARGIN_WIDTH + labels * _CHARACTER_WIDTH,
     )

@@ -3,38 +3,61 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import markupsafe
 
 from kdelta.errors import KdeltaError
+from kdelta.report.answer_scale import answer_scale
 from kdelta.report.captions import Captions, FigureEntry
 from kdelta.report.context import ReportContext
+from kdelta.report.drilldown import drilldown
 from kdelta.report.formatting import format_size, group_digits, plural, typeset_minus
 from kdelta.report.frames import ReportFrames
+from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.svg import inline_svg
 from kdelta.report.tables import cell_count
-from kdelta.report.templating import STYLE, make_environment, read_asset
+from kdelta.report.templating import SCRIPT, STYLE, make_environment, read_asset
 from kdelta.report.view import build_view
 from kdelta.report.wording import acceleration_label, adjustment_sentence
 
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
+_STYLE_SHEETS = ("theme.css", "page.css", "tables.css", "print.css")
 
 
-def render_html(frames: ReportFrames, context: ReportContext, assets: Path, figures: Path) -> str:
-    """The page, with its style and figures in it.
+class Drawing(NamedTuple):
+    """A figure of the page."""
+
+    entry: FigureEntry
+    svg: markupsafe.Markup
+
+
+def render_html(
+    frames: ReportFrames,
+    context: ReportContext,
+    assets: Path,
+    figures: Path,
+    results_dir: Path | None = None,
+) -> str:
+    """The page, with its style, script and figures in it.
 
     Args:
         frames: The analysed tables.
         context: The facts of the run; any text in it is escaped.
         assets: The repository's ``report/`` folder.
         figures: The folder that ``write_figures`` filled.
+        results_dir: The run's folder, whose files the page links to; without it the one that
+            holds ``figures``.
 
     Raises:
         KdeltaError: A figure is missing, or the assets are.
     """
     view = build_view(frames, context)
     captions = Captions(assets, view)
+    run_folder = figures.parent if results_dir is None else results_dir
     environment = make_environment(assets, autoescape=True)
     environment.filters.update(
         minus=typeset_minus,
@@ -44,24 +67,40 @@ def render_html(frames: ReportFrames, context: ReportContext, assets: Path, figu
         arrow=lambda text: text.replace("->", "\N{RIGHTWARDS ARROW}"),
         caption=captions.table,
     )
-    entries = captions.figures()
-    return environment.get_template("index.html.j2").render(
+    # Our own files, not user input: escaping would break their quotes.
+    style = "".join(read_asset(assets, STYLE, name) for name in _STYLE_SHEETS)
+    script = read_asset(assets, SCRIPT, "report.js")
+    environment.globals.update(
         view=view,
         context=context,
         baseline=context.baseline,
+        drilldown=drilldown(frames, context, view.precision, Consoles(run_folder)),
+    )
+    return environment.get_template("index.html.j2").render(
         acceleration=acceleration_label(context),
         cells=cell_count(frames, context),
         adjustment=adjustment_sentence("verdict"),
-        figures=[(entry, _load_figure(figures, entry)) for entry in entries],
-        mechanism_figures=[
-            (entry, _load_figure(figures, entry)) for entry in captions.mechanism_figures()
-        ],
-        # Our own file, not user input: escaping would break its quotes and child selectors.
-        style=markupsafe.Markup(read_asset(assets, STYLE, "report.css")),
+        scale=answer_scale(frames, context),
+        figures=_load(figures, captions.figures()),
+        mechanism_figures=_load(figures, captions.mechanism_figures()),
+        files=run_files(run_folder, context),
+        style=markupsafe.Markup(style),
+        script=markupsafe.Markup(script),
+        script_hash=_csp_hash(script),
     )
 
 
-def _load_figure(folder: Path, entry: FigureEntry) -> markupsafe.Markup:
+def _csp_hash(script: str) -> str:
+    """The source that lets this script run, and no other, under the page's own policy."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _load(folder: Path, entries: tuple[FigureEntry, ...]) -> list[Drawing]:
+    return [Drawing(entry, _svg(folder, entry)) for entry in entries]
+
+
+def _svg(folder: Path, entry: FigureEntry) -> markupsafe.Markup:
     path = folder / f"{entry.stem}.svg"
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Names, units and directions of the metrics, as a reader sees them."""
+"""Names, units and directions of the metrics, as a reader sees them, and the list of figures."""
 
 from __future__ import annotations
 
@@ -28,14 +28,36 @@ LATENCY_P99 = Metric(
 
 PRIMARY = THROUGHPUT
 MAIN_METRICS = (THROUGHPUT, LATENCY_MEAN)
-"""Shown in full everywhere, with figures."""
+"""Shown in full everywhere, with heat maps."""
 DETAIL_METRICS = (LATENCY_P50, LATENCY_P99)
 """Shown on the page only, folded."""
 
-FIGURE_KINDS = ("heatmap", "blocks")
+
+class FigureName(NamedTuple):
+    """A figure: its file name without suffix, its title, the template of its caption."""
+
+    stem: str
+    title: str
+    template: str
+    metric: Metric = PRIMARY
 
 
-MECHANISM_FIGURES = ("mechanism-pages", "mechanism-wait")
+FIGURES = (
+    *(
+        FigureName(f"heatmap-{metric.name}", f"{metric.title}, heat map", "heatmap", metric)
+        for metric in MAIN_METRICS
+    ),
+    FigureName("forest", f"{PRIMARY.title}, cell by cell", "forest"),
+    FigureName("drift", f"{PRIMARY.title}, block by block", "drift"),
+    FigureName("latency", "Distribution of write latency", "latency"),
+    FigureName("pressure", "Memory pressure", "pressure"),
+)
+"""Every figure that a run always has, in the order shown."""
+MECHANISM_FIGURES = (
+    FigureName("mechanism-pages", "Pages allocated before and under the lock", "mechanism-pages"),
+    FigureName("mechanism-wait", "Wait for the lock", "mechanism-wait"),
+)
+"""The figures of the traced boots."""
 
 
 def figure_stems(mechanism: bool = False) -> tuple[str, ...]:
@@ -44,5 +66,4 @@ def figure_stems(mechanism: bool = False) -> tuple[str, ...]:
     Args:
         mechanism: Whether the run has mechanism boots, which are drawn too.
     """
-    stems = tuple(f"{kind}-{metric.name}" for kind in FIGURE_KINDS for metric in MAIN_METRICS)
-    return stems + (MECHANISM_FIGURES if mechanism else ())
+    return tuple(figure.stem for figure in FIGURES + (MECHANISM_FIGURES if mechanism else ()))

@@ -8,11 +8,12 @@ INK = "#24292f"
 RULE = "#c9d1d9"
 PAPER = "#fefefe"
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers. Grey is the control's alone.
+# With grey and the baseline's these stay apart under protanopia, deuteranopia and tritanopia
+# (CIE 1976 distance 19 or more), each at 3:1 or better on white and on the dark page.
 BASELINE_COLOUR = "#4a5056"
 BLUE = "#0072b2"
 GREY = "#7f7f7f"
-ARM_COLOURS = (BLUE, "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+ARM_COLOURS = (BLUE, "#c47900", "#2da569", "#d23c3c", "#a52dff", "#ff2de1")
 CONTROL_COLOUR = GREY
 
 # Purple belongs to no direction of the heat map; the sign carries it without colour.

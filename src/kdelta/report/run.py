@@ -13,7 +13,7 @@ from kdelta.errors import KdeltaError
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames, load_frames
 from kdelta.report.html import render_html
-from kdelta.report.latex import render_latex
+from kdelta.report.latex import LatexReport
 from kdelta.report.metrics import figure_stems
 from kdelta.report.pdf import compile_pdf
 from kdelta.report.text import DEFAULT_WIDTH, render_text
@@ -35,6 +35,8 @@ TEXT = "report/tables.txt"
 PAGE = "report/index.html"
 PAPER_SOURCE = "report/paper.tex"
 PAPER = "report/paper.pdf"
+MACROS = "report/macros.tex"
+PIECES = "report/tables"
 
 
 def figure_files(mechanism: bool = False) -> tuple[str, ...]:
@@ -79,9 +81,21 @@ def write_html(
 def write_latex(
     frames: ReportFrames, context: ReportContext, results_dir: Path, assets: Path
 ) -> Path:
-    """Write ``report/paper.tex``, which includes ``../figures/*.pdf``."""
-    text = render_latex(frames, context, assets, results_dir / FIGURES)
-    return _write(results_dir / PAPER_SOURCE, text)
+    """Write the LaTeX sources and return the path of ``report/paper.tex``.
+
+    The paper includes ``../figures/*.pdf`` and ``macros.tex``, which lies beside it;
+    ``report/tables/*.tex`` are for other documents. Tables of an earlier run are removed.
+    """
+    report = LatexReport(frames, context, assets)
+    source = _write(results_dir / PAPER_SOURCE, report.paper(results_dir / FIGURES))
+    _write(results_dir / MACROS, report.macros())
+    pieces = report.pieces()
+    for old in (results_dir / PIECES).glob("*.tex"):
+        if old.name not in pieces:
+            old.unlink()
+    for name, text in pieces.items():
+        _write(results_dir / PIECES / name, text)
+    return source
 
 
 def write_all(

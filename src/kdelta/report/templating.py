@@ -12,6 +12,7 @@ from kdelta.errors import KdeltaError
 
 TEMPLATES = "templates"
 STYLE = "style"
+SCRIPT = "script"
 CAPTIONS = "captions"
 
 
@@ -19,7 +20,7 @@ def make_environment(assets: Path, **options: Any) -> jinja2.Environment:
     """An environment that fails on undefined names and keeps the templates' own line breaks.
 
     Args:
-        assets: The folder that holds ``templates/``, ``style/`` and ``captions/``.
+        assets: The folder that holds ``templates/``, ``style/``, ``script/`` and ``captions/``.
         **options: Further options of ``jinja2.Environment``.
 
     Raises:

@@ -76,7 +76,7 @@ _LONG_TOKEN = 24
 _BREAK_EVERY = 8
 
 
-def escape(value: object) -> str:
+def escape(value: object) -> Tex:
     """LaTeX source that prints ``value``; line breaks become spaces.
 
     Characters without a glyph in T1 fonts lose their accents, and become ``U+XXXX`` where
@@ -87,7 +87,7 @@ def escape(value: object) -> str:
     return Tex(_keep_signs("".join(_escape_character(c) for c in str(value))))
 
 
-def escape_breakable(value: object) -> str:
+def escape_breakable(value: object) -> Tex:
     """Like ``escape``, for hashes, paths and command lines: long words can break anywhere."""
     words = re.split(r"(\s+)", str(value))
     return Tex("".join(_breakable(w) if len(w) > _LONG_TOKEN else escape(w) for w in words))
@@ -129,3 +129,8 @@ def pdf_string(text: str) -> str:
     """A PDF string object in UTF-16, which needs no escaping, for the document's information."""
     printable = text.encode("utf-16-be", "replace").hex().upper()
     return f"<FEFF{printable}>"
+
+
+def one_line(text: object) -> str:
+    """Text for a comment: one line, of printable characters."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))

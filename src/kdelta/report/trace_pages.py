@@ -13,15 +13,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from kdelta.report.axis_labels import ARM, factor_name, squeeze
 from kdelta.report.cells import level_label, number
 from kdelta.report.context import Factor, Regime, ReportContext
-from kdelta.report.figure_style import FONT_SIZE, PAGE_WIDTH, SMALL_FONT_SIZE, new_figure
+from kdelta.report.figure_style import (
+    FONT_SIZE,
+    PAGE_WIDTH,
+    SMALL_FONT_SIZE,
+    arm_styles,
+    new_figure,
+)
 from kdelta.report.formatting import format_quantity
 from kdelta.report.frames import ReportFrames
 from kdelta.report.mechanism import BEFORE, SIZE_FACTOR, UNDER, mechanism_rows
 from kdelta.report.palette import BASELINE_COLOUR, INK, PAPER
 from kdelta.report.tables import factor_levels
-from kdelta.report.trace_style import finish_trace, trace_styles, traced_regimes
+from kdelta.report.trace_style import finish_trace, traced_regimes
 
 _HATCH = "////"
 _PANEL_HEIGHT = 1.9
@@ -73,18 +80,18 @@ def _pages_figure(
         if index >= len(regimes):
             axis.set_axis_off()
             continue
-        _draw_pages(axis, frames, context, regimes[index], size)
+        _draw_pages(axis, frames, context, regimes[index], size, _TITLE_CHARACTERS // across)
         axis.set_ylim(0, limit)
         title = textwrap.fill(regimes[index].title, _TITLE_CHARACTERS // across)
         axis.set_title(title, loc="left", fontsize=FONT_SIZE, color=INK)
-        axis.set_ylabel("pages per write" if index % across == 0 else "")
+        axis.set_ylabel("allocated (pages/write)" if index % across == 0 else "")
     handles = [
         Patch(facecolor=BASELINE_COLOUR, label="under the lock"),
         Patch(facecolor=PAPER, edgecolor=INK, hatch=_HATCH, label="before the lock"),
     ]
     if size:
         handles = [
-            Patch(facecolor=trace_styles(context)[a.name][0], label=a.name) for a in context.arms
+            Patch(facecolor=arm_styles(context)[a.name][0], label=a.name) for a in context.arms
         ]
         handles += [
             Patch(facecolor=INK, label="solid: under the lock"),
@@ -96,11 +103,16 @@ def _pages_figure(
 
 
 def _draw_pages(
-    axis: Axes, frames: ReportFrames, context: ReportContext, regime: Regime, size: Factor | None
+    axis: Axes,
+    frames: ReportFrames,
+    context: ReportContext,
+    regime: Regime,
+    size: Factor | None,
+    room: int,
 ) -> None:
     arms = [a.name for a in context.arms if not mechanism_rows(frames, regime, a.name).empty]
     levels = factor_levels(frames, context, size.name) if size else ("",)
-    styles = trace_styles(context)
+    styles = arm_styles(context)
     width = 0.8 / len(arms)
     for place, level in enumerate(levels):
         for index, arm in enumerate(arms):
@@ -111,9 +123,10 @@ def _draw_pages(
             _draw_bar(axis, x, width * 0.9 if size else 0.6, under, before, styles[arm][0])
     if size:
         axis.set_xticks(range(len(levels)), [level_label(size, level) for level in levels])
-        axis.set_xlabel(size.title)
+        axis.set_xlabel(factor_name(size))
     else:
-        axis.set_xticks(range(len(arms)), arms)
+        axis.set_xticks(range(len(arms)), [squeeze(arm, room // len(arms)) for arm in arms])
+        axis.set_xlabel(ARM)
     sns.despine(ax=axis)
     axis.grid(axis="y")
     axis.set_axisbelow(True)

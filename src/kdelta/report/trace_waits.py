@@ -15,23 +15,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from kdelta.report.cells import level_label, number
+from kdelta.report.axis_labels import Cell, cell_label, cells_name
+from kdelta.report.cells import number
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figure_style import FONT_SIZE, PAGE_WIDTH, new_figure
+from kdelta.report.figure_style import FONT_SIZE, PAGE_WIDTH, arm_styles, marker_size, new_figure
 from kdelta.report.frames import ReportFrames
 from kdelta.report.mechanism import WAIT, mechanism_rows
 from kdelta.report.palette import INK, PAPER
 from kdelta.report.tables import factor_levels
-from kdelta.report.trace_style import finish_trace, trace_styles, traced_regimes
+from kdelta.report.trace_style import finish_trace, traced_regimes
 
-_ROW_HEIGHT = 0.19
+_ARM_HEIGHT = 0.065
+_ROW_HEIGHT = 0.19  # at the least
+_CELLS_HEIGHT = 6.4
 _TITLE_HEIGHT = 0.9
 _AXIS_HEIGHT = 0.75
 _TITLE_CHARACTERS = 70
 # Beyond this ratio of the largest wait to the smallest a linear axis hides the small ones.
 _LINEAR_SPAN = 30
-
-Cell = tuple[str, ...]
 
 
 def wait_figures(
@@ -54,7 +55,8 @@ def wait_figures(
     regimes = traced_regimes(frames, context)
     cells = max(len(_cells(frames, context, regime)) for regime in regimes)
     across = min(2, len(regimes))
-    height = cells * _ROW_HEIGHT + _AXIS_HEIGHT
+    row = max(_ROW_HEIGHT, min(len(context.arms) * _ARM_HEIGHT, _CELLS_HEIGHT / max(cells, 1)))
+    height = cells * row + _AXIS_HEIGHT
     per_page = len(regimes)
     if page_height is not None:
         per_page = across * max(1, int((page_height - _TITLE_HEIGHT) / height))
@@ -82,19 +84,27 @@ def _wait_figure(
             continue
         cells = _cells(frames, context, regimes[index])
         _draw_waits(axis, frames, context, regimes[index], cells)
-        axis.set_yticks(range(len(cells)), [_cell_label(context, cell) for cell in cells])
+        axis.set_yticks(range(len(cells)), [cell_label(context, cell) for cell in cells])
         axis.set_ylim(len(cells) - 0.4, -0.6)
         if index % across:
             axis.set_yticklabels([])
-        axis.set_ylabel("" if index % across else " · ".join(f.title for f in context.factors))
+        axis.set_ylabel("" if index % across else cells_name(context))
         title = textwrap.fill(regimes[index].title, _TITLE_CHARACTERS // across)
         axis.set_title(title, loc="left", fontsize=FONT_SIZE, color=INK)
-        axis.set_xlabel("wait for pipe->mutex in µs per write")
+        axis.set_xlabel("wait for pipe->mutex (µs/write)")
         axis.tick_params(labelbottom=True)
     _scale(axes[0, 0], waits)
     handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=5, label=arm)
-        for arm, (colour, marker) in trace_styles(context).items()
+        Line2D(
+            [],
+            [],
+            color=colour,
+            marker=marker,
+            linestyle="none",
+            markersize=marker_size(marker),
+            label=arm,
+        )
+        for arm, (colour, marker) in arm_styles(context).items()
     ]
     return finish_trace(
         figure, context, "Wait for pipe->mutex per write, one traced boot per arm", handles
@@ -119,21 +129,17 @@ def _cells(frames: ReportFrames, context: ReportContext, regime: Regime) -> list
     return sorted(found, key=lambda c: [order[n].index(v) for n, v in zip(names, c, strict=True)])
 
 
-def _cell_label(context: ReportContext, cell: Cell) -> str:
-    return " · ".join(level_label(f, v) for f, v in zip(context.factors, cell, strict=True))
-
-
 def _draw_waits(
     axis: Axes, frames: ReportFrames, context: ReportContext, regime: Regime, cells: list[Cell]
 ) -> None:
     names = [factor.name for factor in context.factors]
     place = {cell: index for index, cell in enumerate(cells)}
-    styles = trace_styles(context)
+    styles = arm_styles(context)
     for index, arm in enumerate(context.arms):
         rows = mechanism_rows(frames, regime, arm.name).to_dict("records")
         colour, marker = styles[arm.name]
         # A little apart, so that marks of the same wait do not hide each other.
-        shift = (index - (len(context.arms) - 1) / 2) * 0.14
+        shift = (index - (len(context.arms) - 1) / 2) * 0.8 / len(context.arms)
         axis.plot(
             [number(row[WAIT]) for row in rows],
             [place[tuple(str(row[n]) for n in names)] + shift for row in rows],
@@ -141,7 +147,7 @@ def _draw_waits(
             color=colour,
             markeredgecolor=PAPER,
             markeredgewidth=0.5,
-            markersize=5,
+            markersize=marker_size(marker),
             linestyle="none",
             clip_on=False,
             zorder=3,

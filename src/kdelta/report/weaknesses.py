@@ -28,6 +28,7 @@ def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
         )
     for regime in context.regimes:
         found.extend(_regime_weaknesses(frames, context, regime))
+    found.extend(_noise_floor(frames, context))
     if not context.controls:
         found.append("No control arm was run: the noise floor is unknown.")
     aside, planned = (int(frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
@@ -41,18 +42,27 @@ def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
 
 def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[str]:
     found = []
-    control = frames.control_of(regime.name, PRIMARY.name)
     for arm in context.treatments:
         weak = _arm_weaknesses(frames, context, regime, arm)
         if weak:
             found.append(f"{regime.title}, {arm.name}: {weak}.")
-    if control is not None and math.isfinite(number(control["noise_floor_percent"])):
-        found.append(
-            f"{regime.title}: a true effect on a cell's {PRIMARY.short} below "
-            f"{magnitude(control['noise_floor_percent'])} would have been called faster or slower "
-            f"with less than {context.power * 100:g}% probability (noise floor of the control arm)."
-        )
     return found
+
+
+def _noise_floor(frames: ReportFrames, context: ReportContext) -> list[str]:
+    """One sentence for all regimes: the same words for each would bury the rest."""
+    floors = []
+    for regime in context.regimes:
+        control = frames.control_of(regime.name, PRIMARY.name)
+        if control is not None and math.isfinite(number(control["noise_floor_percent"])):
+            floors.append(f"{magnitude(control['noise_floor_percent'])} ({regime.title})")
+    if not floors:
+        return []
+    return [
+        f"The noise floor is {join_words(floors)}: a smaller true effect on a cell's "
+        f"{PRIMARY.short} would have been called faster or slower with less than "
+        f"{context.power * 100:g}% probability."
+    ]
 
 
 def _arm_weaknesses(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> str:

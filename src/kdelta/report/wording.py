@@ -28,6 +28,8 @@ from kdelta.report.tables import (
 )
 
 HEADLINE_DECIMALS = 1
+HOPELESS_PERCENT = 1000
+"""Above this, a magnitude is no more than a sign that nothing could be seen."""
 
 
 @dataclass(frozen=True)
@@ -256,4 +258,6 @@ def magnitude(value: object) -> str:
     size = abs(number(value))
     if not math.isfinite(size):
         return "unknown"
+    if size > HOPELESS_PERCENT:
+        return f">{HOPELESS_PERCENT}%"  # of a noise floor: nothing could have been seen
     return f"{size:.{HEADLINE_DECIMALS if size < 100 else 0}f}%"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 if TYPE_CHECKING:
     from report_synthetic import Plan
@@ -74,6 +75,25 @@ def pressure_table(plan: Plan, samples: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+QUANTILES = (*(percent / 100 for percent in range(1, 100)), 0.999)
+
+
+def latency_table(plan: Plan, samples: pd.DataFrame) -> pd.DataFrame:
+    """``latency.csv``: log-normal around the cell's mean; its end is known for one arm only."""
+    names = ["regime", "arm", *plan.matrix, "quantile", "latency_us", "blocks"]
+    levels = stats.norm.ppf(QUANTILES)
+    rows = []
+    valid = samples[samples["valid"] == "true"]
+    for (regime, arm, *cell), part in valid.groupby(["regime", "arm", *plan.matrix], sort=False):
+        middle = part["latency_mean_ns"].mean() / 1e3
+        wide = 0.35 + 0.3 * _reclaims(plan, regime)
+        for quantile, level in zip(QUANTILES, levels, strict=True):
+            known = quantile < 0.99 or arm == plan.arms[1]
+            latency = middle * np.exp(wide * level) if known else np.nan
+            rows.append((regime, arm, *cell, quantile, latency, len(part)))
+    return pd.DataFrame(rows, columns=names)
 
 
 def expectations_table(plan: Plan, samples: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import pandas as pd
 from report_more import (
     claims_table,
     expectations_table,
+    latency_table,
     mechanism_table,
     negative_controls_table,
     pressure_table,
@@ -355,6 +356,7 @@ def all_tables(
     return {
         **tables,
         "ratios": ratios,
+        "latency": latency_table(plan, samples),
         "set_aside": set_aside_table(plan, validity),
         "pressure": pressure_table(plan, samples),
         "expectations": expectations_table(plan, samples),

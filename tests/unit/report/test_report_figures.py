@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The figures: files, bytes, titles, sizes of type, and what they draw."""
+"""The figures: files, bytes, titles, heat maps and what the traced boots show."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Case
 from matplotlib.figure import Figure
-from report_facts import make_context
 
-from kdelta.report.blocks import blocks_figures, ratio_limits
-from kdelta.report.figure_style import PAGE_HEIGHT, PAGE_WIDTH, arm_styles, figure_style
+from kdelta.report.figure_style import PAGE_HEIGHT, figure_style, new_figure, save_pdf, save_svg
 from kdelta.report.figures import write_figures
 from kdelta.report.heatmap import colour_limit, heatmap_figures
+from kdelta.report.latency import latency_figures
 from kdelta.report.latex import count_pages
 from kdelta.report.metrics import LATENCY_MEAN, THROUGHPUT
-from kdelta.report.palette import CONTROL_COLOUR
 from kdelta.report.run import figure_files
 from kdelta.report.trace_pages import pages_figures
 from kdelta.report.trace_waits import wait_figures
@@ -30,8 +29,8 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_the_promised_files_are_there(measured: Case) -> None:
-    assert len(figure_files()) == 8
-    assert len(figure_files(mechanism=True)) == 12
+    assert len(figure_files()) == 2 * 6
+    assert len(figure_files(mechanism=True)) == 2 * 8
     for name in figure_files(mechanism=True):
         assert (measured.folder / name).stat().st_size > 2000, name
 
@@ -55,25 +54,6 @@ def test_titles_say_emulated(emulated: Case, measured: Case) -> None:
         assert "emulated" not in (measured.folder / "figures" / path.name).read_text()
 
 
-@pytest.mark.parametrize(
-    ("draw", "metric"),
-    [
-        (heatmap_figures, [THROUGHPUT]),
-        (blocks_figures, [THROUGHPUT]),
-        (pages_figures, []),
-        (wait_figures, []),
-    ],
-)
-def test_type_is_at_least_eight_points_and_fits_the_page(emulated: Case, draw, metric) -> None:  # type: ignore[no-untyped-def]
-    with figure_style("test"):
-        (figure,) = draw(emulated.frames, emulated.context, *metric, PAGE_HEIGHT)
-    assert figure.get_figwidth() == pytest.approx(PAGE_WIDTH)
-    assert figure.get_figheight() <= PAGE_HEIGHT
-    shown = [t for t in figure.findobj(match=lambda a: hasattr(a, "get_fontsize")) if t.get_text()]
-    assert len(shown) > 20
-    assert min(t.get_fontsize() for t in shown) >= 8
-
-
 def test_heat_map_shows_deltas_intervals_control_and_gaps(emulated: Case) -> None:
     with figure_style("test"):
         (figure,) = heatmap_figures(emulated.frames, emulated.context, THROUGHPUT)
@@ -83,9 +63,9 @@ def test_heat_map_shows_deltas_intervals_control_and_gaps(emulated: Case) -> Non
     assert len(notes) == 2 * 9 - 2
     assert shown.count("missing") == 1
     assert shown.count("✕ invalid") == 1 + 2 * 9
-    titles = {" ".join(text.split()) for text in shown}
-    assert "No memory pressure: control" in titles
-    assert "Under memory pressure: patched" in titles
+    titles = [" ".join(text.split()) for text in shown]
+    assert [t for t in titles if "pressure" in t] == ["No memory pressure", "Under memory pressure"]
+    assert titles.count("patched") == titles.count("control") == 2
     assert "writers" in shown
     assert "readers" in shown
 
@@ -111,63 +91,14 @@ def test_wide_heat_map_is_split_into_pages_that_fit(wide: Case) -> None:
         pages = heatmap_figures(wide.frames, wide.context, THROUGHPUT, PAGE_HEIGHT)
     assert len(pages) > 1
     assert all(p.get_figheight() <= PAGE_HEIGHT for p in pages)
-    notes = [t for page in pages for t in texts(page) if re.match(r"[+−][\d.]+%\n", t)]
+    notes = [t for page in pages for t in texts(page) if re.match(r"[+−][\d.]+%$", t)]
     assert len(notes) == 3 * 3 * 36
 
 
-def test_every_ratio_is_a_point(emulated: Case) -> None:
-    with figure_style("test"):
-        (figure,) = blocks_figures(emulated.frames, emulated.context, THROUGHPUT)
-    axes = [a for a in figure.axes if a.get_title().startswith("writers = ")]
-    assert len(axes) == 2 * 3
-    drawn = np.concatenate(
-        [c.get_offsets()[:, 1] for a in axes for c in a.collections if len(c.get_offsets()) > 0]
-    )
-    ratios = emulated.frames.ratios
-    wanted = ratios[ratios["metric"] == "throughput_mib_s"]["ratio"].to_numpy()
-    assert set(np.round(wanted, 9)) <= set(np.round(np.asarray(drawn, dtype=float), 9))
-    low, high = ratio_limits(emulated.frames, emulated.context, THROUGHPUT)
-    assert low < min(wanted.min(), 1)
-    assert high > max(wanted.max(), 1)
-
-
-def test_arms_keep_their_colour_and_the_control_its_own(wide: Case) -> None:
-    styles = arm_styles(wide.context)
-    assert len({colour for colour, _ in styles.values()}) == 3
-    assert len({marker for _, marker in styles.values()}) == 3
-    assert styles["control"][0] == CONTROL_COLOUR
-
-
 def test_pages_of_a_pdf_are_counted(measured: Case, tmp_path: Path) -> None:
-    from kdelta.report.figure_style import new_figure, save_pdf
-
     assert count_pages(measured.folder / "figures" / "heatmap-throughput_mib_s.pdf") == 1
     save_pdf([new_figure(2, 2) for _ in range(3)], tmp_path / "three.pdf")
     assert count_pages(tmp_path / "three.pdf") == 3
-
-
-def test_empty_tables_still_draw(measured: Case, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from report_synthetic import FLAGSHIP
-
-    frames = replace(
-        measured.frames, deltas=measured.frames.deltas[:0], ratios=measured.frames.ratios[:0]
-    )
-    with figure_style("test"):
-        (figure,) = heatmap_figures(frames, make_context(FLAGSHIP), THROUGHPUT)
-        (points,) = blocks_figures(frames, make_context(FLAGSHIP), THROUGHPUT)
-    assert texts(figure).count("missing") == 4 * 9
-    assert "no change" in texts(points)
-
-
-def test_invalid_cells_are_marked_in_the_blocks_figure(emulated: Case, measured: Case) -> None:
-    for case, wanted in ((emulated, 1 + 2 * 9), (measured, 0)):
-        with figure_style("test"):
-            (figure,) = blocks_figures(case.frames, case.context, THROUGHPUT)
-        shown = texts(figure)
-        assert shown.count("✕") == wanted
-        assert ("invalid" in shown) == bool(wanted)
 
 
 def test_bars_of_pages_are_those_of_the_table(measured: Case) -> None:
@@ -177,7 +108,7 @@ def test_bars_of_pages_are_those_of_the_table(measured: Case) -> None:
     heights = [(bar.get_height(), bar.get_hatch()) for bar in axis.patches]
     # baseline, patched, control: under the lock, then before it
     assert heights == [(16, None), (0, "////"), (8, None), (8, "////"), (16, None), (0, "////")]
-    assert axis.get_ylabel() == "pages per write"
+    assert axis.get_ylabel() == "allocated (pages/write)"
     assert [t.get_text() for t in axis.get_xticklabels()] == ["baseline", "patched", "control"]
 
 
@@ -195,13 +126,11 @@ def test_waits_are_those_of_the_table(axes: Case) -> None:
     idle = axes.frames.mechanism[axes.frames.mechanism["regime"] == "idle"]
     drawn = np.concatenate([np.asarray(line.get_xdata()) for line in figure.axes[0].lines])
     assert sorted(drawn) == pytest.approx(sorted(idle["wait_us_per_write"]))
-    assert figure.axes[0].get_xlabel() == "wait for pipe->mutex in µs per write"
+    assert figure.axes[0].get_xlabel() == "wait for pipe->mutex (µs/write)"
     assert len(figure.axes[0].get_yticks()) == 24
 
 
 def test_waits_of_many_magnitudes_get_a_logarithmic_axis_that_shows_zero(axes: Case) -> None:
-    from dataclasses import replace
-
     table = axes.frames.mechanism.copy()
     table.loc[table.index[:2], "wait_us_per_write"] = [0.0, 1e5]
     with figure_style("test"):
@@ -209,3 +138,29 @@ def test_waits_of_many_magnitudes_get_a_logarithmic_axis_that_shows_zero(axes: C
     assert figure.axes[0].get_xscale() == "symlog"
     assert figure.axes[0].get_xlim()[0] < 0
     assert figure.axes[0].get_xlim()[1] > 1e5
+
+
+def test_paths_of_an_svg_are_rounded_and_its_text_is_not(tmp_path: Path) -> None:
+    with figure_style("test"):
+        figure = new_figure(3, 2)
+        figure.subplots().plot([0, 1, 2], [1 / 3, 2 / 7, 0.123456])
+        figure.text(0, 0, 'd="0.123456"')
+        save_svg(figure, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    paths = re.findall(r' d="([^"]*)"', text)
+    assert len(paths) > 3
+    assert not any(re.search(r"\.\d{3}", path) for path in paths)
+    assert "0.123456" in text
+
+
+def test_layouts_are_on_a_grid(measured: Case) -> None:
+    # The layout's last bits depend on the order of sums in its solver, which is not ours to set.
+    with figure_style("test"):
+        figures = [*wait_figures(measured.frames, measured.context)]
+        figures += latency_figures(measured.frames, measured.context)
+    assert figures[1].subfigs
+    for figure in figures:
+        boxes = [axis.get_position().bounds for axis in figure.axes]
+        boxes += [part.bbox_relative.bounds for part in figure.subfigs]
+        edges = np.array([(x, y, x + width, y + height) for x, y, width, height in boxes])
+        assert np.abs(edges - np.round(edges, 5)).max() < 1e-12

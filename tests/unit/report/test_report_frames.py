@@ -31,7 +31,7 @@ def test_levels_are_text_and_validity_is_boolean(tmp_path: Path) -> None:
     "name",
     [
         *("overall", "deltas_all", "overall_all", "set_aside", "pressure", "expectations"),
-        *("claims", "negative_controls", "mechanism"),
+        *("claims", "negative_controls", "mechanism", "latency"),
     ],
 )
 def test_missing_table_is_named(tmp_path: Path, name: str) -> None:

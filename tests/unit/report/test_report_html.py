@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import re
 from dataclasses import replace
@@ -16,8 +18,10 @@ from hypothesis import strategies as st
 
 from kdelta.errors import KdeltaError
 from kdelta.report.html import render_html
+from kdelta.report.metrics import figure_stems
 from kdelta.report.svg import inline_svg
 
+FIGURES = len(figure_stems(mechanism=True))
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -44,7 +48,7 @@ class Page(HTMLParser):
         assert self.stack.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.stack:
+        if not {"style", "script"} & set(self.stack):
             self.text.append(data)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
@@ -70,8 +74,9 @@ def test_tags_nest_and_ids_are_unique(page: Page) -> None:
 def test_references_inside_the_page_exist(page: Page, emulated: Case) -> None:
     ids = {a["id"] for _, a in page.elements if "id" in a}
     used = re.findall(r"url\(#([^)]+)\)", emulated.html)
-    used += [a["href"].removeprefix("#") for _, a in page.elements if a.get("href")]
-    assert used
+    links = [a["href"] for _, a in page.elements if a.get("href", "").startswith("#")]
+    used += [link.removeprefix("#") for link in links]
+    assert len(used) > 100, "every cell has a link to its blocks"
     assert set(used) <= ids
 
 
@@ -79,16 +84,28 @@ def test_nothing_is_loaded_from_anywhere(page: Page, emulated: Case) -> None:
     assert "http:" not in emulated.html
     assert "https:" not in emulated.html
     assert "@import" not in emulated.html
-    assert not page.all("script")
+    assert page.all("script") == [{}], "one, without an address"
     assert not page.all("link")
-    for _, attributes in page.elements:
+    for tag, attributes in page.elements:
         for name in ("src", "href", "xlink:href", "srcset", "data"):
             value = attributes.get(name)
-            assert value is None or value.startswith(("#", "data:image/png;base64,"))
+            allowed = ("#", "data:image/png;base64,", *(["../"] if tag == "a" else []))
+            assert value is None or value.startswith(allowed)
+
+
+def test_the_policy_allows_this_script_and_no_network(page: Page, emulated: Case) -> None:
+    script = emulated.html.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [m for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in str(policy["content"]).split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["img-src"] == "data:"
+    assert emulated.html.index("Content-Security-Policy") < emulated.html.index("<title>")
 
 
 def test_hostile_title_comes_out_as_text(page: Page, emulated: Case) -> None:
-    assert "<script" not in emulated.html
+    assert emulated.html.count("<script") == 1, "our own"
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; 100% _x_" in emulated.html
     assert NASTY in page.words
 
@@ -119,6 +136,7 @@ def test_banner_and_tags_when_emulated(page: Page, emulated: Case, measured: Cas
     assert emulated.html.count('<span class="tag">emulated</span>') == 2
     assert "<title>Emulated: " in emulated.html
     assert "EMULATED" not in measured.html
+    assert "measured (KVM)" in measured.html
     assert ">emulated<" not in measured.html
 
 
@@ -132,26 +150,29 @@ def test_landmarks_and_headings(page: Page) -> None:
 
 def test_tables_have_scoped_headers_and_captions(page: Page) -> None:
     # Deltas three times (main, percentiles, with all samples); counters per arm and per cell of
-    # two regimes; mechanism; claims; negative controls; set aside; settings.
+    # two regimes; mechanism; claims; negative controls; set aside; settings. Blocks: every cell.
     deltas = [t for t in page.all("table") if t["class"] == "deltas"]
     assert len(deltas) == 3 * 2 * 2
-    assert len(page.all("table")) - len(deltas) == 2 * 2 + 4 + 2 + 1 + 3 + 2
+    blocks = [t for t in page.all("table") if t["class"] == "numbers blocks"]
+    assert len(blocks) == 2 * 9
+    rest = len(page.all("table")) - len(deltas) - len(blocks)
+    assert rest == 2 * 2 + 4 + 2 + 1 + 3 + 2
     assert len(page.all("caption")) == len(page.all("table"))
     assert page.all("th")
-    assert all(th.get("scope") in ("row", "col", "rowgroup") for th in page.all("th"))
+    assert all(th.get("scope") in ("row", "col", "rowgroup", "colgroup") for th in page.all("th"))
 
 
 def test_figures_have_names_and_keyboard_access(page: Page) -> None:
     figures = [svg for svg in page.all("svg") if svg.get("role") == "img"]
-    assert len(figures) == 6
+    assert len(figures) == FIGURES
     assert all("Emulated, not measured." in str(svg["aria-label"]) for svg in figures)
     scrolling = [d for d in page.all("div") if d.get("class") == "scroll"]
     assert all(d.get("tabindex") == "0" and d.get("aria-label") for d in scrolling)
-    assert len(page.all("figcaption")) == 6
+    assert len(page.all("figcaption")) == FIGURES
 
 
 def test_figures_say_emulated_and_follow_the_theme(emulated: Case, measured: Case) -> None:
-    assert emulated.html.count("— emulated (TCG)") == 6
+    assert emulated.html.count("— emulated (TCG)") == FIGURES
     assert "— emulated" not in measured.html
     assert "var(--fig-ink)" in emulated.html
     assert "prefers-color-scheme: dark" in emulated.html
@@ -162,12 +183,12 @@ def test_every_cell_has_its_interval_and_verdict(measured: Case) -> None:
     shown = [c for c in cells if 'class="pair"' in c[1]]
     assert len(shown) == 2 * 4 * 9
     for verdict, cell in shown:
-        assert re.search(r"</b> \[[+−][\d.]+, [+−][\d.]+\]", cell)
+        assert re.search(r"</a> \[[+−][\d.]+, [+−][\d.]+\]", cell)
         assert f">{verdict}</span>" in cell or f"</span>{verdict}</span>" in cell
 
 
 def test_gaps_are_shown(emulated: Case, page: Page) -> None:
-    assert emulated.html.count('<td class="missing">missing</td>') == 2 + 2 + 2
+    assert emulated.html.count('<td class="missing">') == 2 + 2 + 2
     assert "[n/a]" in page.words
     assert "1 of 4 pairs set aside" in page.words
     assert "29 of 216 planned samples set aside" in page.words

@@ -116,10 +116,21 @@ def test_compiled_paper_reads_well_and_is_reproducible(emulated: Case, tmp_path:
     moved = tmp_path / "elsewhere" / "report"
     moved.mkdir(parents=True)
     shutil.copy(source, moved)
+    shutil.copy(source.with_name("macros.tex"), moved)
     shutil.copytree(emulated.folder / "figures", moved.parent / "figures")
     compile_pdf(moved / "paper.tex", tmp_path / "two.pdf")
     assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "two.pdf").read_bytes()
-    assert sorted(p.name for p in moved.iterdir()) == ["paper.tex"], "auxiliary files were left"
+    left = sorted(p.name for p in moved.iterdir())
+    assert left == ["macros.tex", "paper.tex"], "auxiliary files were left"
+
+
+def test_nothing_runs_over_the_margin(emulated: Case, tmp_path: Path) -> None:
+    command = ["pdflatex", "-interaction=batchmode", f"-output-directory={tmp_path}", "paper.tex"]
+    subprocess.run(command, cwd=emulated.folder / "report", capture_output=True, check=True)
+    log = (tmp_path / "paper.log").read_text(encoding="utf-8", errors="replace")
+    wide = [float(points) for points in re.findall(r"Overfull .hbox .([0-9.]+)pt too wide", log)]
+    assert all(points < 1 for points in wide), wide
+    assert "too small" not in log, "the head is higher than its place"
 
 
 def test_pdflatex_takes_every_escaped_character(tmp_path: Path) -> None:

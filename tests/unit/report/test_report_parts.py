@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -12,6 +13,7 @@ from conftest import Case
 from kdelta.report.mechanism import share_before, wait_ratios
 from kdelta.report.pressure import expectations
 from kdelta.report.view import View, build_view
+from kdelta.report.wording import magnitude
 
 
 def view_of(case: Case, **frames: pd.DataFrame) -> View:
@@ -213,3 +215,10 @@ def test_environment_lists_what_was_set_and_what_could_not_be(measured: Case) ->
         assert "the host has 1 physical core, the guest 2 vCPUs" in words
     bare = replace(measured.context, environment_set=(), environment_not_set=())
     assert build_view(measured.frames, bare).environment == ()
+
+
+def test_a_hopeless_noise_floor_is_no_exact_number() -> None:
+    assert magnitude(746603.2) == ">1000%"
+    assert magnitude(1000) == "1000%"
+    assert magnitude(-43.26) == "43.3%"
+    assert magnitude(math.nan) == "unknown"

@@ -143,11 +143,11 @@ def test_hostile_details_are_escaped(splat: Case) -> None:
     validity = splat.frames.validity.assign(detail="BUG: <b>&amp; 100% _x_")
     frames = replace(splat.frames, validity=validity)
     from kdelta.report.html import render_html
-    from kdelta.report.latex import render_latex
+    from kdelta.report.latex import LatexReport
 
     html = render_html(frames, splat.context, ASSETS, splat.folder / "figures")
     assert "first: block 1: BUG: &lt;b&gt;&amp;amp; 100% _x_." in html
-    tex = render_latex(frames, splat.context, ASSETS, splat.folder / "figures")
+    tex = LatexReport(frames, splat.context, ASSETS).paper(splat.folder / "figures")
     assert r"BUG: \textless{}b\textgreater{}\&amp; 100\% \_x\_." in tex
     assert "first: block 1: BUG: <b>&amp; 100% _x_." in " ".join(
         render_text(frames, splat.context, ASSETS).split()

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every cell of the delta tables down to its blocks: both samples, counters, what was set aside."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kdelta.report.cells import level_words, number, whole
+from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.formatting import (
+    format_interval,
+    format_percent,
+    format_value,
+    join_words,
+)
+from kdelta.report.frames import ReportFrames
+from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, Metric
+from kdelta.report.sample_index import Levels, Sample, SampleIndex, SampleKey
+from kdelta.report.tables import Cell as TableCell
+from kdelta.report.tables import DeltaTable, Precision, factor_levels
+
+_NOTHING = "–"
+_ORDERS = ("boot_order", "cell_order")
+# Column of samples.csv, its heading and unit; all are growth over one sample.
+_COUNTERS = (
+    ("pgscan_direct", "scanned in direct reclaim", "pages"),
+    ("allocstall", "allocation stalls", "count"),
+    ("pgscan_kswapd", "scanned by kswapd", "pages"),
+    ("pswpin", "swapped in", "pages"),
+    ("pswpout", "swapped out", "pages"),
+    ("psi_memory_some_us", "some task waited for memory", "µs"),
+    ("psi_cpu_some_us", "some task waited for a CPU", "µs"),
+    ("oom_kill", "OOM kills", "count"),
+)
+
+# Regime, block and arm to the address of the boot's console log, or an empty string.
+Console = Callable[[str, int, str], str]
+
+
+class Counter(NamedTuple):
+    """A kernel counter that grew in some sample of a cell."""
+
+    title: str
+    unit: str
+
+
+class BlockRow(NamedTuple):
+    """One block of a cell.
+
+    ``values`` holds baseline, arm and ratio of every metric, ``places`` those of the boots in
+    their block and of the cell in its boot, ``counters`` baseline and arm of every counter.
+    """
+
+    block: int
+    notes: tuple[str, ...]
+    values: tuple[str, ...]
+    places: tuple[str, ...]
+    consoles: tuple[str, str]
+    counters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CellBlocks:
+    """A cell of one regime and arm with a row per planned block.
+
+    Attributes:
+        key: Unique in the page.
+        title: The cell in words.
+        result: Its throughput delta with interval; empty where there is none.
+        verdict: On the throughput.
+        counters: Those that are shown, two columns each: baseline and arm.
+        unmoved: The counters that are not shown, and why, in a sentence.
+        rows: One per block.
+    """
+
+    key: str
+    title: str
+    result: str
+    verdict: str
+    counters: tuple[Counter, ...]
+    unmoved: str
+    rows: tuple[BlockRow, ...]
+
+    @property
+    def noted(self) -> bool:
+        """Whether any block has a note."""
+        return any(row.notes for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Drilldown:
+    """The blocks behind every cell of the delta tables."""
+
+    metrics: tuple[Metric, ...]
+    cells: Mapping[tuple[str, str], tuple[CellBlocks, ...]]
+    keys: Mapping[tuple[str, str, Levels], str]
+    factors: tuple[str, ...]
+
+    def of(self, regime: Regime, arm: Arm) -> tuple[CellBlocks, ...]:
+        """The cells of one regime and arm, in the order of its tables."""
+        return self.cells[regime.name, arm.name]
+
+    def key(self, table: DeltaTable, cell: TableCell) -> str:
+        """The key of a table's cell."""
+        levels = {factor.name: level for factor, level in table.extra}
+        levels[table.row_factor.name] = cell.row
+        if table.column_factor is not None:
+            levels[table.column_factor.name] = cell.column
+        place = tuple(levels[name] for name in self.factors)
+        return self.keys[table.regime.name, table.arm.name, place]
+
+
+def drilldown(
+    frames: ReportFrames, context: ReportContext, precision: Precision, console: Console
+) -> Drilldown:
+    """Lay out the blocks of every cell of every arm under test.
+
+    Args:
+        frames: The analysed tables.
+        context: The facts of the run.
+        precision: Digits of the metrics, as in the delta tables.
+        console: Where a boot's console log is; an empty string if there is none.
+    """
+    facts = _Facts(frames, context, precision, console)
+    names = tuple(factor.name for factor in context.factors)
+    cells: dict[tuple[str, str], tuple[CellBlocks, ...]] = {}
+    keys: dict[tuple[str, str, Levels], str] = {}
+    for r, regime in enumerate(context.regimes, 1):
+        for a, arm in enumerate(context.treatments, 1):
+            found = []
+            for c, levels in enumerate(_matrix(frames, context), 1):
+                key = keys[regime.name, arm.name, levels] = f"cell-{r}-{a}-{c}"
+                found.append(facts.cell(key, regime.name, arm.name, levels))
+            cells[regime.name, arm.name] = tuple(found)
+    return Drilldown(facts.metrics, cells, keys, names)
+
+
+def _matrix(frames: ReportFrames, context: ReportContext) -> Iterator[Levels]:
+    """Every cell's levels, in the order of the factors: by table, then row by row."""
+    order = [f.name for f in context.extra_factors] + [context.row_factor]
+    if context.column_factor is not None:
+        order.append(context.column_factor)
+    names = [factor.name for factor in context.factors]
+    for levels in itertools.product(*(factor_levels(frames, context, name) for name in order)):
+        by_name = dict(zip(order, levels, strict=True))
+        yield tuple(by_name[name] for name in names)
+
+
+class _Facts:
+    """Puts cells together from what is known of their samples."""
+
+    def __init__(
+        self,
+        frames: ReportFrames,
+        context: ReportContext,
+        precision: Precision,
+        console: Console,
+    ) -> None:
+        self._context = context
+        self._precision = precision
+        self._console = console
+        self._index = SampleIndex(frames, tuple(factor.name for factor in context.factors))
+        columns = set(frames.samples)
+        self.metrics = tuple(m for m in (*MAIN_METRICS, *DETAIL_METRICS) if m.name in columns)
+        self._counters = tuple(counter for counter in _COUNTERS if counter[0] in columns)
+        last = max(frames.samples["block"], default=0)
+        self._blocks = range(1, max(context.blocks, int(last)) + 1)
+
+    def cell(self, key: str, regime: str, arm: str, levels: Levels) -> CellBlocks:
+        base = self._context.baseline
+        pairs = [
+            ((regime, block, base, levels), (regime, block, arm, levels)) for block in self._blocks
+        ]
+        samples = [
+            self._index.samples[k] for pair in pairs for k in pair if k in self._index.samples
+        ]
+        moved = tuple(c for c in self._counters if any(number(s[c[0]]) > 0 for s in samples))
+        rows = tuple(self._row(pair, moved) for pair in pairs)
+        result, verdict = self._result(regime, arm, levels)
+        words = (
+            level_words(f, level) for f, level in zip(self._context.factors, levels, strict=True)
+        )
+        return CellBlocks(
+            key=key,
+            title=", ".join(words),
+            result=result,
+            verdict=verdict,
+            counters=tuple(Counter(title, unit) for _, title, unit in moved),
+            unmoved=self._unmoved(samples, moved),
+            rows=rows,
+        )
+
+    def _result(self, regime: str, arm: str, levels: Levels) -> tuple[str, str]:
+        row = self._index.deltas.get((regime, arm, levels))
+        if row is None:
+            return "", ""
+        verdict = str(row["verdict"])
+        delta = number(row["delta_percent"])
+        if not math.isfinite(delta):
+            return "", verdict
+        low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
+        digits = self._precision.percent
+        return f"{format_percent(delta, digits)} {format_interval(low, high, digits)}", verdict
+
+    def _row(
+        self, keys: tuple[SampleKey, SampleKey], counters: tuple[tuple[str, str, str], ...]
+    ) -> BlockRow:
+        samples = [self._index.samples.get(key) for key in keys]
+        values: list[str] = []
+        for metric in self.metrics:
+            values += [self._value(s, metric) for s in samples]
+            values.append(_ratio(self._index.ratios.get((keys[1], metric.name))))
+        regime, block, *_ = keys[1]
+        notes = [f"{key[2]}: {text}" for key in keys for text in self._index.breaches.get(key, ())]
+        notes += [
+            f"{key[2]}: not run"
+            for key, sample in zip(keys, samples, strict=True)
+            if sample is None and key not in self._index.breaches
+        ]
+        baseline, arm = (self._console(regime, block, key[2]) for key in keys)
+        return BlockRow(
+            block=block,
+            notes=tuple(notes),
+            values=tuple(values),
+            places=tuple(_count(s, name) for name in _ORDERS for s in samples),
+            consoles=(baseline, arm),
+            counters=tuple(_count(s, name) for name, *_ in counters for s in samples),
+        )
+
+    def _value(self, sample: Sample | None, metric: Metric) -> str:
+        value = math.nan if sample is None else number(sample[metric.name])
+        if not math.isfinite(value):
+            return _NOTHING
+        return format_value(value, self._precision.of(metric))
+
+    def _unmoved(self, samples: list[Sample], moved: tuple[tuple[str, str, str], ...]) -> str:
+        rest = [c for c in self._counters if c not in moved]
+        known = [c for c in rest if any(math.isfinite(number(s[c[0]])) for s in samples)]
+        still = [title for name, title, _ in known]
+        lacking = [title for name, title, unit in rest if (name, title, unit) not in known]
+        parts = []
+        if still:
+            parts.append(f"0 in every sample: {join_words(still)}.")
+        if lacking and samples:
+            parts.append(f"Not counted by this kernel: {join_words(lacking)}.")
+        return " ".join(parts)
+
+
+def _ratio(ratio: float | None) -> str:
+    return _NOTHING if ratio is None else format_value(ratio, 3)
+
+
+def _count(sample: Sample | None, name: str) -> str:
+    value = None if sample is None else whole(sample.get(name))
+    return _NOTHING if value is None else str(value)

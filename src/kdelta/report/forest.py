@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Forest plot: every cell's effect with its interval, arm by arm, and the overall effects."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdelta.report.axis_labels import CHANGE, Cell, cell_label, cells_name, squeeze
+from kdelta.report.cells import number
+from kdelta.report.context import Regime, ReportContext
+from kdelta.report.figure_style import (
+    FONT_SIZE,
+    PAGE_HEIGHT,
+    PAGE_WIDTH,
+    SMALL_FONT_SIZE,
+    legend_columns,
+    new_figure,
+    settle_layout,
+    title_suffix,
+)
+from kdelta.report.forest_marks import SLOT, Row, draw_bands, draw_row, draw_ticks, legend
+from kdelta.report.frames import ReportFrames
+from kdelta.report.metrics import PRIMARY, Metric
+from kdelta.report.palette import INK, RULE
+from kdelta.report.percent_axis import ratio_limits, set_percent_axis
+from kdelta.report.tables import factor_levels
+from kdelta.report.wording import magnitude
+
+OVERALL = "overall"
+_CELL_GAP = 0.6  # between the arms of one cell and of the next, in slots
+_AXIS_HEIGHT = 0.85
+_TITLE_HEIGHT = 1.15
+_TICK_WIDTH = 0.36
+# Beyond this many cells panels under each other take metres: all regimes stand side by side.
+_MANY_CELLS = 16
+_TITLE_LINES = {False: 1, True: 3}  # in panels two beside each other, and in narrower ones
+
+
+class _Panel(NamedTuple):
+    """Some cells of a regime, with the overall effects below them where they are the last."""
+
+    regime: Regime
+    cells: tuple[Cell, ...]
+    with_overall: bool
+
+
+def forest_figures(
+    frames: ReportFrames,
+    context: ReportContext,
+    page_height: float | None = None,
+    metric: Metric = PRIMARY,
+) -> list[Figure]:
+    """Draw a panel per regime: cells down, the arms under each other within them.
+
+    The axis of changes is the same in every panel.
+
+    Args:
+        frames: The analysed tables.
+        context: The facts of the run.
+        page_height: Inches that a figure may take; None draws everything into one.
+        metric: Which one.
+
+    Returns:
+        One figure per page.
+    """
+    cells = all_cells(frames, context)
+    step = (len(context.compared) + _CELL_GAP) * SLOT
+    whole = (len(cells) + 1) * step + _AXIS_HEIGHT
+    across = _across(len(context.regimes), len(cells), whole)
+    if page_height is None:
+        lines = _lines(context.regimes, cells, across, len(cells))
+        return [_figure(frames, context, metric, lines, across)]
+    room = page_height - _TITLE_HEIGHT
+    if whole > room:
+        fit = max(1, int((room - _AXIS_HEIGHT) / step) - 1)
+        # Equal parts, so that the last page does not hold a single cell.
+        fit = math.ceil(len(cells) / math.ceil(len(cells) / fit))
+        pages = [[line] for line in _lines(context.regimes, cells, across, fit)]
+    else:
+        lines = _lines(context.regimes, cells, across, len(cells))
+        down = max(1, int(room / whole))
+        pages = [lines[i : i + down] for i in range(0, len(lines), down)]
+    return [_figure(frames, context, metric, page, across) for page in pages]
+
+
+def all_cells(frames: ReportFrames, context: ReportContext) -> tuple[Cell, ...]:
+    """Every planned or observed cell, in display order."""
+    levels = [factor_levels(frames, context, factor.name) for factor in context.factors]
+    return tuple(itertools.product(*levels))
+
+
+def _across(regimes: int, cells: int, height: float) -> int:
+    two_rows_fit = 2 * height <= PAGE_HEIGHT - _TITLE_HEIGHT
+    if regimes <= 2 or cells <= _MANY_CELLS or two_rows_fit:
+        return min(regimes, 2)
+    return min(regimes, 4) if regimes % 3 else 3
+
+
+def _lines(
+    regimes: Sequence[Regime], cells: Sequence[Cell], across: int, fit: int
+) -> list[list[_Panel]]:
+    """Lines of panels: the same cells of some regimes beside each other."""
+    return [
+        [
+            _Panel(regime, tuple(cells[first : first + fit]), first + fit >= len(cells))
+            for regime in regimes[start : start + across]
+        ]
+        for start in range(0, len(regimes), across)
+        for first in range(0, max(1, len(cells)), fit)
+    ]
+
+
+def _figure(
+    frames: ReportFrames,
+    context: ReportContext,
+    metric: Metric,
+    lines: Sequence[Sequence[_Panel]],
+    across: int,
+) -> Figure:
+    step = (len(context.compared) + _CELL_GAP) * SLOT
+    rows = [len(line[0].cells) + line[0].with_overall for line in lines]
+    heights = [count * step + _AXIS_HEIGHT for count in rows]
+    figure = new_figure(PAGE_WIDTH, sum(heights) + _TITLE_HEIGHT)
+    axes = figure.subplots(len(lines), across, squeeze=False, height_ratios=heights)
+    limits = ratio_limits(frames, context, metric)
+    most = max(3, int((PAGE_WIDTH - 1.2) / across / _TICK_WIDTH))
+    for line, places in zip(lines, axes, strict=True):
+        for index, axis in enumerate(places):
+            if index >= len(line):
+                axis.set_axis_off()
+                continue
+            set_percent_axis(axis, "x", limits, most)
+            _draw(axis, frames, context, metric, line[index])
+            _label(axis, frames, context, metric, line[index], across, first=index == 0)
+    figure.suptitle(
+        f"{metric.title}: change against {context.baseline}, cell by cell{title_suffix(context)}",
+        x=0.01,
+        ha="left",
+        weight="bold",
+    )
+    verdicts = {v for f in (frames.deltas, frames.overall) for v in _of(f, metric)["verdict"]}
+    handles, signs = legend(context, verdicts)
+    figure.legend(
+        handles=handles,
+        title=signs,
+        title_fontsize=SMALL_FONT_SIZE,
+        alignment="left",
+        loc="outside lower left",
+        ncols=legend_columns(handles, 4),
+        columnspacing=1.2,
+    )
+    return settle_layout(figure)
+
+
+def _draw(
+    axis: Axes, frames: ReportFrames, context: ReportContext, metric: Metric, panel: _Panel
+) -> None:
+    arms = context.compared
+    step = len(arms) + _CELL_GAP
+    rows = len(panel.cells) + panel.with_overall
+    axis.set_ylim(rows * step, 0)
+    draw_bands(axis, context, noise_floor(frames, panel.regime, metric))
+    names = [factor.name for factor in context.factors]
+    for index, arm in enumerate(arms):
+        found = frames.deltas_of(panel.regime.name, arm.name, metric.name).to_dict("records")
+        by_cell = {tuple(str(row[n]) for n in names): row for row in found}
+        places = {c: i * step + index + (_CELL_GAP + 1) / 2 for i, c in enumerate(panel.cells)}
+        blocks = _of(frames.ratios, metric)
+        blocks = blocks[(blocks["regime"] == panel.regime.name) & (blocks["arm"] == arm.name)]
+        ratios = [
+            (places[cell], number(ratio))
+            for *levels, ratio in blocks[[*names, "ratio"]].itertuples(index=False)
+            if (cell := tuple(map(str, levels))) in places
+        ]
+        draw_ticks(axis, context, arm, ratios)
+        for cell, place in places.items():
+            draw_row(axis, context, arm, place, Row.of(by_cell.get(cell)))
+        if panel.with_overall:
+            overall = frames.overall_of(panel.regime.name, arm.name, metric.name)
+            place = len(panel.cells) * step + index + (_CELL_GAP + 1) / 2
+            row = Row.of(None if overall is None else overall.to_dict())
+            draw_row(axis, context, arm, place, row, overall=True)
+    for edge in range(1, rows):
+        last = edge == len(panel.cells)
+        axis.axhline(
+            edge * step, color=INK if last else RULE, linewidth=0.8 if last else 0.5, zorder=0.5
+        )
+
+
+def _of(frame: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    return frame[frame["metric"] == metric.name]
+
+
+def noise_floor(frames: ReportFrames, regime: Regime, metric: Metric) -> float:
+    """The noise floor of a regime in per cent; NaN where it is unknown."""
+    row = frames.control_of(regime.name, metric.name)
+    return math.nan if row is None else number(row["noise_floor_percent"])
+
+
+def _label(
+    axis: Axes,
+    frames: ReportFrames,
+    context: ReportContext,
+    metric: Metric,
+    panel: _Panel,
+    across: int,
+    *,
+    first: bool,
+) -> None:
+    step = len(context.compared) + _CELL_GAP
+    labels = [cell_label(context, cell) for cell in panel.cells]
+    labels += [OVERALL] * panel.with_overall
+    axis.set_yticks([(i + 0.5) * step for i in range(len(labels))], labels if first else [])
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylabel(cells_name(context) if first else "")
+    axis.set_xlabel(f"{metric.short}: {CHANGE}" if across < 3 else CHANGE)
+    room = int(84 / across) - 4
+    title = textwrap.fill(squeeze(panel.regime.title, _TITLE_LINES[across > 2] * room), room)
+    axis.set_title(f"{title}\n", loc="left", fontsize=FONT_SIZE, color=INK)
+    floor = noise_floor(frames, panel.regime, metric)
+    note = ""
+    if context.controls:
+        note = f"noise floor {magnitude(floor)}"
+    axis.text(
+        0, 1.0, note, transform=axis.transAxes, va="bottom", fontsize=SMALL_FONT_SIZE, color=INK
+    ).set_in_layout(False)
+    axis.spines[["top", "right", "left"]].set_visible(False)

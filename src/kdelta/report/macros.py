@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+r"""Every headline number as a LaTeX macro, so that no number is typed by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kdelta.report import macro_names as names
+from kdelta.report.cells import number, whole
+from kdelta.report.claims import CLAIM_STATUSES
+from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.formatting import format_percent, typeset_minus
+from kdelta.report.frames import ReportFrames
+from kdelta.report.tables import INVALID, cell_count
+from kdelta.report.tex_escape import Tex, escape
+from kdelta.report.wording import (
+    HEADLINE_DECIMALS,
+    acceleration_label,
+    confidence_label,
+    magnitude,
+)
+
+EMULATED_MARK = names.plain("EmulatedMark")
+_NO_RESULT = "no result"
+
+
+class Macro(NamedTuple):
+    """One definition: the name without its backslash, its body as LaTeX, and its group."""
+
+    name: str
+    body: Tex
+    group: str
+
+
+def macros(frames: ReportFrames, context: ReportContext) -> tuple[Macro, ...]:
+    r"""Every macro of a run, group by group; no two share a name.
+
+    An effect of an arm is ``\kd<Arm>Overall<Regime><Metric>``, with sign and unit, and the same
+    name with ``Low``, ``High``, ``Verdict``, ``Blocks`` and ``Cells`` behind it. The arm that the
+    published claims are about, else the first one under test, has the short form too, without
+    its name.
+    """
+    found = [Macro(names.plain(n), body, "The run") for n, body in _run_facts(frames, context)]
+    metrics = [m for m in names.METRIC_WORDS if m in set(frames.overall["metric"])]
+    short_arm = _short_arm(frames, context)
+    for arm in context.compared:
+        short = arm.name == short_arm
+        for regime in context.regimes:
+            for metric in metrics:
+                group = f"{arm.name} against {context.baseline}"
+                for what, body in _effect(frames, context, regime, arm, metric):
+                    name = names.overall(arm.name, regime.name, metric, what)
+                    found.append(Macro(name, body, group))
+                    if short:
+                        alias = names.overall("", regime.name, metric, what)
+                        found.append(Macro(alias, Tex(f"\\{name}"), f"{group}, short"))
+    for regime in context.regimes if context.controls else ():
+        for metric in metrics:
+            row = frames.control_of(regime.name, metric)
+            floor = math.nan if row is None else row["noise_floor_percent"]
+            name = names.noise_floor(regime.name, metric)
+            found.append(Macro(name, escape(magnitude(floor)), "Noise floors"))
+    found += [Macro(name, escape(count), "Published claims") for name, count in _claims(frames)]
+    # Stable: within a group in the order found.
+    order = list(dict.fromkeys(macro.group for macro in found))
+    return tuple(sorted(found, key=lambda macro: order.index(macro.group)))
+
+
+def headline(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> Tex | None:
+    """An overall effect on the throughput with its interval, as macros; None without one."""
+    metric = "throughput_mib_s"
+    row = frames.overall_of(regime.name, arm.name, metric)
+    if row is None or row["verdict"] == INVALID or not math.isfinite(number(row["ratio"])):
+        return None
+    if not math.isfinite(number(row["delta_low_percent"])):
+        return None
+    short = "" if arm.name == _short_arm(frames, context) else arm.name
+    value, low, high = (
+        f"\\{names.overall(short, regime.name, metric, what)}{{}}" for what in ("", "Low", "High")
+    )
+    return Tex(f"{value} [{low}, {high}]")
+
+
+def _short_arm(frames: ReportFrames, context: ReportContext) -> str:
+    claimed = list(dict.fromkeys(frames.claims["arm"]))
+    treatments = [arm.name for arm in context.treatments]
+    return str(claimed[0]) if len(claimed) == 1 else next(iter(treatments), "")
+
+
+def _run_facts(frames: ReportFrames, context: ReportContext) -> Iterator[tuple[str, Tex]]:
+    mark = Tex(r"~(emulated)") if context.emulated else Tex("")
+    yield "EmulatedMark", mark
+    aside, samples = (int(frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
+    for what, value in (
+        ("Experiment", context.experiment),
+        ("Protocol", context.protocol),
+        ("Run", context.provenance.get("Run", "unknown")),
+        ("Acceleration", acceleration_label(context)),
+        ("KernelRelease", context.kernel_release or "unknown"),
+        ("Baseline", context.baseline),
+        ("Blocks", context.blocks),
+        ("Cells", cell_count(frames, context)),
+        ("Samples", samples),
+        ("SetAside", aside),
+        ("Confidence", confidence_label(context)),
+        ("EquivalenceMargin", f"{context.equivalence_margin * 100:g}%"),
+        ("Vcpus", context.vcpus),
+        ("HostCpus", context.host_cpus),
+        ("GuestMemory", f"{context.memory_mib}\N{NO-BREAK SPACE}MiB"),
+    ):
+        yield what, escape(value)
+
+
+def _effect(
+    frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm, metric: str
+) -> Iterator[tuple[str, Tex]]:
+    row = frames.overall_of(regime.name, arm.name, metric)
+    invalid = row is not None and row["verdict"] == INVALID
+    if row is None or invalid or not math.isfinite(number(row["ratio"])):
+        verdict = INVALID if invalid else _NO_RESULT
+        for what in ("", "Low", "High"):
+            yield what, escape(_NO_RESULT)
+        yield "Verdict", escape(verdict)
+        yield "Blocks", escape(0)
+        yield "Cells", escape(0)
+        return
+    # Never a bare number of an emulated run, wherever an author may put it.
+    yield "", Tex(f"{_percent(row['delta_percent'])}\\{EMULATED_MARK}{{}}")
+    yield "Low", _percent(row["delta_low_percent"])
+    yield "High", _percent(row["delta_high_percent"])
+    yield "Verdict", escape(row["verdict"] or "no verdict")
+    yield "Blocks", escape(whole(row["blocks"]) or 0)
+    yield "Cells", escape(whole(row["cells"]) or 0)
+
+
+def _percent(value: object) -> Tex:
+    return escape(typeset_minus(format_percent(number(value), HEADLINE_DECIMALS)))
+
+
+def _claims(frames: ReportFrames) -> Iterator[tuple[str, int]]:
+    for metric, rows in frames.claims.groupby("metric", sort=False):
+        if metric in names.METRIC_WORDS:
+            yield names.claims(str(metric)), len(rows)
+            for status in CLAIM_STATUSES:
+                count = int((rows["status"] == status).sum())
+                yield names.claims(str(metric), status), count
