@@ -25,8 +25,8 @@ rule all:
 # The tables are what everybody waits for: show them where the command was typed.
 # (`make report` shows them itself, so that they come even if there was nothing to do.)
 onsuccess:
-    # A run of other targets, kernels alone say, has none yet.
-    if os.environ.get("KDELTA_SHOW") != "no" and os.path.exists(
-        f"{RUN.run}/report/tables.txt"
-    ):
+    # Not after other targets: `figures` is of another run, and kernels alone have none.
+    others = {"figures", "series", "exports"} & set(sys.argv)
+    made = os.path.exists(f"{RUN.run}/report/tables.txt")
+    if os.environ.get("KDELTA_SHOW") != "no" and made and not others:
         shell("kdelta show {RUN.run:q}")

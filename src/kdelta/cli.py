@@ -24,6 +24,7 @@ from kdelta.commands import kernel as kernel_commands
 from kdelta.commands import mail as mail_commands
 from kdelta.commands import measure as measure_commands
 from kdelta.commands import plan as plan_commands
+from kdelta.commands import reference as reference_commands
 from kdelta.errors import KdeltaError
 
 INTERRUPTED = 130
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         doctor_commands,
         plan_commands,
         mail_commands,
+        reference_commands,
     ):
         commands.add_verbs(verbs)
     return parser

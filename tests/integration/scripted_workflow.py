@@ -62,7 +62,8 @@ elif verb == "mechanism":
     write(options["--output"], *(arm + ".jsonl" for arm in {arms!r}))
 elif verb == "report":
     names = {{"text": ("report/tables.txt",), "html": ("report/index.html",),
-             "paper": ("report/paper.tex", "report/paper.pdf", "report/paper.log"),
+             "paper": ("report/paper.tex", "report/paper.pdf", "report/paper.log",
+                       "report/macros.tex", "report/tables/overall.tex"),
              "figures": {figures!r}}}
     write(options["--run"], *names[words[0]])
 elif verb == "export":

@@ -28,7 +28,7 @@ rule text:
         "exec kdelta report text --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
 
 
-rule figures:
+rule run_figures:
     input:
         **REPORT_INPUT,
     output:
@@ -51,7 +51,7 @@ rule figures:
 rule page:
     input:
         **REPORT_INPUT,
-        figures=rules.figures.output,
+        figures=rules.run_figures.output,
     output:
         report(
             f"{RUN.run}/report/index.html",
@@ -68,9 +68,11 @@ rule page:
 rule paper:
     input:
         **REPORT_INPUT,
-        figures=rules.figures.output,
+        figures=rules.run_figures.output,
     output:
         tex=f"{RUN.run}/report/paper.tex",
+        macros=f"{RUN.run}/report/macros.tex",
+        pieces=directory(f"{RUN.run}/report/tables"),
         pdf=report(
             f"{RUN.run}/report/paper.pdf",
             caption=f"{CAPTIONS}/paper.rst",

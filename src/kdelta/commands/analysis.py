@@ -12,10 +12,12 @@ from pathlib import Path
 from kdelta.commands.common import Verbs, add_experiment, experiment_of, write_json
 from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
 from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
 from kdelta.export.run_folder import how_to_analyse, other_runs, read_run
 from kdelta.provenance import build_manifest, read_json
 
-FORMS = ("text", "figures", "html", "paper")
+# latex: the sources; pdf: the paper of these; paper: both.
+FORMS = ("text", "figures", "html", "latex", "pdf", "paper")
 # Templates belong to the checkout, wherever the command is typed.
 ASSETS = Path(__file__).resolve().parents[3] / "report"
 
@@ -29,15 +31,18 @@ def add_verbs(verbs: Verbs) -> None:
     parser.set_defaults(run=_manifest)
 
     parser = verbs.add_parser("analyse", help="raw files to samples and delta tables")
-    add_experiment(parser)
+    add_experiment(parser, required=False)
     parser.add_argument("--protocol", help="take only the blocks that this protocol plans")
-    parser.add_argument("--raw", type=Path, required=True, help="folder of raw files")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the tables")
+    parser.add_argument("--raw", type=Path, help="folder of raw files")
+    parser.add_argument("--output", type=Path, help="folder for the tables")
+    parser.add_argument(
+        "--run", dest="run_dir", type=Path, help="a run's folder, instead of all the others"
+    )
     parser.set_defaults(run=_analyse)
 
     parser = verbs.add_parser("report", help="write one form of the report")
     parser.add_argument("form", choices=FORMS)
-    add_experiment(parser, protocol=True)
+    add_experiment(parser, protocol=True, required=False)
     parser.add_argument("--run", dest="run_dir", type=Path, required=True, help="the run's folder")
     parser.set_defaults(run=_report)
 
@@ -80,20 +85,38 @@ def _analyse(args: argparse.Namespace) -> int:
     from kdelta.analysis.run import analyse
     from kdelta.run_context import analysis_settings
 
-    settings = analysis_settings(experiment_of(args), args.protocol, args.root)
-    result = analyse(args.raw, args.output, settings)
+    files = (args.experiment, args.raw, args.output)
+    if args.run_dir is None and None in files:
+        raise KdeltaError("analyse: give --experiment, --raw and --output, or --run alone")
+    if args.run_dir is not None and (*files, args.protocol) != (None,) * 4:
+        raise KdeltaError("analyse: --run stands for all the other options; give it alone")
+    experiment, protocol = _experiment_of_run(args)
+    raw, output = (args.raw, args.output) if args.raw else (args.run_dir / "raw", args.run_dir)
+    result = analyse(raw, output, analysis_settings(experiment, protocol, args.root))
     for note in result.notes:
         print(f"analysis: {note}", file=sys.stderr)
     return 0
+
+
+def _experiment_of_run(args: argparse.Namespace) -> tuple[Experiment, str]:
+    """The experiment and protocol that the arguments name; else those of the run's manifest."""
+    if args.experiment is not None:
+        return experiment_of(args), args.protocol
+    found = read_run(args.run_dir)
+    return found.experiment, found.protocol
 
 
 def _report(args: argparse.Namespace) -> int:
     from kdelta.report import run as report
     from kdelta.run_context import report_context
 
-    experiment = experiment_of(args)
+    if (args.experiment is None) != (args.protocol is None):
+        raise KdeltaError(
+            "report: give both --experiment and --protocol, or neither, for those of the run itself"
+        )
+    experiment, protocol = _experiment_of_run(args)
     run: Path = args.run_dir
-    context = report_context(experiment, args.protocol, read_json(run / "manifest.json"))
+    context = report_context(experiment, protocol, read_json(run / "manifest.json"))
     frames = report.load_frames(run)
     match args.form:
         case "text":
@@ -102,10 +125,10 @@ def _report(args: argparse.Namespace) -> int:
             report.write_figures(frames, context, run)
         case "html":
             report.write_html(frames, context, run, ASSETS)
-        case "paper":
-            report.compile_pdf(
-                report.write_latex(frames, context, run, ASSETS), run / "report" / "paper.pdf"
-            )
+        case "latex" | "paper":
+            report.write_latex(frames, context, run, ASSETS)
+    if args.form in ("pdf", "paper"):
+        report.compile_pdf(run / report.PAPER_SOURCE, run / report.PAPER)
     return 0
 
 

@@ -24,11 +24,15 @@ else:
 PR_SET_PDEATHSIG = 1
 
 
-def add_experiment(parser: argparse.ArgumentParser, *, protocol: bool = False) -> None:
+def add_experiment(
+    parser: argparse.ArgumentParser, *, protocol: bool = False, required: bool = True
+) -> None:
     """The arguments that name an experiment and, if wanted, one of its protocols."""
-    parser.add_argument("--experiment", required=True, help="the experiment file")
+    parser.add_argument("--experiment", required=required, help="the experiment file")
     if protocol:
-        parser.add_argument("--protocol", required=True, help="one of the experiment's protocols")
+        parser.add_argument(
+            "--protocol", required=required, help="one of the experiment's protocols"
+        )
 
 
 def experiment_of(args: argparse.Namespace) -> Experiment:

@@ -66,3 +66,9 @@ def test_a_file_of_claims_that_is_not_there(project: Project, small: dict[str, A
     small["claims"] = {"file": "claims.csv", "source": "a mail", "arm": "patched"}
     with pytest.raises(KdeltaError, match=r"claims\.file: no such file: claims\.csv \(looked in"):
         project.load(small)
+
+
+def test_prose_that_is_not_there(project: Project, small: dict[str, Any]) -> None:
+    small["mail"] = {"variant": "patched", "prose": "prose.txt"}
+    with pytest.raises(KdeltaError, match=r"mail\.prose: no such file: prose\.txt \(looked in"):
+        project.load(small)

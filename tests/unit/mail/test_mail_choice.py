@@ -15,6 +15,12 @@ Data = dict[str, Any]
 MAIL = {"variant": "patched", "prose": "prose.txt"}
 
 
+@pytest.fixture(autouse=True)
+def _prose(project: Project) -> None:
+    """The file that `MAIL` names is there; each test may write its own."""
+    (project.root / "prose.txt").touch()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

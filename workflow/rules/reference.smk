@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Tables, figures and report of the runs that ship with the project, from their raw files alone:
+#
+#     snakemake --cores 2 figures
+#
+# No kernel, guest, network or right of any kind; results/<experiment>/ is neither read nor written.
+import shutil
+
+# The checkout's own, wherever the command is typed and whatever `results` is set to.
+REFERENCE = os.path.relpath(Path(workflow.basedir) / "results/reference")
+REFERENCES = sorted(
+    path.parent.relative_to(REFERENCE).as_posix()
+    for path in Path(REFERENCE).glob("*/*/reference.json")
+)
+SHIPPED = f"{REFERENCE}/{{shipped}}"
+AGAIN = "results/from-reference/{shipped}"
+PLACES = {"shipped": SHIPPED, "again": AGAIN}
+
+
+wildcard_constraints:
+    shipped=r"[^/]+/[^/]+",
+
+
+def shipped_files(wildcards):
+    """Everything that a packed run consists of, but for the sums of what it gives."""
+    folder = Path(REFERENCE) / wildcards.shipped
+    return sorted(
+        str(path)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "SHA256SUMS"
+    )
+
+
+def regenerated(wildcards):
+    """All that `figures` makes; the paper itself only where LaTeX is installed."""
+    if not REFERENCES:
+        raise WorkflowError(
+            f"{REFERENCE}: no packed run here; `kdelta reference --run RUN --output "
+            f"{REFERENCE}/EXPERIMENT/PROTOCOL` makes one of a finished run"
+        )
+    names = ["SHA256SUMS", "report/tables.txt", "report/index.html", "report/paper.tex"]
+    if shutil.which("pdflatex"):
+        names.append("report/paper.pdf")
+    return expand(f"{AGAIN}/{{name}}", shipped=REFERENCES, name=names)
+
+
+rule figures:
+    input:
+        regenerated,
+    localrule: True
+
+
+rule reference_data:
+    input:
+        shipped_files,
+        code=RUN.sources("reference"),
+    output:
+        manifest=f"{AGAIN}/manifest.json",
+        raw=directory(f"{AGAIN}/raw"),
+    localrule: True
+    params:
+        **PLACES,
+    message:
+        "Unpack the raw files of {wildcards.shipped}"
+    shell:
+        "exec kdelta reference --unpack {params.shipped:q} --output {params.again:q}"
+
+
+# The folder is the root too: the published deltas of the claim check lie in it.
+rule reference_tables:
+    input:
+        rules.reference_data.output,
+        code=RUN.sources("analysis"),
+    output:
+        [f"{AGAIN}/{name}" for name in RESULT_FILES],
+    localrule: True
+    params:
+        **PLACES,
+    message:
+        "Samples, validity and delta tables of {wildcards.shipped}"
+    shell:
+        "exec kdelta --root {params.again:q} analyse --run {params.again:q}"
+
+
+REFERENCE_INPUT = {
+    "tables": rules.reference_tables.output,
+    "code": RUN.sources("report"),
+    "templates": RUN.templates(),
+}
+
+
+rule reference_figures:
+    input:
+        **REFERENCE_INPUT,
+    output:
+        directory(f"{AGAIN}/figures"),
+    params:
+        **PLACES,
+    message:
+        "Figures of {wildcards.shipped}"
+    shell:
+        "exec kdelta report figures --run {params.again:q}"
+
+
+# Only after the figures: a figure that changed is seen even where the sums are not met.
+rule reference_check:
+    input:
+        rules.reference_tables.output,
+        rules.reference_figures.output,
+        sums=f"{SHIPPED}/SHA256SUMS",
+    output:
+        f"{AGAIN}/SHA256SUMS",
+    localrule: True
+    params:
+        **PLACES,
+    message:
+        "Compare tables and figures of {wildcards.shipped} with their sums"
+    shell:
+        "exec kdelta reference --check {params.shipped:q} --output {params.again:q}"
+
+
+rule reference_text:
+    input:
+        **REFERENCE_INPUT,
+    output:
+        f"{AGAIN}/report/tables.txt",
+    localrule: True
+    params:
+        **PLACES,
+    message:
+        "Tables of {wildcards.shipped} as text"
+    shell:
+        "exec kdelta report text --run {params.again:q}"
+
+
+rule reference_page:
+    input:
+        **REFERENCE_INPUT,
+        figures=rules.reference_figures.output,
+    output:
+        f"{AGAIN}/report/index.html",
+    params:
+        **PLACES,
+    message:
+        "The page of {wildcards.shipped}"
+    shell:
+        "exec kdelta report html --run {params.again:q}"
+
+
+rule reference_latex:
+    input:
+        **REFERENCE_INPUT,
+        figures=rules.reference_figures.output,
+    output:
+        f"{AGAIN}/report/paper.tex",
+        f"{AGAIN}/report/macros.tex",
+        directory(f"{AGAIN}/report/tables"),
+    params:
+        **PLACES,
+    message:
+        "The paper of {wildcards.shipped}: sources"
+    shell:
+        "exec kdelta report latex --run {params.again:q}"
+
+
+rule reference_paper:
+    input:
+        rules.reference_latex.output,
+    output:
+        f"{AGAIN}/report/paper.pdf",
+    params:
+        **PLACES,
+    message:
+        "The paper of {wildcards.shipped}"
+    shell:
+        "exec kdelta report pdf --run {params.again:q}"
