@@ -130,6 +130,22 @@ def test_a_failed_sample_keeps_its_counters(tmp_path: Path) -> None:
     assert sample["after"]["vmstat"]
 
 
+def test_two_clocks_are_read_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The CPU is lost within the first pair of readings, and kept in the second.
+    monotonic = iter([0, 40_000_000, 50_000_000, 50_000_200])
+    realtime = iter([1_000, 2_000])
+    monkeypatch.setattr(driver.time, "monotonic_ns", lambda: next(monotonic))
+    monkeypatch.setattr(driver.time, "time_ns", lambda: next(realtime))
+    assert driver.read_clocks() == (2_000, 50_000_100)
+
+
+def test_clocks_on_a_machine_that_never_has_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(0, 10**12, 30_000_000))
+    monkeypatch.setattr(driver.time, "monotonic_ns", lambda: next(ticks))
+    monkeypatch.setattr(driver.time, "time_ns", lambda: 7)
+    assert driver.read_clocks() == (7, 15_000_000)
+
+
 def test_records_survive_a_driver_that_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     script = (
