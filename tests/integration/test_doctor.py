@@ -128,8 +128,8 @@ def test_kvm_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_quiet_host_has_no_problem_and_a_busy_one_has() -> None:
     assert state_problems(QUIET) == []
-    assert "other programs use 30%" in words(state_problems({**QUIET, "other_cpu_share": 0.3}))
-    assert "load average is 5" in words(state_problems({**QUIET, "load": 5.0}))
+    assert "other programs use 60%" in words(state_problems({**QUIET, "other_cpu_share": 0.6}))
+    assert "load average is 9" in words(state_problems({**QUIET, "load": 9.0}))
     assert "takes away 7%" in words(state_problems({**QUIET, "steal_share": 0.07}))
 
 

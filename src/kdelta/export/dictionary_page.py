@@ -20,6 +20,7 @@ with the types of the run's own factors:
 
 ```python
 import pandas as pd
+
 samples = pd.read_csv("results/pipe-prealloc/quick/samples.csv", dtype_backend="numpy_nullable")
 ```
 
