@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kdelta.guest import conditions, driver
+from kdelta.guest import conditions, counters, driver
 from kdelta.guest.boot import GUEST_MODULES, PACKAGE
 
 VMSTAT = """nr_free_pages 201563
@@ -70,25 +70,25 @@ pids\t0\t57\t1
 
 
 def test_vmstat_keeps_what_bears_on_reclaim() -> None:
-    counters = driver.parse_vmstat(VMSTAT)
-    assert counters["pgscan_direct"] == 340012
-    assert counters["pgsteal_direct"] == 339000
-    assert counters["pgscan_kswapd"] == 5100
-    assert counters["allocstall_movable"] == 770
-    assert counters["oom_kill"] == 1
-    assert (counters["pswpin"], counters["pswpout"]) == (3, 17)
-    assert counters["workingset_refault_file"] == 345
-    assert not {"nr_free_pages", "pgpgin", "unevictable_pgs_scanned"} & counters.keys()
+    found = counters.parse_vmstat(VMSTAT)
+    assert found["pgscan_direct"] == 340012
+    assert found["pgsteal_direct"] == 339000
+    assert found["pgscan_kswapd"] == 5100
+    assert found["allocstall_movable"] == 770
+    assert found["oom_kill"] == 1
+    assert (found["pswpin"], found["pswpout"]) == (3, 17)
+    assert found["workingset_refault_file"] == 345
+    assert not {"nr_free_pages", "pgpgin", "unevictable_pgs_scanned"} & found.keys()
 
 
 def test_psi_is_total_microseconds() -> None:
-    assert driver.parse_psi(PSI) == {"some": 1234567, "full": 89}
+    assert counters.parse_psi(PSI) == {"some": 1234567, "full": 89}
     # before 5.13, and in the root: cpu pressure has no "full" line
-    assert driver.parse_psi(PSI.splitlines()[0]) == {"some": 1234567}
+    assert counters.parse_psi(PSI.splitlines()[0]) == {"some": 1234567}
 
 
 def test_stat_is_all_cpus() -> None:
-    assert driver.parse_stat(STAT) == {
+    assert counters.parse_stat(STAT) == {
         "user": 4705,
         "nice": 356,
         "system": 584,
@@ -101,7 +101,7 @@ def test_stat_is_all_cpus() -> None:
 
 
 def test_meminfo_is_kib() -> None:
-    meminfo = driver.parse_meminfo(MEMINFO)
+    meminfo = counters.parse_meminfo(MEMINFO)
     assert meminfo["MemTotal"] == 1003912
     assert meminfo["AnonPages"] == 20480
     assert (meminfo["SwapTotal"], meminfo["SwapFree"]) == (0, 0)
@@ -125,24 +125,24 @@ def test_all_counters_of_a_sample(tmp_path: Path) -> None:
         "pressure/cpu": PSI,
     }.items():
         (tmp_path / name).write_text(text)
-    counters = driver.counters(tmp_path)
-    assert counters.keys() == {"vmstat", "psi", "stat", "meminfo"}
-    assert counters["psi"]["memory"]["some"] == 1234567
-    assert counters["meminfo"]["MemAvailable"] == 842716
-    assert "MemTotal" not in counters["meminfo"]
+    found = counters.counters(tmp_path)
+    assert found.keys() == {"vmstat", "psi", "stat", "meminfo"}
+    assert found["psi"]["memory"]["some"] == 1234567
+    assert found["meminfo"]["MemAvailable"] == 842716
+    assert "MemTotal" not in found["meminfo"]
 
 
 def test_counters_without_psi(tmp_path: Path) -> None:
     for name, text in {"vmstat": VMSTAT, "stat": STAT, "meminfo": MEMINFO}.items():
         (tmp_path / name).write_text(text)
-    assert driver.counters(tmp_path)["psi"] == {}
+    assert counters.counters(tmp_path)["psi"] == {}
 
 
 def test_counters_of_this_very_machine() -> None:
-    counters = driver.counters()
-    assert counters["vmstat"]["pgfault"] > 0
-    assert counters["stat"]["user"] > 0
-    assert counters["meminfo"]["MemFree"] > 0
+    found = counters.counters()
+    assert found["vmstat"]["pgfault"] > 0
+    assert found["stat"]["user"] > 0
+    assert found["meminfo"]["MemFree"] > 0
 
 
 def stat_line(pid: int, name: str, pgrp: int, pages: int) -> str:
