@@ -59,8 +59,8 @@ class Project:
             },
         }
         if change and "variants" in change:  # other kernels than the flagship's
-            experiment.pop("claims")
-            experiment.pop("mechanism")
+            for key in ("claims", "mechanism", "mail"):
+                experiment.pop(key)
         experiment.update(change or {})
         known = set(experiment["regimes"])
         for protocol in experiment["protocols"].values():
