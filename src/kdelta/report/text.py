@@ -5,15 +5,26 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from kdelta.report.cells import level_words
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid
-from kdelta.report.tables import Cell, DeltaTable
+from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import make_environment
+from kdelta.report.text_columns import (
+    GAP,
+    Column,
+    column_width,
+    groups,
+    heading,
+    label_width,
+    mark,
+    render,
+    unmeasured,
+    widest,
+)
 from kdelta.report.text_grid import format_grid
 from kdelta.report.view import build_view
 from kdelta.report.wording import Banner, legend
@@ -21,8 +32,6 @@ from kdelta.report.wording import Banner, legend
 DEFAULT_WIDTH = 160
 PROSE_WIDTH = 78
 _INDENT = "    "
-_GAP = "  "
-_MISSING = "missing"
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 _KEEP_TOGETHER = re.compile(
     r"\[[^\[\]]{1,24}\]|\d [KMG]iB\b|\d (?:s|cells?|blocks?)\b|-> \S+|= \S+"
@@ -66,110 +75,50 @@ def format_table(table: DeltaTable, width: int = DEFAULT_WIDTH, one_line: bool =
             interval below), with the columns in groups below each other where they do not fit.
     """
     if one_line:
-        return _render(table, _one_line_columns(table))
-    two_lines = _two_line_columns(table)
-    groups = _groups(table, two_lines, width)
-    return "\n\n".join(_render(table, group) for group in groups)
+        return render(table, _one_line_columns(table), _INDENT)
+    fitting = groups(_two_line_columns(table), lambda group: _width(table, group) <= width)
+    return "\n\n".join(render(table, group, _INDENT) for group in fitting)
 
 
-# A laid-out column: its heading, then one list of lines per row of the table.
-_Column = tuple[str, list[list[str]]]
-
-
-def _one_line_columns(table: DeltaTable) -> list[_Column]:
+def _one_line_columns(table: DeltaTable) -> list[Column]:
     columns = []
     for index, label in enumerate(table.columns):
         cells = [row[index] for row in table.rows]
-        base = _widest(c.baseline for c in cells)
-        value = _widest(c.value for c in cells)
-        effect = _widest(f"{c.delta} {c.interval}" for c in cells)
+        base = widest(c.baseline for c in cells)
+        value = widest(c.value for c in cells)
+        effect = widest(f"{c.delta} {c.interval}" for c in cells)
         lines = [
             [
                 f"{c.baseline:>{base}} -> {c.value:>{value}} "
-                f"{f'({c.delta} {c.interval})':<{effect + 2}} {c.mark}{_short(c.short_of_blocks)}"
+                f"{f'({c.delta} {c.interval})':<{effect + 2}} {mark(c)}"
                 if c.measured
-                else _unmeasured(c)
+                else unmeasured(c)
             ]
             for c in cells
         ]
-        columns.append((_heading(table, label), lines))
+        columns.append((heading(table, label), lines))
     return columns
 
 
-def _two_line_columns(table: DeltaTable) -> list[_Column]:
+def _two_line_columns(table: DeltaTable) -> list[Column]:
     columns = []
     for index, label in enumerate(table.columns):
         lines = [
             [
                 f"{cell.baseline} -> {cell.value}",
-                f"{cell.delta} {cell.interval} {cell.mark}{_short(cell.short_of_blocks)}",
+                f"{cell.delta} {cell.interval} {mark(cell)}",
             ]
             if cell.measured
-            else [_unmeasured(cell), ""]
+            else [unmeasured(cell), ""]
             for cell in (row[index] for row in table.rows)
         ]
-        columns.append((_heading(table, label), lines))
+        columns.append((heading(table, label), lines))
     return columns
 
 
-def _unmeasured(cell: Cell) -> str:
-    return f"{cell.mark} {cell.verdict}" if cell.invalid else _MISSING
-
-
-def _groups(table: DeltaTable, columns: Sequence[_Column], width: int) -> list[list[_Column]]:
-    groups: list[list[_Column]] = [[]]
-    for column in columns:
-        if groups[-1] and _width(table, [*groups[-1], column]) > width:
-            groups.append([])
-        groups[-1].append(column)
-    return groups
-
-
-def _render(table: DeltaTable, columns: Sequence[_Column]) -> str:
-    label_width = _label_width(table)
-    widths = [_column_width(column) for column in columns]
-    out = [_line(f"{table.row_factor.title:>{label_width}}", [c[0] for c in columns], widths)]
-    for index in range(len(table.rows)):
-        cells = [column[1][index] for column in columns]
-        for number, parts in enumerate(zip(*cells, strict=True)):
-            if number and not any(parts):
-                continue
-            label = table.row_labels[index] if number == 0 else ""
-            out.append(_line(f"{label:>{label_width}}", parts, widths))
-    return "\n".join(out)
-
-
-def _line(label: str, parts: Sequence[str], widths: Sequence[int]) -> str:
-    cells = (f"{part:<{width}}" for part, width in zip(parts, widths, strict=True))
-    return f"{_INDENT}{label}{_GAP}{_GAP.join(cells)}".rstrip()
-
-
-def _width(table: DeltaTable, columns: Sequence[_Column]) -> int:
-    cells = sum(len(_GAP) + _column_width(column) for column in columns)
-    return len(_INDENT) + _label_width(table) + cells
-
-
-def _column_width(column: _Column) -> int:
-    heading, rows = column
-    return max(len(heading), _widest(line for row in rows for line in row))
-
-
-def _label_width(table: DeltaTable) -> int:
-    return max(len(table.row_factor.title), _widest(table.row_labels))
-
-
-def _heading(table: DeltaTable, label: str) -> str:
-    # Without a column factor the line above the table names metric and unit.
-    factor = table.column_factor
-    return level_words(factor, label).replace(" = ", "=") if factor else ""
-
-
-def _short(short_of_blocks: bool) -> str:
-    return "*" if short_of_blocks else ""
-
-
-def _widest(texts: Iterable[str]) -> int:
-    return max(map(len, texts), default=0)
+def _width(table: DeltaTable, columns: Sequence[Column]) -> int:
+    cells = sum(len(GAP) + column_width(column) for column in columns)
+    return len(_INDENT) + label_width(table) + cells
 
 
 def titled_grid(grid: Grid, width: int) -> str:
