@@ -13,9 +13,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from kdelta.report.axis_labels import Cell, cell_label, cells_name
+from kdelta.report.axis_labels import Cell, cell_label, cells_name, tick_number
 from kdelta.report.cells import number
 from kdelta.report.context import Regime, ReportContext
 from kdelta.report.figure_style import FONT_SIZE, PAGE_WIDTH, arm_styles, marker_size, new_figure
@@ -117,6 +118,7 @@ def _scale(axis: Axes, waits: NDArray[np.float64]) -> None:
         low = 10 ** math.floor(math.log10(positive.min()))
         axis.set_xscale("symlog", linthresh=low, linscale=0.3)
         axis.set_xlim(-0.15 * low if waits.min() <= 0 else low, positive.max() * 1.4)
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_number(value)))
     else:
         axis.set_xlim(0, 1.08 * waits.max(initial=0.0) or 1.0)
 

@@ -138,6 +138,10 @@ def test_waits_of_many_magnitudes_get_a_logarithmic_axis_that_shows_zero(axes: C
     assert figure.axes[0].get_xscale() == "symlog"
     assert figure.axes[0].get_xlim()[0] < 0
     assert figure.axes[0].get_xlim()[1] > 1e5
+    # Text is drawn as it is, so that matplotlib's own labels, which are formulas, would show.
+    figure.draw_without_rendering()
+    assert not [text for text in texts(figure) if "$" in text]
+    assert "10\N{THIN SPACE}000" in texts(figure)
 
 
 def test_paths_of_an_svg_are_rounded_and_its_text_is_not(tmp_path: Path) -> None:
