@@ -154,8 +154,23 @@ def test_what_is_wrong_is_told(
     assert message in done.stdout
 
 
-def test_figures_use_the_fonts_that_come_with_matplotlib() -> None:
-    """Else their bytes would depend on what the machine has installed."""
+def test_without_the_fonts_of_the_paper_the_rest_is_compared(
+    reference: Path, tmp_path: Path
+) -> None:
+    workflow = checkout(tmp_path, reference)
+    for program in ("kpsewhich", "pdflatex"):
+        workflow.environment.program(program, "#!/bin/sh\nexit 1\n")
+    done = workflow.run(f"{AGAIN}/SHA256SUMS")
+    assert done.returncode == 0, done.stdout
+    assert "figures/*.pdf are not compared: Latin Modern is not installed" in done.stdout
+    sums = read_sums(workflow.root / AGAIN / "SHA256SUMS")
+    assert "figures/forest.svg" in sums
+    assert not [name for name in sums if name.endswith(".pdf")]
+    assert (workflow.root / AGAIN / "figures/forest.pdf").is_file()
+
+
+def test_the_page_s_figures_use_a_font_that_comes_with_matplotlib() -> None:
+    """Else their layout would depend on what the machine has installed."""
     assert Path(findfont("DejaVu Sans")).is_relative_to(mpl.get_data_path())
 
 

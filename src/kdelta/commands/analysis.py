@@ -8,6 +8,7 @@ import contextlib
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdelta.commands.common import Verbs, add_experiment, experiment_of, write_json
 from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
@@ -15,6 +16,10 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.export.run_folder import how_to_analyse, other_runs, read_run
 from kdelta.provenance import build_manifest, read_json
+
+if TYPE_CHECKING:
+    from kdelta.report.context import ReportContext
+    from kdelta.report.frames import ReportFrames
 
 # latex: the sources; pdf: the paper of these; paper: both.
 FORMS = ("text", "figures", "html", "latex", "pdf", "paper")
@@ -122,7 +127,7 @@ def _report(args: argparse.Namespace) -> int:
         case "text":
             report.write_text(frames, context, run, ASSETS)
         case "figures":
-            report.write_figures(frames, context, run)
+            _write_figures(frames, context, run)
         case "html":
             report.write_html(frames, context, run, ASSETS)
         case "latex" | "paper":
@@ -130,6 +135,16 @@ def _report(args: argparse.Namespace) -> int:
     if args.form in ("pdf", "paper"):
         report.compile_pdf(run / report.PAPER_SOURCE, run / report.PAPER)
     return 0
+
+
+def _write_figures(frames: ReportFrames, context: ReportContext, run: Path) -> None:
+    # Both load matplotlib.
+    from kdelta.report.document_font import font_note
+    from kdelta.report.run import write_figures
+
+    write_figures(frames, context, run)
+    if note := font_note():
+        print(f"kdelta: note: {note}", file=sys.stderr)
 
 
 def _show(args: argparse.Namespace) -> int:

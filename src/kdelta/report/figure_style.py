@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.text import Text
 
 from kdelta.report.context import ReportContext
 from kdelta.report.palette import (
@@ -41,6 +42,8 @@ MISSING_COLOUR = "#d8d8d8"
 
 _SNAP_DIGITS = 5  # of a figure's width: a hundredth of a point
 
+# It comes with matplotlib, and is wide: where it fits, others do.
+FONT_FAMILY = "DejaVu Sans"
 FONT_SIZE = 9.0
 SMALL_FONT_SIZE = 8.0
 
@@ -55,7 +58,7 @@ _RC: dict[Any, Any] = {
     "axes.unicode_minus": True,
     "figure.facecolor": PAPER,
     "figure.titlesize": FONT_SIZE + 1.5,
-    "font.family": ["DejaVu Sans"],
+    "font.family": [FONT_FAMILY],
     "font.size": FONT_SIZE,
     "grid.color": RULE,
     "grid.linewidth": 0.6,
@@ -155,6 +158,18 @@ def delta_colours(higher_is_better: bool) -> Colormap:
 def title_suffix(context: ReportContext) -> str:
     """What follows every figure's title when its numbers are not measurements."""
     return f" \N{EM DASH} {acceleration_label(context)}" if context.emulated else ""
+
+
+def set_font(figures: Sequence[Figure], family: str) -> None:
+    """Set every text in another font, in the layout that there is.
+
+    Args:
+        figures: Drawn and settled.
+        family: A font that is not wider; what it lacks is taken from `FONT_FAMILY`.
+    """
+    for figure in figures:
+        for text in figure.findobj(Text):
+            text.set_fontfamily([family, FONT_FAMILY])
 
 
 def save_svg(figure: Figure, path: Path) -> None:

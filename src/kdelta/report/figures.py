@@ -10,8 +10,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from kdelta.report.context import ReportContext
+from kdelta.report.document_font import document_font
 from kdelta.report.drift import drift_figures
-from kdelta.report.figure_style import PAGE_HEIGHT, figure_style, save_pdf, save_svg
+from kdelta.report.figure_style import PAGE_HEIGHT, figure_style, save_pdf, save_svg, set_font
 from kdelta.report.forest import forest_figures
 from kdelta.report.frames import ReportFrames
 from kdelta.report.heatmap import heatmap_figures
@@ -38,7 +39,8 @@ def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) ->
     """Draw every figure into ``folder``.
 
     The SVG holds everything in one picture. The PDF holds the same where that fits a page of
-    paper, and several pages otherwise.
+    paper, and several pages otherwise; its text is set in the paper's font where that is
+    installed.
 
     Returns:
         The files written, as ``<stem>.svg`` and ``.pdf``; those of the mechanism only where
@@ -46,14 +48,17 @@ def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) ->
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for stem, draw in drawings(frames, context).items():
-        svg, pdf = folder / f"{stem}.svg", folder / f"{stem}.pdf"
-        with figure_style(stem):
-            pages = draw(PAGE_HEIGHT)
-            save_pdf(pages, pdf)
-            whole = pages if len(pages) == 1 else draw(None)
-            save_svg(whole[0], svg)
-        written += [svg, pdf]
+    with document_font() as family:
+        for stem, draw in drawings(frames, context).items():
+            svg, pdf = folder / f"{stem}.svg", folder / f"{stem}.pdf"
+            with figure_style(stem):
+                pages = draw(PAGE_HEIGHT)
+                whole = pages if len(pages) == 1 else draw(None)
+                save_svg(whole[0], svg)
+                if family is not None:
+                    set_font(pages, family)
+                save_pdf(pages, pdf)
+            written += [svg, pdf]
     return written
 
 
