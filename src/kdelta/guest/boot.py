@@ -21,7 +21,12 @@ Json = dict[str, Any]
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # What runs in the guest; these modules import the standard library and each other.
-TIMED_MODULES = ("guest/driver.py", "guest/conditions.py", "guest/counters.py")
+TIMED_MODULES = (
+    "guest/driver.py",
+    "guest/conditions.py",
+    "guest/counters.py",
+    "guest/stressor.py",
+)
 GUEST_MODULES = (
     *TIMED_MODULES,
     "__init__.py",

@@ -18,6 +18,7 @@ Json = dict[str, Any]
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CHILD = "kdelta"
 """The memory cgroup that the workload runs in, where the regime asks for one."""
+ORDINARY = "0"
 
 
 def apply(conditions: Json, root: Path = Path("/")) -> list[str]:
@@ -79,6 +80,11 @@ def make_child(tree: Path) -> list[str]:
     if not (tree / CHILD / "memory.current").exists():
         return ["memory cgroup: the child has no memory controller"]
     return []
+
+
+def as_ordinary_process() -> None:
+    """Let the OOM killer choose this process as any other; the driver is exempt from it."""
+    Path("/proc/self/oom_score_adj").write_text(ORDINARY)
 
 
 def enter_child(tree: Path = CGROUP_ROOT) -> None:

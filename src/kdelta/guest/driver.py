@@ -27,21 +27,16 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.guest import conditions, mechanism
-from kdelta.guest.counters import counters, parse_meminfo, parse_vmstat
+from kdelta.guest.counters import counters, parse_meminfo
+from kdelta.guest.stressor import Stressor
 
 Json = dict[str, Any]
 
 # The driver is the last process the OOM killer may take: it has to tell the tale.
 NEVER_KILL = "-1000"
-ORDINARY = "0"
 
 CLOCK_TRIES = 20
 CLOCKS_CLOSE_NS = 1_000_000
-
-SETTLE_POLL_S = 0.5
-SETTLE_STABLE_POLLS = 3
-SETTLE_RECLAIM_POLLS = 4
-SETTLE_TOLERANCE = 0.02
 
 
 def acceleration() -> str:
@@ -145,15 +140,11 @@ class Records:
         os.fsync(self._file.fileno())
 
 
-def _as_ordinary_process() -> None:
-    Path("/proc/self/oom_score_adj").write_text(ORDINARY)
-
-
 def as_workload(memcg: bool) -> Callable[[], None]:
     """What the workload's process does before it becomes the workload."""
 
     def start() -> None:
-        _as_ordinary_process()
+        conditions.as_ordinary_process()
         if memcg:
             conditions.enter_child()
 
@@ -161,7 +152,7 @@ def as_workload(memcg: bool) -> Callable[[], None]:
 
 
 def run_bench(
-    argv: list[str], timeout_s: float, start: Callable[[], None] = _as_ordinary_process
+    argv: list[str], timeout_s: float, start: Callable[[], None] = conditions.as_ordinary_process
 ) -> tuple[int | None, str, str]:
     """Run the workload; returns exit status (None: killed at the deadline), stdout, stderr."""
     with subprocess.Popen(
@@ -200,110 +191,6 @@ def judge_bench(status: int | None, out: str, err: str) -> tuple[Json | None, st
     except ValueError as error:
         return None, f"not JSON: {error}"
     return (bench, None) if isinstance(bench, dict) else (None, "not a JSON object")
-
-
-def group_resident_kib(pgid: int, proc: Path = Path("/proc")) -> int:
-    """Resident memory of a process group in KiB; shared pages count once per process."""
-    total = 0
-    page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
-    for stat in proc.glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended between listing and reading
-        if int(fields[2]) == pgid:
-            total += int(fields[21]) * page_kib
-    return total
-
-
-def program_version(program: str) -> str:
-    """What a program prints for --version; empty if it hangs or prints nothing."""
-    try:
-        done = subprocess.run(
-            [program, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-    except subprocess.TimeoutExpired:
-        return ""
-    return done.stdout.strip()
-
-
-def allocation_stalls(proc: Path = Path("/proc")) -> int:
-    """How often an allocation had to go into direct reclaim since boot, over all zones."""
-    vmstat = parse_vmstat((proc / "vmstat").read_text())
-    return sum(value for name, value in vmstat.items() if name.startswith("allocstall_"))
-
-
-class Stressor:
-    """The pressure program: started once per boot, settled, proven alive at the end."""
-
-    def __init__(self, command: list[str], log: Path, settled_by: str = "memory") -> None:
-        self.command = command
-        self._settled_by = settled_by
-        self.program = shutil.which(command[0])
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-        self._settled_kib = 0
-
-    def start(self, settle_timeout_s: float) -> Json:
-        """Start it and wait until its memory has stopped growing, or the kernel reclaims."""
-        record: Json = {"name": self.command[0], "command": self.command, "settled": False}
-        if self.program is None:
-            return record | {"error": f"{self.command[0]} is not in the guest's PATH"}
-        record["version"] = program_version(self.program)
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [self.program, *self.command[1:]],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_as_ordinary_process,
-            )
-        begun = time.monotonic()
-        record["settled"] = self._wait_settled(begun + settle_timeout_s)
-        record["settle_s"] = round(time.monotonic() - begun, 3)
-        record["resident_kib"] = self._settled_kib
-        if not record["settled"]:
-            record["error"] = "; ".join(self._log.read_text().strip().splitlines()[-3:])
-        return record
-
-    def _wait_settled(self, deadline: float) -> bool:
-        assert self._process is not None
-        polls = SETTLE_STABLE_POLLS if self._settled_by == "memory" else SETTLE_RECLAIM_POLLS
-        calm, last_kib, last_stalls = 0, 0, allocation_stalls()
-        while time.monotonic() < deadline:
-            time.sleep(SETTLE_POLL_S)
-            if self._process.poll() is not None:
-                return False
-            kib, stalls = group_resident_kib(self._process.pid), allocation_stalls()
-            if self._settled_by == "memory":
-                # Its start-up alone is a few MiB; nothing has been pressed yet.
-                grown = kib > 16 * 1024
-                good = grown and abs(kib - last_kib) <= SETTLE_TOLERANCE * max(kib, 1)
-            else:
-                good = stalls > last_stalls
-            calm = calm + 1 if good else 0
-            last_kib, last_stalls = kib, stalls
-            if calm >= polls:
-                self._settled_kib = kib
-                return True
-        return False
-
-    def alive(self) -> bool:
-        """True while it runs and still holds at least half of what it had settled at."""
-        if self._process is None or self._process.poll() is not None:
-            return False
-        return group_resident_kib(self._process.pid) >= self._settled_kib // 2
-
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
 
 
 def read_clocks() -> tuple[int, int]:
@@ -368,7 +255,7 @@ def trace_cell(plan: Json, order: int, cell: Json, bench: Path, stressor: Stress
     }
 
 
-def self_check(argv: list[str], start: Callable[[], None] = _as_ordinary_process) -> Json:
+def self_check(argv: list[str], start: Callable[[], None] = conditions.as_ordinary_process) -> Json:
     """One short run with every payload byte checked."""
     status, out, err = run_bench(argv, 60, start)
     result, error = judge_bench(status, out, err)

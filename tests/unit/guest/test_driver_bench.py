@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kdelta.guest import driver
+from kdelta.guest import conditions, driver
 
 MAIN = "from pathlib import Path; driver.main(Path(sys.argv[1]))"
 GOOD = '{"program":"pipe_bench","payload_errors":0}\n'
@@ -90,7 +90,7 @@ def runs(stat: Path) -> bool:
 
 def test_the_workload_is_not_spared_by_the_oom_killer() -> None:
     _, out, _ = driver.run_bench(["cat", "/proc/self/oom_score_adj"], 30)
-    assert out.strip() == driver.ORDINARY
+    assert out.strip() == conditions.ORDINARY
 
 
 def test_the_self_check_reports_payload_errors() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kdelta.guest import conditions, counters, driver
+from kdelta.guest import conditions, counters, driver, stressor
 from kdelta.guest.boot import GUEST_MODULES, PACKAGE
 
 VMSTAT = """nr_free_pages 201563
@@ -167,12 +167,12 @@ def test_resident_memory_of_a_group(tmp_path: Path) -> None:
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "stat").write_text(line)
     (tmp_path / "self").mkdir()
-    assert driver.group_resident_kib(10, tmp_path) == 2100 * page_kib
-    assert driver.group_resident_kib(99, tmp_path) == 0
+    assert stressor.group_resident_kib(10, tmp_path) == 2100 * page_kib
+    assert stressor.group_resident_kib(99, tmp_path) == 0
 
 
 def test_resident_memory_of_this_process() -> None:
-    assert driver.group_resident_kib(os.getpgid(0)) > 1000
+    assert stressor.group_resident_kib(os.getpgid(0)) > 1000
 
 
 def test_what_is_copied_into_the_guest_is_complete_and_needs_the_standard_library_alone(

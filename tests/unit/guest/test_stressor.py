@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kdelta.guest import driver
-from kdelta.guest.driver import Stressor
+from kdelta.guest import stressor as module
+from kdelta.guest.stressor import Stressor
 
 MIB = 2**20
 HOLD = f"import time; held = b'x' * ({{mib}} * {MIB}); time.sleep({{s}})"
@@ -21,7 +21,7 @@ HOLD = f"import time; held = b'x' * ({{mib}} * {MIB}); time.sleep({{s}})"
 
 @pytest.fixture(autouse=True)
 def _quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "SETTLE_POLL_S", 0.05)
+    monkeypatch.setattr(module, "SETTLE_POLL_S", 0.05)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_one_that_is_to_make_the_kernel_reclaim(
 ) -> None:
     # Stalls come, pause, and come again: only without a pause has it settled.
     stalls = iter([0, 5, 9, 9, 12, 13, 20, 21])
-    monkeypatch.setattr(driver, "allocation_stalls", lambda: next(stalls))
+    monkeypatch.setattr(module, "allocation_stalls", lambda: next(stalls))
     stressor = Stressor(program(tmp_path, "import time; time.sleep(1000)"), log, "reclaim")
     started.append(stressor)
     assert stressor.start(60)["settled"]
@@ -133,7 +133,7 @@ def test_one_that_is_to_make_the_kernel_reclaim(
 def test_one_that_never_makes_the_kernel_reclaim(
     tmp_path: Path, log: Path, started: list[Stressor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "allocation_stalls", lambda: 7)
+    monkeypatch.setattr(module, "allocation_stalls", lambda: 7)
     stressor = Stressor(program(tmp_path, HOLD.format(mib=64, s=1000)), log, "reclaim")
     started.append(stressor)
     assert not stressor.start(1)["settled"]
@@ -141,4 +141,4 @@ def test_one_that_never_makes_the_kernel_reclaim(
 
 def test_stalls_are_summed_over_zones(tmp_path: Path) -> None:
     (tmp_path / "vmstat").write_text("allocstall_dma 1\nallocstall_normal 20\npgscan_direct 300\n")
-    assert driver.allocation_stalls(tmp_path) == 21
+    assert module.allocation_stalls(tmp_path) == 21

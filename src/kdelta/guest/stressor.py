@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pressure program: started once per boot, settled before the sweep, watched until its end.
+
+Runs in the guest: standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from kdelta.guest.conditions import as_ordinary_process
+from kdelta.guest.counters import parse_vmstat
+
+Json = dict[str, Any]
+
+SETTLE_POLL_S = 0.5
+SETTLE_STABLE_POLLS = 3
+SETTLE_RECLAIM_POLLS = 4
+SETTLE_TOLERANCE = 0.02
+
+
+def group_resident_kib(pgid: int, proc: Path = Path("/proc")) -> int:
+    """Resident memory of a process group in KiB; shared pages count once per process."""
+    total = 0
+    page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
+    for stat in proc.glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended between listing and reading
+        if int(fields[2]) == pgid:
+            total += int(fields[21]) * page_kib
+    return total
+
+
+def program_version(program: str) -> str:
+    """What a program prints for --version; empty if it hangs or prints nothing."""
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout.strip()
+
+
+def allocation_stalls(proc: Path = Path("/proc")) -> int:
+    """How often an allocation had to go into direct reclaim since boot, over all zones."""
+    vmstat = parse_vmstat((proc / "vmstat").read_text())
+    return sum(value for name, value in vmstat.items() if name.startswith("allocstall_"))
+
+
+class Stressor:
+    """The pressure program: started once per boot, settled, proven alive at the end."""
+
+    def __init__(self, command: list[str], log: Path, settled_by: str = "memory") -> None:
+        self.command = command
+        self._settled_by = settled_by
+        self.program = shutil.which(command[0])
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._settled_kib = 0
+
+    def start(self, settle_timeout_s: float) -> Json:
+        """Start it and wait until its memory has stopped growing, or the kernel reclaims."""
+        record: Json = {"name": self.command[0], "command": self.command, "settled": False}
+        if self.program is None:
+            return record | {"error": f"{self.command[0]} is not in the guest's PATH"}
+        record["version"] = program_version(self.program)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [self.program, *self.command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=as_ordinary_process,
+            )
+        begun = time.monotonic()
+        record["settled"] = self._wait_settled(begun + settle_timeout_s)
+        record["settle_s"] = round(time.monotonic() - begun, 3)
+        record["resident_kib"] = self._settled_kib
+        if not record["settled"]:
+            record["error"] = "; ".join(self._log.read_text().strip().splitlines()[-3:])
+        return record
+
+    def _wait_settled(self, deadline: float) -> bool:
+        assert self._process is not None
+        polls = SETTLE_STABLE_POLLS if self._settled_by == "memory" else SETTLE_RECLAIM_POLLS
+        calm, last_kib, last_stalls = 0, 0, allocation_stalls()
+        while time.monotonic() < deadline:
+            time.sleep(SETTLE_POLL_S)
+            if self._process.poll() is not None:
+                return False
+            kib, stalls = group_resident_kib(self._process.pid), allocation_stalls()
+            if self._settled_by == "memory":
+                # Its start-up alone is a few MiB; nothing has been pressed yet.
+                grown = kib > 16 * 1024
+                good = grown and abs(kib - last_kib) <= SETTLE_TOLERANCE * max(kib, 1)
+            else:
+                good = stalls > last_stalls
+            calm = calm + 1 if good else 0
+            last_kib, last_stalls = kib, stalls
+            if calm >= polls:
+                self._settled_kib = kib
+                return True
+        return False
+
+    def alive(self) -> bool:
+        """True while it runs and still holds at least half of what it had settled at."""
+        if self._process is None or self._process.poll() is not None:
+            return False
+        return group_resident_kib(self._process.pid) >= self._settled_kib // 2
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
