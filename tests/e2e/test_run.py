@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from .browser import Browser
 from .conftest import Project
 
 VARIANTS = ("baseline", "bulk", "loop")
@@ -171,25 +172,9 @@ def test_analysing_the_same_raw_files_gives_the_same_bytes(copied: Project) -> N
 
 def test_the_page_renders_in_a_browser(finished: Project, tmp_path: Path) -> None:
     page = finished.run_dir / "report" / "index.html"
-    done = subprocess.run(
-        [
-            "chromium",
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            f"--user-data-dir={tmp_path}",
-            "--dump-dom",
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "<svg" in done.stdout
-    assert "Under memory pressure" in done.stdout
+    with Browser(tmp_path) as browser:
+        browser.open(page.as_uri())
+        assert browser.evaluate("document.querySelectorAll('svg.figure').length") > 3
+        assert "Under memory pressure" in browser.evaluate("document.body.textContent")
+        assert not browser.complaints()
+        assert browser.requests() == [page.as_uri()]
