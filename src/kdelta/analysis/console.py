@@ -73,6 +73,9 @@ PATTERNS = tuple(
     )
 )
 
+# Almost no line is a sign of anything: one search tells, instead of one per pattern.
+_ANY = re.compile("|".join(f"(?:{pattern.regex.pattern})" for pattern in PATTERNS))
+
 ALLOWED = tuple(
     Allowed(re.compile(regex), reason)
     for regex, reason in (
@@ -113,9 +116,9 @@ def scan(text: str) -> tuple[Splat, ...]:
     oom_report_until = 0
     for number, raw in enumerate(text.split("\n"), start=1):
         line = _CONTROL.sub("", _ESCAPES.sub("", raw)).strip()
-        name = next((p.name for p in PATTERNS if p.regex.search(line)), None)
-        if name is None or any(allowed.regex.search(line) for allowed in ALLOWED):
+        if not _ANY.search(line) or any(allowed.regex.search(line) for allowed in ALLOWED):
             continue
+        name = next(p.name for p in PATTERNS if p.regex.search(line))
         if name == OOM_INVOKED:
             oom_report_until = number + _OOM_REPORT_LINES
         elif name == "call trace" and number <= oom_report_until:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from kdelta.analysis.boots import RawBoot, cell_key
 from kdelta.analysis.columns import EFFECT_COLUMNS, typed
@@ -251,4 +250,4 @@ def _log_ratios(pairs: _Pairs) -> Floats:
 
 
 def _geometric_mean(values: list[float]) -> float:
-    return float(stats.gmean(values)) if values else math.nan
+    return math.exp(np.log(values).mean()) if values else math.nan
