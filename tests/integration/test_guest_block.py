@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from kdelta.errors import KdeltaError
+from kdelta.experiment import Mechanism
 from kdelta.measure import hostlock
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
+from kdelta.measure.mechanism import trace_regime
 from tests.conftest import Project
 from tests.integration.scripted_guest import IMAGE, Environment, lay_out_inputs
 
@@ -228,4 +231,22 @@ def test_progress_is_told(request_: BlockRequest, capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("idle, block 2 of 2: ") for line in lines)
-    assert "(4 of 4); about " in lines[-1], "the other blocks are not measured yet"
+    assert re.search(r"\(4 of 4\); \d+ of \d+ boots of the run done, about .* left$", lines[-1])
+
+
+def test_mechanism_boots_tell_their_progress(
+    request_: BlockRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the blocks do: whoever watches need not know which of the two runs."""
+    experiment = request_.source.experiment.model_copy(
+        update={"mechanism": Mechanism(regimes=("idle",))}
+    )
+    source = replace(request_.source, experiment=experiment)
+    trace_regime(source, "idle", tmp_path / "run" / "mechanism" / "idle")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    for number, line in enumerate(lines, 1):
+        assert re.match(
+            rf"idle, mechanism: \w+ traced in \d+ s \({number} of 4\); {number} of 20 ", line
+        )
+        assert re.search(r" boots of the run done, about .* left$", line)

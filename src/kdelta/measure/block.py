@@ -18,7 +18,7 @@ from kdelta.measure.arm import ArmBoot, GuestSource, boot_of, require_programs
 from kdelta.measure.environment import HostEnvironment, host_environment
 from kdelta.measure.host import host_cpus, host_facts
 from kdelta.measure.hostlock import host_lock
-from kdelta.measure.progress import BlockProgress, blocks_left
+from kdelta.measure.progress import BootProgress, pending
 from kdelta.measure.schedule import Schedule, block_schedule, schedule_record
 from kdelta.measure.write import write_json, write_lines
 
@@ -61,15 +61,16 @@ def measure_block(request: BlockRequest) -> None:
     request.out.mkdir(parents=True, exist_ok=True)
     name = f"{request.regime}, block {request.block}"
     out = request.out.resolve()
-    left = blocks_left(experiment, protocol, out.parents[1], out)
+    others = pending(experiment, protocol, out.parent.parent.parent, out)
     # Before the environment is set: the host as it is by itself.
     facts = host_facts(compiler=experiment.kernel.compiler)
-    progress = BlockProgress(experiment, protocol, request.regime, request.block, left)
+    progress = BootProgress(experiment, protocol, request.regime, request.block, others)
     with (
         host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
         attempts.remembered(request.out, _remove_leftovers(request.out)) as earlier,
         host_environment(experiment.environment, request.source.vcpus) as environment,
         tempfile.TemporaryDirectory(prefix=".writing-", dir=request.out) as folder,
+        progress,
     ):
         scratch = Path(folder)
         cpus = environment.cpus_for_vcpus

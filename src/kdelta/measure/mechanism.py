@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from kdelta.guest.launch import require_tools
 from kdelta.measure.arm import GuestSource, boot_of, require_programs
 from kdelta.measure.hostlock import host_lock
+from kdelta.measure.progress import BootProgress, pending
 from kdelta.measure.schedule import block_schedule
 from kdelta.measure.write import write_lines
 
@@ -37,10 +37,12 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
     require_programs(experiment, regime)
     schedule = block_schedule(experiment, regime, BLOCK)
     out.mkdir(parents=True, exist_ok=True)
-    arms = len(schedule.arms)
+    current = out.resolve()
+    others = pending(experiment, source.protocol, current.parent.parent, current)
     with (
         host_lock(f"tracing {experiment.name}: {regime}", exclusive=True),
         tempfile.TemporaryDirectory(prefix=".writing-", dir=out) as folder,
+        BootProgress(experiment, source.protocol, regime, None, others) as progress,
     ):
         for leftover in set(out.glob(".writing-*")) - {Path(folder)}:
             shutil.rmtree(leftover, ignore_errors=True)
@@ -52,17 +54,13 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
                 out / f"{arm}.console.log",
                 label=f"{regime}, mechanism boot, arm {arm}",
                 mechanism=True,
+                on_progress=progress.sample_done,
             )
             records = boot.records
             if boot.entry["reason"]:
                 end = {"record": "end", "samples": 0, "ok": False, "error": boot.entry["reason"]}
                 records = [*records, end]
             write_lines(Path(folder) / f"{arm}.jsonl", records)
-            print(
-                f"{regime}, mechanism: {arm} traced in {boot.entry['wall_s']:.0f} s "
-                f"({position + 1} of {arms})",
-                file=sys.stderr,
-                flush=True,
-            )
+            progress.arm_done(arm, boot.entry)
         for path in Path(folder).iterdir():
             path.replace(out / path.name)
