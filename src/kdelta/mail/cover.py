@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,21 +13,31 @@ import pandas as pd
 
 from kdelta import __version__
 from kdelta.errors import KdeltaError
+from kdelta.mail.brief import (
+    RegimeBrief,
+    mechanism_table,
+    other_variants,
+    regime_briefs,
+    weak_points,
+    with_all_samples,
+)
 from kdelta.mail.layout import WIDTH, format_tables
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import PRIMARY
+from kdelta.report.metrics import LATENCY_MEAN, PRIMARY
 from kdelta.report.tables import DeltaTable
-from kdelta.report.view import View, build_view
-from kdelta.report.weaknesses import weaknesses
+from kdelta.report.text import wrap
+from kdelta.report.text_grid import format_grid
+from kdelta.report.view import build_view
 from kdelta.report.wording import legend
 
 TEMPLATE = "cover-letter.txt.j2"
 # What a reader of a mail asks first; the report has the rest.
-_SETUP_FACTS = (
+_HOST_FACTS = (
     *("Processor", "Cores", "Host system", "Host is itself a guest", "CPU frequency governor"),
-    *("Turbo", "Guest", "QEMU", "virtme-ng", "stress-ng"),
+    "Turbo",
 )
+_TOOL_FACTS = ("QEMU", "virtme-ng", "stress-ng")
 _BUILD_FACTS = ("Compiler", "kdelta", "Run", "Seed")
 
 
@@ -44,6 +53,7 @@ class Letter:
         sign_off: the sender, ``Name <mail>``.
         shortlog: subjects by author.
         diffstat: of the whole series.
+        tables: names of the metrics whose delta tables are shown.
     """
 
     prose: str
@@ -53,6 +63,7 @@ class Letter:
     sign_off: str
     shortlog: str
     diffstat: str
+    tables: tuple[str, ...] = (PRIMARY.name,)
 
 
 def base_lines(kernel: str, commit: str | None, tree: str) -> str:
@@ -66,7 +77,7 @@ def base_lines(kernel: str, commit: str | None, tree: str) -> str:
     if commit is not None:
         return f"base-commit: {commit}"
     return (
-        _fold(
+        wrap(
             f"Based on {kernel}, which is no commit of a git repository and so has no base-commit; "
             "the git tree of its files is:"
         )
@@ -98,7 +109,8 @@ def render_cover(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["fold"] = _fold
+    environment.filters["fold"] = wrap
+    environment.filters["grid"] = lambda grid: format_grid(grid, WIDTH)
     try:
         template = environment.get_template(TEMPLATE)
     except jinja2.TemplateNotFound:
@@ -106,17 +118,24 @@ def render_cover(
             f"{templates / TEMPLATE}: no such file; it is the repository's template of cover "
             "letters: get it back with git checkout"
         ) from None
+    regimes = regime_briefs(frames, mine, view, letter.tables)
+    laid_out = _laid_out(regimes)
+    starred = any(cell.short_of_blocks for table in laid_out for cell in table.cells)
     text = template.render(
         letter=letter,
         view=view,
         context=mine,
-        tables=_laid_out(view),
-        primary=PRIMARY.name,
-        others=_other_answers(frames, context, kept),
-        weaknesses=_weaknesses(frames, mine, kept),
-        setup=_facts(context.environment, _SETUP_FACTS) + _facts(context.provenance, _BUILD_FACTS),
-        closed_loop=next((p.text for p in view.methods if p.label == "Throughput and latency"), ""),
-        legend=f"Marks: {legend(mine, view.any_short_of_blocks)}",
+        regimes=regimes,
+        tables=laid_out,
+        mechanism=view.mechanism and mechanism_table(view.mechanism, mine.baseline),
+        told={sentence for regime in regimes for sentence in regime.unmet},
+        others=_others(frames, context, kept),
+        weak_points=weak_points(frames, mine),
+        with_all=with_all_samples(frames, mine),
+        host=_facts(context.environment, _HOST_FACTS),
+        tools=_facts(context.environment, _TOOL_FACTS) + _facts(context.provenance, _BUILD_FACTS),
+        closed_loop=(frames.deltas["metric"] == LATENCY_MEAN.name).any(),
+        legend=f"Marks: {legend(mine, starred)}",
     )
     body = "\n".join(line.rstrip() for line in text.rstrip("\n").split("\n"))
     return f"{body}\n-- \nkdelta {__version__}\n"
@@ -132,42 +151,22 @@ def _of_arms(frames: ReportFrames, kept: set[str]) -> ReportFrames:
     return replace(frames, **changes)
 
 
-def _laid_out(view: View) -> dict[DeltaTable, str]:
-    tables = view.main_tables
+def _laid_out(regimes: Sequence[RegimeBrief]) -> dict[DeltaTable, str]:
+    tables = [table for regime in regimes for _, arm in regime.shown for table in arm.tables]
     return dict(zip(tables, format_tables(tables), strict=True))
 
 
-def _other_answers(
+def _others(
     frames: ReportFrames, context: ReportContext, kept: set[str]
-) -> list[tuple[str, str]]:
-    """Regime and answer of the variants that were measured beside the mailed one."""
+) -> list[tuple[str, str, str]]:
+    """Name, title and answers of the variants that were measured beside the mailed one."""
     if all(arm.name in kept for arm in context.treatments):
         return []
-    return [
-        (section.regime.title, answer.sentence)
-        for section in build_view(frames, context).sections
-        for answer in section.answers
-        if answer.arm.name not in kept
-    ]
+    titles = {arm.name: arm.title for arm in context.arms}
+    found = other_variants(build_view(frames, context), kept)
+    return [(name, titles[name], words) for name, words in found]
 
 
-def _weaknesses(frames: ReportFrames, context: ReportContext, kept: set[str]) -> tuple[str, ...]:
-    mine = _of_arms(frames, kept)
-    # Samples set aside have a section of their own here, other than the report's.
-    return weaknesses(replace(mine, set_aside=mine.set_aside.iloc[:0]), context)
-
-
-def _facts(facts: Mapping[str, str], wanted: Sequence[str]) -> list[tuple[str, str]]:
+def _facts(facts: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
     # Runs on several hosts have "Host 2: Processor".
-    return [(label, text) for label, text in facts.items() if label.split(": ")[-1] in wanted]
-
-
-def _fold(text: str, indent: str = "", hanging: str | None = None) -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent if hanging is None else hanging,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return [f"{label}: {text}" for label, text in facts.items() if label.split(": ")[-1] in wanted]

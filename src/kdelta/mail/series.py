@@ -175,6 +175,7 @@ class SeriesMaker:
             sign_off=str(self.sender),
             shortlog=shortlog(mails, self.sender),
             diffstat=diffstat,
+            tables=self.mail.tables,
         )
         body = render_cover(self.frames, self.context, letter, self.templates).encode()
         headers = message_headers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from email.utils import parseaddr
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -21,6 +21,8 @@ def _checked_address(text: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
+
+Tabled = Literal["throughput_mib_s", "latency_mean_ns", "latency_p50_ns", "latency_p99_ns"]
 
 
 class Mail(BaseModel):
@@ -41,6 +43,12 @@ class Mail(BaseModel):
         max_length=40,
         description="what stands in the subject's brackets before the version, for example "
         "RFC PATCH",
+    )
+    tables: tuple[Tabled, ...] = Field(
+        default=("throughput_mib_s",),
+        strict=False,
+        description="metrics whose delta tables the cover letter has; of mean write latency it "
+        "has a line otherwise",
     )
     to: tuple[Address, ...] = Field(default=(), strict=False, description="To: of every mail")
     cc: tuple[Address, ...] = Field(default=(), strict=False, description="Cc: of every mail")

@@ -31,10 +31,11 @@ from kdelta.report.wording import Banner, legend
 
 DEFAULT_WIDTH = 160
 PROSE_WIDTH = 78
+_MIN_WIDTH = 40  # narrower than this, prose has nothing but breaks
 _INDENT = "    "
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 _KEEP_TOGETHER = re.compile(
-    r"\[[^\[\]]{1,24}\]|\d [KMG]iB\b|\d (?:s|cells?|blocks?)\b|-> \S+|= \S+"
+    r"\[[^\[\]]{1,24}\]|= \S+(?: [KMG]?i?B\b)?|\d [KMG]?i?B\b|\d (?:s|cells?|blocks?)\b|-> \S+"
 )
 
 
@@ -121,9 +122,9 @@ def _width(table: DeltaTable, columns: Sequence[Column]) -> int:
     return len(_INDENT) + label_width(table) + cells
 
 
-def titled_grid(grid: Grid, width: int) -> str:
+def titled_grid(grid: Grid, width: int, prose_width: int = PROSE_WIDTH) -> str:
     """A plain table with its caption above it, in the letters of a mail."""
-    text = f"\n{wrap(grid.caption, '  ')}\n{format_grid(grid, width)}"
+    text = f"\n{wrap(grid.caption, '  ', width=prose_width)}\n{format_grid(grid, width)}"
     return text.replace("\N{MICRO SIGN}", "u")
 
 
@@ -136,18 +137,23 @@ def render_text(
         frames: The analysed tables.
         context: The facts of the run.
         assets: The repository's ``report/`` folder.
-        width: Columns available to tables; prose is folded at 78 whatever it is.
+        width: Columns available to tables; prose is folded there, but at 78 at most.
     """
     view = build_view(frames, context)
+    prose = max(min(width, PROSE_WIDTH), _MIN_WIDTH)
+
+    def fold(text: str, indent: str = "", hanging: str | None = None) -> str:
+        return wrap(text, indent, hanging, prose)
+
     # One form for the whole report: a reader compares its tables with each other.
     one_line = all(fits_one_line(table, width) for table in view.main_tables)
     environment = make_environment(assets)
     environment.filters.update(
-        box=box,
-        wrap=wrap,
+        box=lambda banner: box(banner, prose),
+        wrap=fold,
         table=lambda table: format_table(table, width, one_line),
-        heading=lambda text: wrap(text, "  ", "    ", max(width, PROSE_WIDTH)),
-        titled_grid=lambda grid: titled_grid(grid, width),
+        heading=lambda text: wrap(text, "  ", "    ", max(width, prose)),
+        titled_grid=lambda grid: titled_grid(grid, width, prose),
     )
     return environment.get_template("tables.txt.j2").render(
         view=view,

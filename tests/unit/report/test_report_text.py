@@ -91,14 +91,30 @@ def test_tables_keep_to_the_width(
         assert too_long == []
 
 
+def test_prose_fits_a_narrow_terminal(emulated: Case) -> None:
+    """The box too: a terminal that wraps it shows no box."""
+    text = render_text(emulated.frames, emulated.context, ASSETS, width=60)
+    box = text.splitlines()[: text.splitlines().index("")]
+    assert {len(line) for line in box} == {60}
+    prose = [line for line in text.splitlines() if not line.startswith(("==", "    "))]
+    assert max(map(len, prose)) <= 60
+
+
+def test_a_level_and_its_unit_stay_in_one_line(wide: Case) -> None:
+    """A heading that ends in `write size = 4` and goes on with `KiB` is misread."""
+    for width in (40, 60, 78):
+        text = render_text(wide.frames, wide.context, ASSETS, width=width)
+        assert not re.search(r"= \d+$", text, re.MULTILINE)
+
+
 def test_narrow_text_holds_the_same_cells(measured: Case) -> None:
     narrow = render_text(measured.frames, measured.context, ASSETS, width=60)
     pairs = re.compile(r"\d+ +-> +\d+")
     effects = re.compile(rf"{PERCENT}% \[{PERCENT}, {PERCENT}\]")
 
     def found(text: str) -> set[str]:
-        tables = "\n".join(line for line in text.splitlines() if line.startswith("    "))
-        found = pairs.findall(tables) + effects.findall(tables)
+        words = " ".join(text.split())  # prose is folded elsewhere
+        found = pairs.findall(words) + effects.findall(words)
         return {" ".join(cell.split()) for cell in found}
 
     assert found(narrow) == found(measured.text)

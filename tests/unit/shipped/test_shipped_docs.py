@@ -79,8 +79,8 @@ def documented_default(field: FieldInfo) -> str:
             return f"`{str(value).lower()}`"
         case "":
             return '`""`'
-        case ():
-            return "`[]`"
+        case tuple():
+            return f"`[{', '.join(map(str, value))}]`"
         case float() | int():
             return f"`{value:g}`"
         case _:
