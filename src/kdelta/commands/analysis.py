@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from kdelta.commands.common import Verbs, add_experiment, experiment_of, write_j
 from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.export.run_folder import how_to_analyse, other_runs, read_run
+from kdelta.export.run_folder import how_to_analyse, other_runs, read_run, require_folder
 from kdelta.provenance import build_manifest, read_json
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ def add_verbs(verbs: Verbs) -> None:
 
     parser = verbs.add_parser("show", help="print the tables of a results folder")
     add_run_folder(parser)
+    parser.add_argument(
+        "--brief",
+        action="store_true",
+        help="only what comes before the tables: warnings, set-up, answers, what weakens them",
+    )
     parser.set_defaults(run=_show)
 
 
@@ -74,7 +80,13 @@ def run_folder(args: argparse.Namespace) -> Path:
         return Path(args.run_dir)
     config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
     experiment = load_experiment(args.root / config.experiment)
-    return Path(args.root / config.results / experiment.name / config.protocol)
+    folder = Path(args.root / config.results / experiment.name / config.protocol)
+    if not folder.is_dir():
+        raise KdeltaError(
+            f"{folder}: the configured run is not there yet; `snakemake --cores all` makes it, or "
+            "name another folder results/<experiment>/<protocol>"
+        )
+    return folder
 
 
 def _manifest(args: argparse.Namespace) -> int:
@@ -149,15 +161,29 @@ def _write_figures(frames: ReportFrames, context: ReportContext, run: Path) -> N
 
 def _show(args: argparse.Namespace) -> int:
     run = run_folder(args)
-    print(_tables(run))
+    text = _tables(run)
+    if args.brief:
+        text = _before_tables(text)
+    print(text)
     for name in ("index.html", "paper.pdf"):
         if (run / "report" / name).is_file():
             print(f"report: {(run / 'report' / name).resolve()}")
+    # On a terminal the answer, which comes first, has scrolled away by now.
+    lines = len(text.splitlines())
+    if not args.brief and sys.stdout.isatty() and lines > shutil.get_terminal_size().lines:
+        print(f"{lines} lines, the answer first: add `--brief` for that alone, or `| less`")
     return 0
+
+
+def _before_tables(text: str) -> str:
+    """A report as text up to the heading of its first regime."""
+    first = re.search(r"^== .+ ==$", text, re.MULTILINE)
+    return text[: first.start()].rstrip("\n") + "\n" if first else text
 
 
 def _tables(run: Path) -> str:
     """The tables as they were written; laid out now if there are none or the terminal is narrow."""
+    require_folder(run)
     file = run / "report" / "tables.txt"
     saved = file.read_text(encoding="utf-8") if file.is_file() else None
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -169,8 +195,12 @@ def _tables(run: Path) -> str:
         return saved
     if not (run / "manifest.json").is_file():
         raise KdeltaError(
-            f"{run}: no report here ({file} does not exist){other_runs(run)}; "
-            "`snakemake --cores all` makes it, or name a folder results/<experiment>/<protocol>"
+            f"{run}: no run here (neither report/tables.txt nor manifest.json exists)"
+            + (
+                other_runs(run)
+                or "; `snakemake --cores all` makes one, or name a folder "
+                "results/<experiment>/<protocol>"
+            )
         )
     return _laid_out(run, columns)
 

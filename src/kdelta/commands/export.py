@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("go", "samples", "datapackage")
 METRICS = ("throughput_mib_s", "latency_mean_ns", "latency_p50_ns", "latency_p99_ns")
-DEFAULT_WIDTH = 80
+MIN_WIDTH, PIPED_WIDTH = 80, 100
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -102,6 +102,6 @@ def _compare(args: argparse.Namespace) -> int:
         arm_b=args.arm_b,
         metric=args.metric,
     )
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else DEFAULT_WIDTH
-    print(comparison_text(found, max(columns, DEFAULT_WIDTH)), end="")
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
+    print(comparison_text(found, max(columns, MIN_WIDTH)), end="")
     return 0

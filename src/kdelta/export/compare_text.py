@@ -11,12 +11,20 @@ from collections.abc import Iterator
 from kdelta.export.comparison import Change, Difference
 from kdelta.export.run_folder import RunFolder
 from kdelta.export.run_pair import ArmRows, Cell, Comparison, RegimeRows
-from kdelta.report.formatting import format_interval, format_percent, percent_decimals, plural
+from kdelta.report.formatting import (
+    format_interval,
+    format_percent,
+    join_words,
+    percent_decimals,
+    plural,
+)
 from kdelta.report.grid import Grid, Group
 from kdelta.report.text_grid import format_grid
 
 PROSE_WIDTH = 78
 _INDENT = 4  # of `format_grid`
+_ANY_WIDTH = 1000
+_HARD_SPACE = "\N{NO-BREAK SPACE}"
 _SHORT = {"same within noise": "same"}
 _TITLES = {
     "throughput_mib_s": "Throughput",
@@ -36,9 +44,11 @@ def comparison_text(found: Comparison, width: int = 80) -> str:
     parts = [
         "\n".join(f"{name}: {_run_line(run)}" for name, run in (("A", found.a), ("B", found.b))),
         *_warnings(found),
-        _setup(found, width),
-        *found.missing,
     ]
+    if found.identical:
+        parts += [_nothing_to_compare(found), _setup(found, width)]
+        return "\n\n".join(parts) + "\n"
+    parts += [_summary(found, width), _setup(found, width), *found.missing]
     for arm in found.arms:
         parts += [_regime(found, arm, rows, width) for rows in arm.regimes]
     return "\n\n".join([*(part for part in parts if part), _legend(found)]) + "\n"
@@ -65,6 +75,56 @@ def _warnings(found: Comparison) -> Iterator[str]:
         yield _fold("A and B are the same measurements: differences are taken within each block.")
 
 
+def _nothing_to_compare(found: Comparison) -> str:
+    cells = sum(len(rows.cells) for arm in found.arms for rows in arm.regimes)
+    arms = join_words(arm.arm_a for arm in found.arms)
+    text = f"Their deltas are the same in {plural(cells, 'cell')} of {arms}: nothing to compare."
+    ours = [arm for arm in found.a.experiment.arms() if arm != found.a.experiment.baseline]
+    if len(ours) > 1:
+        text += f" For two arms of one run: --arm-a {ours[0]} --arm-b {ours[1]}."
+    return _fold(text)
+
+
+def _summary(found: Comparison, width: int) -> str:
+    """The answer: an arm's overall effect in every regime, and how many cells differ."""
+    answers = (rows.overall for arm in found.arms for rows in arm.regimes)
+    ends = [pair for one in answers for pair in _intervals(one)]
+    decimals = percent_decimals([low for low, _ in ends], [high for _, high in ends])
+    told = _fold(
+        f"{_TITLES[found.metric.name]}, overall change in % [{found.confidence * 100:g}% "
+        f"interval]; {found.metric.direction} is better. cells: how many of them differ."
+    )
+    tables = [_summary_table(found, decimals, both) for both in (True, False)]
+    fitting = (table for table in tables if max(map(len, table.splitlines())) <= width)
+    return f"{told}\n\n{next(fitting, tables[-1])}"
+
+
+def _summary_table(found: Comparison, decimals: int, both: bool) -> str:
+    """The table of the answers; without the columns of each run where `both` are too wide."""
+
+    def row(rows: RegimeRows) -> tuple[str, ...]:
+        one = rows.overall
+        return (
+            rows.regime,
+            _SHORT.get(one.word, one.word),
+            *((_change(one.a, decimals), _change(one.b, decimals)) if both else ()),
+            _effect(one.ratio, one.low, one.high, decimals),
+            f"{sum(cell.word == 'differs' for _, cell in rows.cells)}/{len(rows.cells)}",
+        )
+
+    groups = tuple(
+        Group(_pair(arm.arm_a, arm.arm_b), tuple(row(rows) for rows in arm.regimes))
+        for arm in found.arms
+    )
+    head = ("regime", "overall", *(("A", "B") if both else ()), "B/A", "cells")
+    grid = Grid(caption="", head=head, groups=groups, labels=2)
+    return _flush_left(format_grid(grid, _ANY_WIDTH))
+
+
+def _pair(ours: str, theirs: str) -> str:
+    return ours if ours == theirs else f"{ours} (A), {theirs} (B)"
+
+
 def _setup(found: Comparison, width: int) -> str:
     if not found.setup:
         return "Set-up: no difference on record."
@@ -80,8 +140,8 @@ def _setup(found: Comparison, width: int) -> str:
 def _regime(found: Comparison, arm: ArmRows, rows: RegimeRows, width: int) -> str:
     decimals = _decimals(rows)
     names = [found.a.experiment.baseline, found.b.experiment.baseline]
-    what = arm.arm_a if arm.arm_a == arm.arm_b else f"{arm.arm_a} (A), {arm.arm_b} (B)"
-    against = names[0] if names[0] == names[1] else f"{names[0]} (A), {names[1]} (B)"
+    what = _pair(arm.arm_a, arm.arm_b)
+    against = _pair(*names)
     lines = [
         f"== {rows.title}: {what} ==",
         "",
@@ -98,7 +158,7 @@ def _regime(found: Comparison, arm: ArmRows, rows: RegimeRows, width: int) -> st
     ]
     for name, cells in (("A", rows.only_a), ("B", rows.only_b)):
         if cells:
-            told = ", ".join(map(_cell, cells))
+            told = ", ".join(_cell(cell).replace(" ", _HARD_SPACE) for cell in cells)
             lines.append(_fold(f"Only in {name}: {told}."))
     return "\n".join(lines)
 
@@ -121,7 +181,12 @@ def _grid(rows: RegimeRows, decimals: int) -> Grid:
 
 def _flush_left(table: str) -> str:
     """Without the indent that reports give a table: three intervals in a line need the width."""
-    return "\n".join(line[_INDENT:] for line in table.splitlines())
+    return "\n".join(line[min(_INDENT, _blanks(line)) :] for line in table.splitlines())
+
+
+def _blanks(line: str) -> int:
+    """Blanks before a line's text: less than the indent before a group's heading."""
+    return len(line) - len(line.lstrip())
 
 
 def _overall(rows: RegimeRows, decimals: int) -> str:
@@ -136,7 +201,11 @@ def _overall(rows: RegimeRows, decimals: int) -> str:
 
 def _tally(rows: RegimeRows) -> str:
     counts = Counter(one.word for _, one in rows.cells)
-    return f"Cells: {', '.join(f'{count} {word}' for word, count in counts.items())}."
+    words = (
+        f"{count} {'differ' if word == 'differs' and count > 1 else word}"
+        for word, count in counts.items()
+    )
+    return f"Cells: {', '.join(words)}."
 
 
 def _decimals(rows: RegimeRows) -> int:
@@ -182,8 +251,15 @@ def _legend(found: Comparison) -> str:
         f"change in %, with {how}, on log ratios. differs: that interval excludes no change, and "
         "its t test rejects it after Holm over all cells of the arm in all regimes. same: same "
         "within noise, which is no proof of equality; the interval says how far apart they may be."
+        + (
+            " Overall: over the cells that both have in a block, so that it can differ from what "
+            "a run's own tables say."
+            if found.paired
+            else ""
+        )
     )
 
 
 def _fold(text: str) -> str:
-    return textwrap.fill(text, PROSE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    folded = textwrap.fill(text, PROSE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return folded.replace(_HARD_SPACE, " ")

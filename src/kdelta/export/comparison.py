@@ -80,6 +80,14 @@ class Difference:
     p_holm: float
     word: Word
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether both runs have the very same effect, or both none."""
+        if not self.a.blocks and not self.b.blocks:
+            return True
+        ends = (self.ratio, *(end for end in (self.low, self.high) if not math.isnan(end)))
+        return self.a.blocks == self.b.blocks and all(abs(end - 1) <= _ROUNDING for end in ends)
+
 
 def compare_cells(
     a: Effects, b: Effects, places: Sequence[Place], *, paired: bool, confidence: float

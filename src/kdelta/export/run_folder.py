@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 MANIFEST = "manifest.json"
+_DEPTH = 3  # of a run's folder: raw/<regime>/<block>/<file>
 _WANTED = "; name a folder results/<experiment>/<protocol> of a finished run"
 
 
@@ -87,8 +89,7 @@ def read_run(path: Path) -> RunFolder:
     Raises:
         KdeltaError: it is none, or its manifest is of another version.
     """
-    if not path.is_dir():
-        raise KdeltaError(f"{path}: no such folder; name one results/<experiment>/<protocol>")
+    require_folder(path)
     file = path / MANIFEST
     if not file.is_file():
         raise KdeltaError(
@@ -113,10 +114,30 @@ def read_run(path: Path) -> RunFolder:
     return RunFolder(path, manifest, experiment)
 
 
+def require_folder(path: Path) -> None:
+    """See to it that there is a folder of that name.
+
+    Raises:
+        KdeltaError: there is none, or a file.
+    """
+    if path.is_dir():
+        return
+    if path.exists():
+        raise KdeltaError(f"{path}: this is a file{other_runs(path) or _WANTED}")
+    raise KdeltaError(f"{path}: no such folder; name one results/<experiment>/<protocol>")
+
+
 def other_runs(path: Path) -> str:
-    """What to name instead, if the folder holds runs and is none itself; else nothing."""
-    inside = sorted(found.parent.name for found in path.glob(f"*/{MANIFEST}"))
-    return f"; it holds runs, name one: {path / inside[0]}" if inside else ""
+    """What to name instead, if the path holds runs or lies in one; else nothing."""
+    for depth in ("*", "*/*"):
+        inside = sorted(found.parent for found in path.glob(f"{depth}/{MANIFEST}"))
+        if inside:
+            more = f" (or another of {len(inside)})" if len(inside) > 1 else ""
+            return f"; it holds runs, name one: {inside[0]}{more}"
+    for above in list(path.absolute().parents)[:_DEPTH]:
+        if (above / MANIFEST).is_file():
+            return f"; it lies in a run, name that: {os.path.relpath(above)}"
+    return ""
 
 
 def how_to_analyse(path: Path) -> str:

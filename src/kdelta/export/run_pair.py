@@ -12,7 +12,7 @@ from kdelta.errors import KdeltaError
 from kdelta.export.comparison import Difference, Place, compare_cells, compare_overall
 from kdelta.export.effects import Labels, read_effects
 from kdelta.export.run_folder import RunFolder
-from kdelta.export.run_setup import arm_facts, setup_differences
+from kdelta.export.run_setup import arm_facts, matrix_text, setup_differences
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -65,6 +65,13 @@ class Comparison:
     arms: tuple[ArmRows, ...]
     missing: tuple[str, ...]
 
+    @property
+    def identical(self) -> bool:
+        """Whether the same measurements have the same effects: nothing is left to compare."""
+        return self.paired and all(
+            one.unchanged for arm in self.arms for rows in arm.regimes for _, one in rows.cells
+        )
+
 
 def compare_runs(
     a: RunFolder,
@@ -97,8 +104,8 @@ def compare_runs(
     if not any(rows.regimes for rows in arms):
         raise KdeltaError(
             f"{a.path} and {b.path} have no cell in common: "
-            f"A has regimes {', '.join(a.regimes)} over {_matrix(a)}, "
-            f"B has regimes {', '.join(b.regimes)} over {_matrix(b)}"
+            f"A has regimes {', '.join(a.regimes)} over {matrix_text(a)}, "
+            f"B has regimes {', '.join(b.regimes)} over {matrix_text(b)}"
         )
     setup = setup_differences(a, b)
     setup += [
@@ -158,14 +165,11 @@ def _arm_pairs(
         for option, run, arm in (("--arm-a", a, arm_a), ("--arm-b", b, arm_b)):
             if arm not in _compared(run):
                 what = (
-                    "is the baseline, which every delta is against"
+                    f"the baseline of {run.path}, which has no delta; its other arms"
                     if arm == run.experiment.baseline
-                    else "is not an arm"
+                    else f"not an arm of {run.path}; its arms with a delta"
                 )
-                raise KdeltaError(
-                    f"{option} {arm}: {what} of {run.path}; its arms are "
-                    f"{', '.join(_compared(run))}"
-                )
+                raise KdeltaError(f"{option} {arm}: {what} are {', '.join(_compared(run))}")
         return [(arm_a, arm_b)]
     common = [(arm, arm) for arm in _compared(a) if arm in _compared(b)]
     if not common:
@@ -231,10 +235,3 @@ def _missing(a: RunFolder, b: RunFolder, *, named: bool) -> list[str]:
                 plural = "s" if len(alone) > 1 else ""
                 told.append(f"Only in {name}: {what}{plural} {', '.join(alone)}.")
     return told
-
-
-def _matrix(run: RunFolder) -> str:
-    return " x ".join(
-        f"{factor} {', '.join(map(str, levels))}"
-        for factor, levels in run.experiment.matrix.items()
-    )

@@ -58,6 +58,7 @@ def setup_facts(run: RunFolder) -> dict[str, str]:
             for label, key in _HOST
         },
         "Workload": _arguments(run),
+        "Matrix": matrix_text(run),
         "Workload binary": _hash((manifest.get("workload") or {}).get("binary_sha256")),
         **{
             f"Conditions of {name}": _conditions(regime)
@@ -106,6 +107,14 @@ def _source(source: Json | None) -> str:
     # Name and version, or address and commit; hashes of the same are of no use beside them.
     keys = ("package", "version", "url", "commit")
     return " ".join(str(source[key]) for key in keys if source.get(key)) or _text(source.get("id"))
+
+
+def matrix_text(run: RunFolder) -> str:
+    """The factors of a run with their levels."""
+    return " x ".join(
+        f"{factor} {', '.join(map(_text, levels))}"
+        for factor, levels in run.experiment.matrix.items()
+    )
 
 
 def _arguments(run: RunFolder) -> str:

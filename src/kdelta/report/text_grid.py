@@ -42,9 +42,13 @@ def _widths(grid: Grid) -> list[int]:
 
 
 def _fold_prose(grid: Grid, widths: list[int], width: int) -> None:
-    for column in sorted(grid.prose, key=lambda c: -widths[c]):
-        excess = _total(widths, range(len(grid.head))) - width
-        widths[column] = max(min(_MIN_PROSE, widths[column]), widths[column] - max(0, excess))
+    """Narrow the columns of words, the widest first, until the table fits or none can give."""
+    least = {column: min(_MIN_PROSE, widths[column]) for column in grid.prose}
+    for _ in range(_total(widths, range(len(grid.head))) - width):
+        giving = [column for column in sorted(grid.prose) if widths[column] > least[column]]
+        if not giving:
+            return
+        widths[max(giving, key=lambda column: widths[column])] -= 1
 
 
 def _total(widths: Sequence[int], columns: Sequence[int]) -> int:
@@ -59,7 +63,9 @@ def _part(grid: Grid, columns: Sequence[int], widths: Sequence[int]) -> str:
         if group.heading and group.rows:
             lines.append(f"{_INDENT[:-2]}{group.heading}:")
         for row in group.rows:
-            cells = [textwrap.wrap(row[c], widths[c]) or [""] for c in columns]
+            cells = [
+                textwrap.wrap(row[c], widths[c], break_on_hyphens=False) or [""] for c in columns
+            ]
             tallest = max(map(len, cells))
             padded = [cell + [""] * (tallest - len(cell)) for cell in cells]
             lines += _lines(grid, columns, widths, padded)
@@ -77,3 +83,8 @@ def _lines(
         )
         out.append((_INDENT + _GAP.join(padded)).rstrip())
     return out
+
+
+def _fold(text: str, width: int) -> list[str]:
+    # Not at hyphens: a date or a name cut there is hard to read and to search for.
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -153,6 +154,71 @@ def test_show_without_templates(
     assert "the templates of the report are not here" in capsys.readouterr().err
 
 
-def test_show_the_folder_above(run: RunFolder, capsys: Captured) -> None:
-    assert main(["show", str(run.path.parent)]) == 1
-    assert f"; it holds runs, name one: {run.path}; " in capsys.readouterr().err
+@pytest.mark.parametrize("verb", ["show", "export"])
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("..", "; it holds runs, name one: {run}"),
+        ("raw", "; it lies in a run, name that: {run}"),
+        ("raw/idle/block-001", "; it lies in a run, name that: {run}"),
+        ("manifest.json", ": this is a file; it lies in a run, name that: {run}"),
+    ],
+)
+def test_a_folder_near_a_run(
+    run: RunFolder,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    where: str,
+    said: str,
+) -> None:
+    """What was meant is in sight: the message names it."""
+    near = run.path / where
+    monkeypatch.chdir(run.path.parent)
+    assert main([verb, os.path.normpath(near)]) == 1
+    err = capsys.readouterr().err
+    assert said.format(run=run.path.name if "lies in" in said else run.path) in err
+    assert err.count("\n") == 1
+
+
+def test_the_results_folder_itself(run: RunFolder, tmp_path: Path, capsys: Captured) -> None:
+    results = tmp_path / "results"
+    for protocol in ("paper", "quick"):
+        shutil.copytree(run.path, results / "pipes" / protocol)
+    assert main(["show", str(results)]) == 1
+    said = f"; it holds runs, name one: {results}/pipes/paper (or another of 2)\n"
+    assert said in capsys.readouterr().err
+
+
+def test_show_the_configured_run_before_it_is_made(project: Project, capsys: Captured) -> None:
+    (project.root / "config").mkdir()
+    (project.root / "config" / "config.yaml").write_text("experiment: experiment.yaml\n")
+    assert main(["--root", str(project.root), "show"]) == 1
+    assert capsys.readouterr().err == (
+        f"kdelta: {project.root}/results/small/quick: the configured run is not there yet; "
+        "`snakemake --cores all` makes it, or name another folder results/<experiment>/<protocol>\n"
+    )
+
+
+def test_show_what_comes_before_the_tables(run: RunFolder, capsys: Captured) -> None:
+    assert main(["show", str(run.path)]) == 0
+    whole = told(capsys)
+    assert main(["show", "--brief", str(run.path)]) == 0
+    brief = told(capsys)
+    assert whole.startswith(brief.rstrip("\n"))
+    assert brief.startswith("####")
+    assert "\nAnswer:\n" in brief
+    assert " -> " not in brief
+
+
+@pytest.mark.parametrize(("lines", "hint"), [("20", True), ("2000", False)])
+def test_show_tells_of_what_has_scrolled_away(
+    run: RunFolder, capsys: Captured, monkeypatch: pytest.MonkeyPatch, lines: str, hint: bool
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("LINES", lines)
+    assert main(["show", str(run.path)]) == 0
+    text = told(capsys)
+    assert (" lines, the answer first: add `--brief`" in text) == hint
+    assert max(map(len, text.splitlines())) <= 90

@@ -52,7 +52,14 @@ def test_a_run_beside_itself(runs: tuple[RunFolder, RunFolder], tmp_path: Path) 
         assert found.setup == ()
         assert set(words(found)) == {"same within noise"}
         assert len(words(found)) == 2 * 2 * 4
-        assert "Set-up: no difference on record." in comparison_text(found)
+        assert found.identical
+        text = comparison_text(found)
+        assert "Set-up: no difference on record." in text
+        # Sixteen times "+0 [+0, +0]" would tell nobody anything.
+        said = "the same in 16 cells of patched and control: nothing to compare."
+        assert said in " ".join(text.split())
+        assert "--arm-a patched --arm-b control" in text
+        assert "==" not in text
 
 
 def test_two_runs(runs: tuple[RunFolder, RunFolder]) -> None:
@@ -105,6 +112,41 @@ def test_two_arms_of_one_run_are_paired(runs: tuple[RunFolder, RunFolder]) -> No
     assert "a paired t interval" in text
 
 
+def test_the_answer_comes_first(runs: tuple[RunFolder, RunFolder]) -> None:
+    """Arm by arm and regime by regime, before set-up and cells."""
+    found = compare_runs(*runs)
+    assert not found.identical
+    text = comparison_text(found, 80)
+    assert re.search(r"^regime +overall +B/A +cells$", text, re.MULTILINE)
+    text = comparison_text(found, 100)
+    summary = text.partition("What differs in set-up:")[0]
+    assert re.search(r"^patched:$", summary, re.MULTILINE)
+    for arm in found.arms:
+        part = summary.partition(f"\n{arm.arm_a}:\n")[2]
+        for rows in arm.regimes:
+            (line,) = re.findall(rf"^{rows.regime} .*$", part.partition(":")[0], re.MULTILINE)
+            differ = sum(one.word == "differs" for _, one in rows.cells)
+            assert line.split()[1] == rows.overall.word.split()[0]
+            assert line.endswith(f" {differ}/{len(rows.cells)}")
+            assert f"{100 * (rows.overall.ratio - 1):+.1f} [" in line
+
+
+def test_other_tables_of_the_same_measurements_are_told(
+    runs: tuple[RunFolder, RunFolder], tmp_path: Path
+) -> None:
+    """Two analyses of the same raw files may disagree: only then there are tables."""
+    a, _ = runs
+    other = read_run(Path(shutil.copytree(a.path, tmp_path / "other")))
+    file = other.path / "tables" / "ratios.csv"
+    frame = pd.read_csv(file)
+    frame.loc[frame["metric"] == "throughput_mib_s", "ratio"] *= 1.01
+    frame.to_csv(file, index=False)
+    found = compare_runs(a, other)
+    assert found.paired
+    assert not found.identical
+    assert "nothing to compare" not in comparison_text(found)
+
+
 def test_what_differs_in_set_up(runs: tuple[RunFolder, RunFolder]) -> None:
     told = {label: (a, b) for label, a, b in setup_differences(*runs)}
     assert told == {
@@ -112,6 +154,26 @@ def test_what_differs_in_set_up(runs: tuple[RunFolder, RunFolder]) -> None:
         "Acceleration": ("tcg", "kvm"),
         "Processor": ("A Processor 1000", "Another Processor"),
     }
+
+
+def test_another_matrix_is_told_and_what_it_leaves_out(
+    runs: tuple[RunFolder, RunFolder], tmp_path: Path
+) -> None:
+    factors = {"writers": (1, 4), "readers": (1, 5), "write_size": (4096, 65536)}
+    other = make_run(
+        tmp_path / "b", Truth(factors=factors, blocks=5, seed=2), workload={"arguments": {}}
+    )
+    found = compare_runs(runs[0], other)
+    told = {label: (x, y) for label, x, y in found.setup}
+    assert told["Matrix"] == (
+        "writers 1, 2 x readers 1, 5",
+        "writers 1, 4 x readers 1, 5 x write_size 4096, 65536",
+    )
+    text = comparison_text(found)
+    assert "Only in A: regime memory-pressure." in text
+    assert "Only in A: 2 x 1 x 65536, 2 x 5 x 65536.\n" in text
+    # A cell is one thing: no line ends within it.
+    assert not re.search(r" x$", text.partition("\n== ")[2], re.MULTILINE)
 
 
 def test_other_conditions_and_patches_are_told(tmp_path: Path) -> None:
@@ -151,7 +213,7 @@ def test_the_text_fits_a_terminal(runs: tuple[RunFolder, RunFolder]) -> None:
     for start in range(0, len(rows), 4):
         ends = {tuple(m.end() for m in re.finditer(r"\]", row)) for row in rows[start : start + 4]}
         assert len(ends) == 1
-    assert text.count("Cells: 4 differs.") == 2
+    assert text.count("Cells: 4 differ.") == 2
     assert text.count("Cells: 4 same within noise.") == 2
 
 
@@ -210,9 +272,15 @@ def test_a_cell_that_was_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ({"arm_a": "loop"}, r"--arm-a loop: is not an arm of .*; its arms are patched, control"),
-        ({"arm_a": "patched", "arm_b": "loop"}, r"--arm-b loop: is not an arm of .*"),
-        ({"arm_b": "baseline"}, r"--arm-a baseline: is the baseline, which every delta is against"),
+        (
+            {"arm_a": "loop"},
+            r"--arm-a loop: not an arm of .*; its arms with a delta are patched, control",
+        ),
+        ({"arm_a": "patched", "arm_b": "loop"}, r"--arm-b loop: not an arm of .*"),
+        (
+            {"arm_b": "baseline"},
+            r"--arm-a baseline: the baseline of .*, which has no delta; its other arms are",
+        ),
     ],
 )
 def test_an_arm_that_cannot_be_compared(

@@ -83,3 +83,13 @@ def test_an_empty_grid_is_false() -> None:
     assert not Grid("C", ("a",), (Group("x", ()),))
     assert GRID
     assert list(Grid("C", ("a",), ()).pages()) == []
+
+
+def test_columns_of_words_give_way_alike() -> None:
+    """One of two must not be folded to rags beside the other; never at a hyphen, in a date."""
+    rows = (("Written", "2026-11-23T11:17:15+00:00", "2026-11-23T09:53:00+00:00"),)
+    rows += (("Image", "one two three four five six", "one two three four five six seven"),)
+    grid = Grid("", ("what", "A", "B"), (Group("", rows),), prose=frozenset({1, 2}))
+    lines = format_grid(grid, 68).splitlines()
+    assert max(map(len, lines)) <= 68
+    assert lines[1] == "    Written  2026-11-23T11:17:15+00:00   2026-11-23T09:53:00+00:00"
