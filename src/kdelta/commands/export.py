@@ -66,8 +66,14 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _go(run: RunFolder, output: Path | None) -> list[Path]:
-    from kdelta.export.gobench import write_go
+    from kdelta.export.gobench import arms_without_samples, write_go
 
+    for arm in arms_without_samples(run):
+        print(
+            f"kdelta: note: arm {arm} has no valid sample, so that {arm}.txt has no result; "
+            "benchstat takes the first file that has one as the base",
+            file=sys.stderr,
+        )
     return write_go(run, output or run.path / "exports" / "go")
 
 

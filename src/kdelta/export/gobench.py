@@ -71,6 +71,13 @@ def go_text(run: RunFolder, arm: str, samples: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def arms_without_samples(run: RunFolder) -> list[str]:
+    """The arms of the experiment whose files hold no result."""
+    samples = run.table("samples.csv")
+    found = set(samples.loc[samples["valid"] == "true", "arm"])
+    return [arm for arm in run.experiment.arms() if arm not in found]
+
+
 def configuration(run: RunFolder) -> list[tuple[str, str]]:
     """The configuration lines: what is the same for all arms of a run."""
     hosts = run.manifest["hosts"]
@@ -108,8 +115,9 @@ def _comments(run: RunFolder, arm: str, left_out: int) -> list[str]:
             f"EMULATED ({run.acceleration.upper()}): not a measurement of kernel performance."
         )
     lines += [
-        "A line is one sample; the samples of all blocks have the same name. benchstat does not",
-        "know that blocks pair, so it finds less than kdelta's own tables do.",
+        "A line is one sample; the samples of all blocks have the same name. benchstat knows",
+        "neither that blocks pair nor how many cells are compared, so that its verdicts differ",
+        "from kdelta's tables in both directions: go by those.",
     ]
     if left_out:
         lines.append(f"{left_out} samples were set aside and are not in here: see validity.csv.")

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from export_runs import make_run
 
@@ -63,6 +64,19 @@ def test_export_one_thing_elsewhere(run: RunFolder, tmp_path: Path, capsys: Capt
     assert main([*argv, "go", "--output", str(tmp_path / "go")]) == 0
     assert len(told(capsys).splitlines()) == 4
     assert not (run.path / "exports").exists()
+
+
+def test_an_arm_that_benchstat_would_miss_without_a_word_is_told(
+    run: RunFolder, capsys: Captured
+) -> None:
+    samples = run.path / "samples.csv"
+    table = pd.read_csv(samples, dtype=str, keep_default_na=False)
+    table.loc[table["arm"] == "baseline", "valid"] = "false"
+    table.to_csv(samples, index=False)
+    assert main(["export", str(run.path), "--format", "go"]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "note:" in line]
+    assert len(notes) == 1
+    assert "arm baseline has no valid sample, so that baseline.txt has no result" in notes[0]
 
 
 @pytest.mark.parametrize("words", [[], ["--format", "datapackage"]])
