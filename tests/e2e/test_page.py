@@ -24,6 +24,12 @@ from report_facts import make_context  # noqa: E402
 from report_synthetic import FOUR, GAPS, WIDE, Plan, write_results  # noqa: E402
 
 HOSTILE = "<script>alert(1)</script> & 100% _x_"
+PROVENANCE = {
+    "Patch patches/pipe-prealloc/linux-6.12/0001-a-subject-of-fifty-two-letters-and-more.patch": (
+        "3f" * 32
+    ),
+    "Seed": "20260515",
+}
 WIDTHS = (400, 800, 1280)
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 SHOWN = "[...document.querySelectorAll('#results table.deltas')].filter((t) => t.checkVisibility())"
@@ -67,7 +73,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def gaps(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Emulated, with missing blocks and cells, a hostile title, and every figure."""
-    changes = {"acceleration": "tcg", "vcpus": 4, "title": HOSTILE}
+    changes = {"acceleration": "tcg", "vcpus": 4, "title": HOSTILE, "provenance": PROVENANCE}
     return make_page(GAPS, tmp_path_factory.mktemp("gaps"), figures=True, **changes)
 
 
@@ -149,6 +155,14 @@ def test_the_page_itself_never_scrolls_sideways(
     assert browser.evaluate(f"{scrolling}.every((d) => d.tabIndex === 0)")
     if width == 400:
         assert browser.evaluate(f"{scrolling}.length") > 0
+
+
+@pytest.mark.parametrize("width", [400, 700, 800, 1280])
+def test_a_long_label_leaves_room_for_its_text(browser: Browser, gaps: str, width: int) -> None:
+    browser.open(gaps, width)
+    texts = "[...document.querySelectorAll('#provenance dd, #environment dd')]"
+    narrowest = browser.evaluate(f"Math.min(...{texts}.map((d) => d.clientWidth))")
+    assert narrowest >= 0.5 * browser.evaluate("document.querySelector('main').clientWidth - 80")
 
 
 @pytest.mark.parametrize("name", ["four", "wide", "gaps"])

@@ -22,6 +22,7 @@ from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.metrics import DETAIL_METRICS, LATENCY_MEAN, MAIN_METRICS, Metric
 from kdelta.report.tables import Precision
+from kdelta.report.wording import acceleration_label, confidence_label
 
 CLAIM_STATUSES = (*("reproduced", "same direction", "not settled", "contradicted", "not measured"),)
 _CONTROL_STATUSES = ("held", "broken", "not settled", "invalid")
@@ -57,7 +58,8 @@ def claim_check(
     for name, rows in table.groupby("metric", sort=False):
         metric = _metric(str(name), str(rows["unit"].iloc[0]))
         counts = _tally(rows["status"], CLAIM_STATUSES)
-        sentence = f"{metric.title}: of {plural(len(rows), 'published cell')}, {counts}."
+        how = f"{metric.title}, under emulation" if context.emulated else metric.title
+        sentence = f"{how}: of {plural(len(rows), 'published cell')}, {counts}."
         if metric == LATENCY_MEAN and len(sentences):
             sentence += " In a closed loop it repeats the throughput and is no second finding."
         sentences.append(sentence)
@@ -78,10 +80,11 @@ def claim_check(
         source=context.claim_source,
         sentences=tuple(sentences),
         cells=Grid(
-            "Published deltas and this run's. Reproduced: the interval lies on the claim's side of "
-            "no change and overlaps it; same direction: on its side without overlap; contradicted: "
-            "on the other side, or within the margin of equivalence while the claim is not; not "
-            "settled: neither.",
+            f"Published deltas and this run's [{confidence_label(context)} interval over at most "
+            f"{plural(context.blocks, 'block')}]; acceleration: {acceleration_label(context)}. "
+            "Reproduced: the interval lies on the claim's side of no change and overlaps it; same "
+            "direction: on its side without overlap; contradicted: on the other side, or within "
+            "the margin of equivalence while the claim is not; not settled: neither.",
             (*heads, "arm", "published", "published delta", "delta here", "status"),
             tuple(groups),
             labels=n + 1,
@@ -106,7 +109,9 @@ def negative_controls(
     heads = cell_heads(context)
     grids = tuple(
         Grid(
-            "Negative controls, throughput. Why there can be no effect: "
+            f"Negative controls, throughput [{confidence_label(context)} interval over at most "
+            f"{plural(context.blocks, 'block')}]; acceleration: {acceleration_label(context)}. "
+            "Why there can be no effect: "
             f"{str(reason).rstrip('.')}.",
             (*heads, "delta", "status"),
             tuple(

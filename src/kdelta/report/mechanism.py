@@ -22,6 +22,7 @@ from kdelta.report.formatting import (
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.tables import factor_levels
+from kdelta.report.wording import acceleration_label
 
 BEFORE, UNDER = "pages_before_lock_per_write", "pages_under_lock_per_write"
 WAIT = "wait_us_per_write"
@@ -70,14 +71,15 @@ def mechanism(frames: ReportFrames, context: ReportContext) -> MechanismPart | N
         ),
         problems=_problems(frames, context),
         pages=Grid(
-            "Where a write's pages are allocated: median over cells (lowest to highest). Reclaims "
-            "are direct reclaims that the writer entered, over the whole trace of a cell.",
+            "Where a write's pages are allocated: median over cells (lowest to highest), one "
+            f"traced boot per arm; acceleration: {acceleration_label(context)}. Reclaims are "
+            "direct reclaims that the writer entered, over the whole trace of a cell.",
             ("arm", "share before the lock", *(title for _, title in _PAGES)),
             _groups(frames, context, traced, _page_row),
         ),
         waits=Grid(
-            f"Waiting for pipe->mutex: median over cells (lowest to highest). {ONE_BOOT[0].upper()}"
-            f"{ONE_BOOT[1:]}.",
+            f"Waiting for pipe->mutex: median over cells (lowest to highest), {ONE_BOOT}; "
+            f"acceleration: {acceleration_label(context)}.",
             ("arm", *(title for _, title in _WAITS), f"wait per write against {context.baseline}"),
             _groups(frames, context, traced, _wait_row),
         ),
@@ -237,7 +239,8 @@ def _cells(frames: ReportFrames, context: ReportContext, regime: Regime) -> Grid
         for arm in context.arms
     )
     return Grid(
-        f"Mechanism in {regime.title}, per arm and cell.",
+        f"Mechanism in {regime.title}, per arm and cell, one traced boot per arm; acceleration: "
+        f"{acceleration_label(context)}.",
         (*cell_heads(context), *(title for _, title in columns)),
         tuple(group for group in groups if group.rows),
         labels=len(context.factors),

@@ -32,6 +32,7 @@ def notices(frames: ReportFrames, context: ReportContext) -> tuple[Notice, ...]:
     return (
         *_invalid(frames, context),
         *_failed_boots(frames, context),
+        *_missing_blocks(frames, context),
         *_control(frames, context),
         *_negative_controls(frames, context),
         *_regimes(frames, context),
@@ -109,6 +110,31 @@ def _failed_boots(frames: ReportFrames, context: ReportContext) -> list[Notice]:
                         f"{_first(frames, regime.name, arm.name, _BOOT_FAILED)}."
                     )
     return [Notice(f"Boots failed: {join_words(totals)}", tuple(details))] if totals else []
+
+
+def _missing_blocks(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    """Planned blocks of which nothing is there; a boot that failed has left a trace."""
+    counts, details = [], []
+    for regime in context.regimes:
+        missing = missing_blocks(frames, context, regime)
+        if missing:
+            numbers = join_words(str(block) for block in missing)
+            counts.append(f"{len(missing)} of {context.blocks} in {regime.title}")
+            noun = "blocks" if len(missing) > 1 else "block"
+            verb = "were" if len(missing) > 1 else "was"
+            details.append(f"{regime.title}: {noun} {numbers} {verb} planned and left no data.")
+    if not counts:
+        return []
+    details.append("No count of planned samples or boots in this report includes them.")
+    return [Notice(f"Blocks missing: {join_words(counts)}", tuple(details))]
+
+
+def missing_blocks(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[int]:
+    """The numbers of a regime's planned blocks that have neither a sample nor a broken rule."""
+    there: set[int] = set()
+    for table in (frames.samples, frames.validity):
+        there.update(int(block) for block in table.loc[table["regime"] == regime.name, "block"])
+    return [block for block in range(1, context.blocks + 1) if block not in there]
 
 
 def _control(frames: ReportFrames, context: ReportContext) -> list[Notice]:

@@ -131,7 +131,9 @@ def _grid(context: ReportContext, name: str, grid: Grid) -> Iterator[Piece]:
     if not grid:
         return
     for number, page in enumerate(grid.pages(), start=1):
-        text = f"{page.caption} Acceleration: {acceleration_label(context)}."
+        text, how = page.caption, acceleration_label(context)
+        if f"acceleration: {how}" not in text:
+            text += f" Acceleration: {how}."
         heads = (page.head_lines(i) for i in range(len(page.head)))
         widths = [
             max(len(line) for line in (*head, *(row[i] for row in page.rows)))

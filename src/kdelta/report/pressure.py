@@ -13,6 +13,7 @@ from kdelta.report.context import Regime, ReportContext
 from kdelta.report.formatting import format_quantity, format_share, join_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
+from kdelta.report.wording import acceleration_label
 
 _COUNTS = ("samples", "with_direct_reclaim")
 _SUMMED = (*_COUNTS, "oom_kill")
@@ -76,12 +77,14 @@ def pressure_panel(frames: ReportFrames, context: ReportContext, regime: Regime)
         expectations=expectations(frames, context, regime),
         arms=Grid(
             f"Kernel counters in {regime.title}, per arm: means over cells, per second of wall time"
-            "; OOM kills are a sum; n/a: the kernel has no such counter.",
+            "; OOM kills are a sum; n/a: the kernel has no such counter; acceleration: "
+            f"{acceleration_label(context)}.",
             ("arm", *heads),
             (Group("", overall),),
         ),
         cells=Grid(
-            f"Kernel counters in {regime.title}, per arm and cell.",
+            f"Kernel counters in {regime.title}, per arm and cell; acceleration: "
+            f"{acceleration_label(context)}.",
             (*cell_heads(context), *heads),
             cells,
             labels=len(context.factors),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.metrics import PRIMARY
 from kdelta.report.tables import Precision
+from kdelta.report.wording import acceleration_label, confidence_label
 
 _FIXED = ("boots", "boots_failed", "samples", "set_aside")
 _HEADS = ("boots", "boots failed", "samples", "set aside")
@@ -49,8 +50,8 @@ def set_aside(frames: ReportFrames, context: ReportContext, precision: Precision
         overall=_overall(frames, context, precision),
         changed=changed,
         changed_sentence=(
-            f"The verdict on the {PRIMARY.short} of {cells} of {plural(compared, 'cell')} differs "
-            "between the two analyses."
+            f"{_overall_changes(frames, context)} The verdict on the {PRIMARY.short} of {cells} of "
+            f"{plural(compared, 'cell')} differs between the two analyses."
             if compared
             else ""
         ),
@@ -97,11 +98,33 @@ def _overall(frames: ReportFrames, context: ReportContext, precision: Precision)
                 rows.append((arm.name, *_result(without, precision), *_result(every[0], precision)))
         groups.append(Group(regime.title, tuple(rows)))
     return Grid(
-        f"Overall effect on {PRIMARY.short}, without and with the samples that were set aside.",
+        f"Overall effect on {PRIMARY.short} [{confidence_label(context)} interval over at most "
+        f"{plural(context.blocks, 'block')}], without and with the samples that were set aside; "
+        f"acceleration: {acceleration_label(context)}.",
         ("arm", "without", "verdict", "with all", "verdict"),
         tuple(group for group in groups if group.rows),
         statuses=frozenset({2, 4}),
     )
+
+
+def _overall_changes(frames: ReportFrames, context: ReportContext) -> str:
+    """Which answers the samples that were set aside would turn: the first thing to look for."""
+    results, turned = 0, []
+    for regime in context.regimes:
+        for arm in context.compared:
+            kept = frames.overall_of(regime.name, arm.name, PRIMARY.name)
+            every = replace(frames, overall=frames.overall_all).overall_of(
+                regime.name, arm.name, PRIMARY.name
+            )
+            if every is None:
+                continue
+            results += 1
+            verdicts = ["" if row is None else str(row["verdict"]) for row in (kept, every)]
+            if verdicts[0] != verdicts[1]:
+                change = " without, ".join(verdict or "none" for verdict in verdicts)
+                turned.append(f"{arm.name}, {regime.title} ({change} with them)")
+    which = f": {'; '.join(turned)}" if turned else ""
+    return f"The overall verdict differs in {len(turned)} of {plural(results, 'result')}{which}."
 
 
 def _changed(frames: ReportFrames, context: ReportContext) -> tuple[Grid, int, int]:

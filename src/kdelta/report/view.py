@@ -14,7 +14,7 @@ from kdelta.report.grid import Grid
 from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, methods
 from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, Metric
-from kdelta.report.notices import Notice, notices
+from kdelta.report.notices import Notice, missing_blocks, notices
 from kdelta.report.pressure import PressurePanel, pressure_panel
 from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
 from kdelta.report.validity import SetAside, set_aside
@@ -130,7 +130,9 @@ def _section(
 ) -> Section:
     seconds = context.seconds_per_cell.get(regime.name)
     parts = [f"{format_seconds(seconds)} per cell"] if seconds is not None else []
-    parts.append(plural(context.blocks, "block"))
+    left = context.blocks - len(missing_blocks(frames, context, regime))
+    there = "" if left == context.blocks else f"{left} of "
+    parts.append(f"{there}{plural(context.blocks, 'block')}")
     present = set(frames.deltas["metric"])
     with_all = replace(frames, deltas=frames.deltas_all, overall=frames.overall_all)
     # The noise floor is one of the first analysis alone.

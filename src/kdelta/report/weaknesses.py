@@ -5,13 +5,22 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
+
 from kdelta.report.cells import number
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Regime, ReportContext
 from kdelta.report.formatting import join_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import PRIMARY
 from kdelta.report.tables import INVALID, cell_count
 from kdelta.report.wording import magnitude
+
+_UNPAIRED = "no valid pair of samples"
+_NO_INTERVAL = "too few blocks for an interval"
+_OPEN = "inconclusive"
+_SHORT = "short of blocks"
+_KINDS = (INVALID, _UNPAIRED, _NO_INTERVAL, _OPEN, _SHORT)
+"""The gravest first."""
 
 
 def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
@@ -41,12 +50,51 @@ def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
 
 
 def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[str]:
-    found = []
+    """One sentence for all arms of a regime: a line for each of them would bury the rest."""
+    cells = cell_count(frames, context)
+    by_kind: dict[str, dict[int, list[str]]] = {}
+    fewest = []
     for arm in context.treatments:
-        weak = _arm_weaknesses(frames, context, regime, arm)
-        if weak:
-            found.append(f"{regime.title}, {arm.name}: {weak}.")
-    return found
+        rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
+        for kind, count in _weak_cells(rows, context, cells).items():
+            if count:
+                by_kind.setdefault(kind, {}).setdefault(count, []).append(arm.name)
+        paired = rows[(rows["blocks"] > 0) & (rows["verdict"] != INVALID)]
+        fewest += [int(paired["blocks"].min())] if len(paired) else []
+    found = []
+    for kind in _KINDS:
+        if kind in by_kind:
+            what = kind
+            if kind == _SHORT:
+                planned = plural(context.blocks, "planned block")
+                what = f"fewer than the {planned} (fewest: {min(fewest)})"
+            found.append(f"{what} in {_places(by_kind[kind], cells, context)}")
+    return [f"{regime.title}: {'; '.join(found)}."] if found else []
+
+
+def _weak_cells(rows: pd.DataFrame, context: ReportContext, cells: int) -> dict[str, int]:
+    """How many cells of an arm's table have each weakness."""
+    valid = rows[rows["verdict"] != INVALID]
+    paired = valid[(valid["blocks"] > 0) & valid["ratio"].notna()]
+    has_interval = paired["delta_low_percent"].notna()
+    return {
+        INVALID: len(rows) - len(valid),
+        _UNPAIRED: cells - (len(rows) - len(valid)) - len(paired),
+        _NO_INTERVAL: int((~has_interval).sum()),
+        _OPEN: int((has_interval & (paired["verdict"] == _OPEN)).sum()),
+        _SHORT: int((paired["blocks"] < context.blocks).sum()),
+    }
+
+
+def _places(arms: dict[int, list[str]], cells: int, context: ReportContext) -> str:
+    """``2 of 9 cells of bulk and all 9 cells of loop``."""
+    words = []
+    for count, names in arms.items():
+        everywhere = len(names) == len(context.treatments) > 1
+        which = "every arm" if everywhere else join_words(names)
+        share = "all" if count == cells > 1 else f"{count} of"
+        words.append(f"{share} {plural(cells, 'cell')} of {which}")
+    return join_words(words)
 
 
 def _noise_floor(frames: ReportFrames, context: ReportContext) -> list[str]:
@@ -63,32 +111,6 @@ def _noise_floor(frames: ReportFrames, context: ReportContext) -> list[str]:
         f"{PRIMARY.short} would have been called faster or slower with less than "
         f"{context.power * 100:g}% probability."
     ]
-
-
-def _arm_weaknesses(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> str:
-    rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
-    invalid = int((rows["verdict"] == INVALID).sum())
-    rows = rows[(rows["blocks"] > 0) & rows["ratio"].notna() & (rows["verdict"] != INVALID)]
-    cells = cell_count(frames, context)
-    if rows.empty:
-        return (
-            f"{invalid} of {plural(cells, 'cell')} {INVALID}" if invalid else "nothing was measured"
-        )
-    has_interval = rows["delta_low_percent"].notna()
-    short = int((rows["blocks"] < context.blocks).sum())
-    counts = (
-        (invalid, INVALID),
-        (cells - invalid - len(rows), "without a single valid pair of samples"),
-        (
-            short,
-            f"on fewer than the {plural(context.blocks, 'planned block')} "
-            f"(fewest: {int(rows['blocks'].min())})",
-        ),
-        (int((~has_interval).sum()), "with too few blocks for an interval"),
-        (int((has_interval & (rows["verdict"] == "inconclusive")).sum()), "inconclusive"),
-    )
-    found = join_words(f"{count} {what}" for count, what in counts if count)
-    return f"of {plural(cells, 'cell')}, {found}" if found else ""
 
 
 def _aside_by_arm(frames: ReportFrames, context: ReportContext) -> str:

@@ -17,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdelta.errors import KdeltaError
+from kdelta.report.formatting import typeset_minus
 from kdelta.report.html import render_html
 from kdelta.report.metrics import figure_stems
 from kdelta.report.svg import inline_svg
+from kdelta.report.view import build_view
 
 FIGURES = len(figure_stems(mechanism=True))
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -206,6 +208,33 @@ def test_methods_and_provenance_hold_the_runs_numbers(page: Page) -> None:
         "make report EXPERIMENT=pipe-prealloc",
     ):
         assert words in page.words, words
+
+
+def test_an_answer_begins_with_its_arm(page: Page, measured: Case) -> None:
+    assert measured.html.count("<p><b>patched</b> ") == 2
+    view = build_view(measured.frames, measured.context)
+    words = Page(measured.html).words
+    for section in view.sections:
+        for answer in section.answers:
+            assert answer.sentence.startswith(f"{answer.arm.name} ")
+            assert " ".join(typeset_minus(answer.sentence).split()) in words.replace("  ", " ")
+
+
+def test_the_arms_are_explained_above_the_answer(measured: Case) -> None:
+    html = measured.html
+    for arm in measured.context.arms:
+        place = html.index(f"<dt>{arm.name}</dt><dd>{arm.title}</dd>")
+        assert html.index("<h1>") < place < html.index('<h2 id="answer">')
+
+
+def test_tables_of_several_arms_and_levels_have_their_names_on_top(
+    wide: Case, tmp_path: Path
+) -> None:
+    for stem in figure_stems(mechanism=False):
+        (tmp_path / f"{stem}.svg").write_text('<svg viewBox="0 0 1 1"></svg>')
+    html = render_html(wide.frames, wide.context, ASSETS, tmp_path, wide.folder)
+    assert html.count('<h4 class="arm">bulk against baseline</h4>') == 3 * 4
+    assert html.count("<caption><span><b>write size = 4 KiB</b> ") == 3 * 4 * 2
 
 
 def test_missing_figure_is_named(measured: Case, tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ import random
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import NASTY, Case
+from conftest import ASSETS, NASTY, Case
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdelta.errors import KdeltaError
+from kdelta.report.context import Variant
+from kdelta.report.latex import LatexReport
 from kdelta.report.pdf import compile_pdf, first_error
 from kdelta.report.tex_escape import Tex, escape, escape_breakable, pdf_string
 
@@ -131,6 +134,14 @@ def test_nothing_runs_over_the_margin(emulated: Case, tmp_path: Path) -> None:
     wide = [float(points) for points in re.findall(r"Overfull .hbox .([0-9.]+)pt too wide", log)]
     assert all(points < 1 for points in wide), wide
     assert "too small" not in log, "the head is higher than its place"
+
+
+def test_a_long_title_of_a_kernel_stays_within_the_margin(measured: Case) -> None:
+    long = Variant("patched", "a title as long as a sentence " * 4, ("fs/pipe: x",))
+    context = replace(measured.context, variants=(long,))
+    tex = LatexReport(measured.frames, context, ASSETS).paper(measured.folder / "figures")
+    assert r"\item[{Patches of patched}] fs/pipe: x" in tex
+    assert "as long as a sentence" not in tex.split(r"\section*{Provenance}")[1]
 
 
 def test_pdflatex_takes_every_escaped_character(tmp_path: Path) -> None:

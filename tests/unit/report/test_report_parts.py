@@ -13,7 +13,7 @@ from conftest import Case
 from kdelta.report.mechanism import share_before, wait_ratios
 from kdelta.report.pressure import expectations
 from kdelta.report.view import View, build_view
-from kdelta.report.wording import magnitude
+from kdelta.report.wording import acceleration_label, magnitude
 
 
 def view_of(case: Case, **frames: pd.DataFrame) -> View:
@@ -176,6 +176,30 @@ def test_claims_are_counted_per_metric_and_shown_per_cell(measured: Case) -> Non
     assert row[6] == "reproduced"
     assert check.source == "the cover letter of the series"
     assert ("vCPUs", "16", "2") in check.setup.rows
+
+
+def test_claims_checked_under_emulation_say_so(measured: Case) -> None:
+    context = replace(measured.context, acceleration="tcg")
+    check = build_view(measured.frames, context).claims
+    assert check is not None
+    assert check.sentences[0].startswith("Throughput, under emulation: of 18 published cells, ")
+    assert check.cells.caption.startswith(
+        "Published deltas and this run's [95% interval over at most 4 blocks]; acceleration: "
+        "emulated (TCG). "
+    )
+
+
+def test_every_grid_of_numbers_says_how_they_came_about(emulated: Case, axes: Case) -> None:
+    for case in (emulated, axes):
+        view = view_of(case)
+        grids = [g for s in view.sections for g in (s.pressure.arms, s.pressure.cells)]
+        grids += [view.set_aside.overall] if view.set_aside.any else []
+        assert view.mechanism is not None
+        grids += [view.mechanism.pages, view.mechanism.waits, *view.mechanism.cells]
+        grids += [*view.negative_controls.grids] if view.negative_controls else []
+        label = acceleration_label(case.context)
+        assert len(grids) > 6
+        assert all(f"acceleration: {label}" in grid.caption for grid in grids)
 
 
 def test_a_claim_in_a_regime_that_was_not_run_still_shows(measured: Case) -> None:

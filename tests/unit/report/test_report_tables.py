@@ -67,7 +67,7 @@ def test_a_planned_level_without_any_sample_is_missing(measured: Case) -> None:
     regime, arm = context.regimes[0], context.treatments[0]
     (table,) = delta_tables(measured.frames, context, regime, arm, THROUGHPUT, WHOLE)
     assert [c.measured for c in table.rows[-1]] == [False, False, False]
-    assert "of 12 cells, 3 without a single valid pair" in " ".join(
+    assert "no valid pair of samples in 3 of 12 cells of patched" in " ".join(
         build_view(measured.frames, context).weaknesses
     )
 

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import ASSETS, Case, render
 from report_synthetic import FLAGSHIP, Plan
@@ -15,6 +16,7 @@ from kdelta.report.context import EarlierAttempt
 from kdelta.report.notices import Notice, notices
 from kdelta.report.text import render_text
 from kdelta.report.view import build_view
+from kdelta.report.weaknesses import weaknesses
 
 
 def splat_plan() -> Plan:
@@ -92,6 +94,55 @@ def test_failed_boots_are_counted_per_arm(emulated: Case) -> None:
     assert notice.details[0] == (
         "Under memory pressure, baseline: 2 of 4 boots; first: block 1: no driver within 120 s."
     )
+
+
+def without_block(case: Case, regime: str, block: int) -> dict[str, object]:
+    """The tables of a run in which nothing of a block was ever written."""
+    tables = {}
+    for name in ("samples", "validity"):
+        table = getattr(case.frames, name)
+        tables[name] = table[(table["regime"] != regime) | (table["block"] != block)]
+    return tables
+
+
+def test_blocks_that_left_nothing_are_named(measured: Case) -> None:
+    tables = without_block(measured, "memory-pressure", 2)
+    (notice,) = found(measured, **tables)
+    assert notice == Notice(
+        "Blocks missing: 1 of 4 in Under memory pressure",
+        (
+            "Under memory pressure: block 2 was planned and left no data.",
+            "No count of planned samples or boots in this report includes them.",
+        ),
+    )
+    view = build_view(replace(measured.frames, **tables), measured.context)
+    assert [s.subtitle for s in view.sections] == [
+        "0.6 s per cell, 4 blocks",
+        "0.6 s per cell, 3 of 4 blocks",
+    ]
+
+
+def test_a_block_whose_boots_all_failed_is_not_missing(measured: Case) -> None:
+    tables = without_block(measured, "idle", 1)
+    failed = {"regime": "idle", "block": 1, "arm": "patched", "rule": "boot-failed", "detail": ""}
+    tables["validity"] = pd.DataFrame([failed])
+    assert found(measured, **tables) == ()
+
+
+def test_weak_cells_are_told_in_one_sentence_per_regime(four: Case) -> None:
+    deltas = four.frames.deltas.copy()
+    primary = deltas["metric"] == "throughput_mib_s"
+    idle = primary & (deltas["regime"] == "idle")
+    deltas.loc[primary, ["verdict", "blocks"]] = ["faster", four.context.blocks]
+    bulk, loop = (deltas.index[idle & (deltas["arm"] == arm)] for arm in ("bulk", "loop"))
+    deltas.loc[[*bulk, *loop[:2]], "verdict"] = "inconclusive"
+    deltas.loc[[*bulk[:3], *loop[:3]], "blocks"] = 3
+    lines = weaknesses(replace(four.frames, deltas=deltas), four.context)
+    planned = four.context.blocks
+    assert [line for line in lines if " cells of " in line] == [
+        "No memory pressure: inconclusive in all 9 cells of bulk and 2 of 9 cells of loop; fewer "
+        f"than the {planned} planned blocks (fewest: 3) in 3 of 9 cells of every arm."
+    ]
 
 
 def test_a_control_that_differs_is_named_with_place_and_size(measured: Case) -> None:
@@ -174,7 +225,11 @@ def test_both_analyses_are_shown_where_samples_were_set_aside(splat: Case) -> No
     assert (arm, without, verdict) == ("patched", "n/a", "invalid")
     assert every.startswith(f"{row['delta_percent']:+.1f}% [")
     assert verdict_all == row["verdict"]
-    assert part.changed_sentence.startswith("The verdict on the throughput of 9 of 36 cells")
+    assert part.changed_sentence == (
+        "The overall verdict differs in 1 of 4 results: patched, No memory pressure (invalid "
+        f"without, {row['verdict']} with them). The verdict on the throughput of 9 of 36 cells "
+        "differs between the two analyses."
+    )
     counts = [(row[3], row[4]) for row in part.changed.rows]
     assert sum(int(count.split()[0]) for count, _ in counts) == 9
     assert splat.html.count('<table class="deltas">') == 12
