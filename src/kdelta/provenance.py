@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +37,9 @@ def read_json(path: Path) -> Json:
     return value
 
 
-def build_manifest(experiment: Experiment, protocol: str, run: Path, root: Path) -> Json:
+def build_manifest(
+    experiment: Experiment, protocol: str, run: Path, root: Path, experiment_file: str = ""
+) -> Json:
     """The manifest of a run, from the records that its steps have written.
 
     Args:
@@ -44,6 +47,8 @@ def build_manifest(experiment: Experiment, protocol: str, run: Path, root: Path)
         protocol: name of the protocol.
         run: the run's folder, `results/<experiment>/<protocol>`.
         root: the project's root, for the state of its checkout.
+        experiment_file: the file that the experiment was read from, as the configuration
+            names it.
     """
     base = run.parent
     kernels = {
@@ -75,9 +80,19 @@ def build_manifest(experiment: Experiment, protocol: str, run: Path, root: Path)
         "run_id": hashlib.sha256(identity).hexdigest()[:16],
         "kdelta": {"version": __version__, **checkout_state(root)},
         "argv": os.environ.get("KDELTA_ARGV", ""),
+        "experiment_file": experiment_file,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **content,
     }
+
+
+def reproduction_command(manifest: Json, protocol: str) -> str:
+    """What to type for a run like that of the manifest, in a checkout of its commit."""
+    # Runs of earlier versions do not say; the experiments that ship are called as their files.
+    name = manifest["experiment"]["name"]
+    file = manifest.get("experiment_file") or f"config/experiments/{name}.yaml"
+    chosen = shlex.join([f"experiment={file}", f"protocol={protocol}"])
+    return f"snakemake --cores all --config {chosen}"
 
 
 def distinct_hosts(records: list[Json]) -> list[Json]:

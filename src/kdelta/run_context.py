@@ -12,6 +12,7 @@ from typing import Any
 from kdelta.analysis.settings import AnalysisSettings, Expectation, Limits, NegativeControl
 from kdelta.claims import read_claims
 from kdelta.experiment import CONTROL_ARM, Experiment
+from kdelta.provenance import reproduction_command
 from kdelta.report.context import (
     Arm,
     EarlierAttempt,
@@ -123,7 +124,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
             for name, variant in experiment.variants.items()
         ),
         kernel_release=manifest["kernels"][experiment.baseline]["kernel_release"],
-        reproduce=f"snakemake --cores all --config protocol={protocol}",
+        reproduce=reproduction_command(manifest, protocol),
         generated_from=f"the raw files of run {manifest['run_id']} "
         f"({len(manifest['raw_sha256'])} files, hashes in manifest.json)",
         verdict_method="its interval lies on one side of 1, not wholly within the margin of "

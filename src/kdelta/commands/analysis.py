@@ -91,7 +91,10 @@ def run_folder(args: argparse.Namespace) -> Path:
 
 def _manifest(args: argparse.Namespace) -> int:
     experiment = experiment_of(args)
-    write_json(args.output, build_manifest(experiment, args.protocol, args.run_dir, args.root))
+    manifest = build_manifest(
+        experiment, args.protocol, args.run_dir, args.root, str(args.experiment)
+    )
+    write_json(args.output, manifest)
     return 0
 
 

@@ -37,7 +37,14 @@ class Banner:
     """The loud lines at the top of every output of an emulated run."""
 
     headline: str
-    body: str
+    meaning: str
+    reason: str
+    """Why there was no KVM, a sentence; may be empty."""
+
+    @property
+    def body(self) -> str:
+        """Everything below the headline."""
+        return f"{self.meaning} Reason: {self.reason}" if self.reason else self.meaning
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,9 @@ def emulation_banner(context: ReportContext) -> Banner | None:
     reason = context.acceleration_reason.strip().rstrip(".")
     return Banner(
         headline=f"EMULATED ({name}): not a measurement of kernel performance",
-        body=(
-            "The guests ran on emulated CPUs, without KVM, so these numbers show that the "
-            "pipeline works, not how fast a kernel is on hardware."
-            + (f" Reason: {reason}." if reason else "")
-        ),
+        meaning="The guests ran on emulated CPUs, without KVM, so these numbers show that the "
+        "pipeline works, not how fast a kernel is on hardware.",
+        reason=f"{reason}." if reason else "",
     )
 
 

@@ -121,6 +121,45 @@ def test_any_text_survives_escaping(text: str) -> None:
         assert element["aria-label"] == text
 
 
+SVG = (
+    '<?xml version="1.0"?><svg viewBox="0 0 9 9"><metadata>old</metadata>\n'
+    ' <defs><style type="text/css">*{stroke-linecap: butt}</style></defs>\n'
+    ' <g id="figure_1"><g id="line_1"/>\n'
+    '  <path d="M 1 2 \nL 3.14159 4 \nz\n" clip-path="url(#p1)" style="fill: #1b1f24"/>\n'
+    '  <use xlink:href="#m1" x="1.234567" y="2"/>\n'
+    "  <text style=\"font-size: 8px; font-family: 'DejaVu Sans'; fill: none\""
+    ' transform="rotate(-0 1 2)">%s</text>\n'
+    '  <text style="font-size: 8px" transform="rotate(-90 1.5 2)">up</text>\n'
+    " </g>\n"
+    ' <defs><clipPath id="p1"><path id="m1" d="M 0 0"/></clipPath></defs>\n'
+    "</svg>\n"
+)
+
+
+def test_a_figure_in_the_page_is_short_and_complete() -> None:
+    made = inline_svg(SVG % "+1%", "f", "words")
+    assert made[made.index(">") :] == (
+        '><g><path d="M1 2L3.14 4z" clip-path="url(#f-p1)" style="fill: #1b1f24"/>'
+        '<use href="#f-m1" x="1.23" y="2"/>'
+        '<text style="font-size: 8px; fill: none">+1%</text>'
+        '<text style="font-size: 8px" transform="rotate(-90 1.5 2)">up</text></g>'
+        '<defs><clipPath id="f-p1"><path id="f-m1" d="M0 0"/></clipPath></defs></svg>'
+    )
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        ' id="x" d="M 1 2 L 3 4" 0.123456789',
+        "style=\"font-family: 'DejaVu Sans'; fill: #fefefe\"",
+        'url(#p1) xlink:href="#m1" transform="rotate(-0 1 2)"',
+        "&lt;style&gt;*{}&lt;/style&gt;",
+    ],
+)
+def test_a_figure_s_words_are_the_user_s(title: str) -> None:
+    assert f">{title}</text>" in inline_svg(SVG % title, "f", "words")
+
+
 @pytest.mark.parametrize(
     "field", ["title", "summary", "reproduce", "generated_from", "experiment", "protocol"]
 )
@@ -134,7 +173,9 @@ def test_every_text_of_the_context_is_escaped(measured: Case, field: str) -> Non
 def test_banner_and_tags_when_emulated(page: Page, emulated: Case, measured: Case) -> None:
     body = emulated.html[emulated.html.index("<body>") :]
     assert body.index("EMULATED (TCG): not a measurement") < body.index("<h1>")
-    assert "Reason: /dev/kvm exists, but the built kernel did not boot with it." in page.words
+    assert (
+        "Why without KVM /dev/kvm exists, but the built kernel did not boot with it." in page.words
+    )
     assert emulated.html.count('<span class="tag">emulated</span>') == 2
     assert "<title>Emulated: " in emulated.html
     assert "EMULATED" not in measured.html

@@ -120,8 +120,8 @@ def test_show_a_folder(project: Project, capsys: Captured, tmp_path: Path) -> No
 def test_show_nothing(tmp_path: Path, capsys: Captured) -> None:
     assert main(["show", str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
-        f"kdelta: {tmp_path}: no report here ({tmp_path / 'report' / 'tables.txt'} does not exist)"
-        "; `snakemake --cores all` makes it, or name a folder results/<experiment>/<protocol>\n"
+        f"kdelta: {tmp_path}: no run here (neither report/tables.txt nor manifest.json exists); "
+        "`snakemake --cores all` makes one, or name a folder results/<experiment>/<protocol>\n"
     )
 
 

@@ -201,6 +201,20 @@ def test_what_the_report_is_told(run: Path) -> None:
     assert context.environment["Mitigations"] == "meltdown: Mitigation: PTI"
 
 
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("my experiments/a.yaml", "--config 'experiment=my experiments/a.yaml' protocol=quick"),
+        # A manifest of an earlier version.
+        ("", f"--config experiment=config/experiments/{EXPERIMENT.name}.yaml protocol=quick"),
+    ],
+)
+def test_the_command_names_the_experiment_s_file(run: Path, file: str, expected: str) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run, file)
+    context = report_context(EXPERIMENT, "quick", manifest)
+    assert context.reproduce == f"snakemake --cores all {expected}"
+
+
 def test_what_was_set_on_the_hosts_is_told_once(run: Path) -> None:
     context = report_context(EXPERIMENT, "quick", build_manifest(EXPERIMENT, "quick", run, run))
     assert context.environment_set == (("vCPU pinning", "any", "CPUs 0, 1"),)
