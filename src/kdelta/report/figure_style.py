@@ -149,6 +149,15 @@ def legend_columns(handles: Sequence[Artist], most: int) -> int:
     return 1
 
 
+def legend_in_rows(figure: Figure, handles: Sequence[Artist], most: int) -> None:
+    """A legend below the figure that is read line by line; matplotlib fills column by column."""
+    for columns in range(min(most, len(handles)), 0, -1):
+        ordered = [handle for first in range(columns) for handle in handles[first::columns]]
+        if columns == 1 or legend_columns(ordered, columns) == columns:
+            break
+    figure.legend(handles=ordered, loc="outside lower left", ncols=columns)
+
+
 def delta_colours(higher_is_better: bool) -> Colormap:
     """A diverging map, safe for the colour-blind: blue is faster, orange is slower."""
     colours = sns.diverging_palette(40, 250, s=88, l=66, sep=4, as_cmap=True)

@@ -22,7 +22,7 @@ from kdelta.report.figure_style import (
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     arm_styles,
-    legend_columns,
+    legend_in_rows,
     new_figure,
     settle_layout,
     title_suffix,
@@ -113,8 +113,7 @@ def _figure(
         f"Distribution of write latency{title_suffix(context)}", x=0.01, ha="left", weight="bold"
     )
     handles = _legend(context)
-    columns = legend_columns(handles, 5)
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+    legend_in_rows(figure, handles, 5)
     return settle_layout(figure)
 
 

@@ -20,7 +20,7 @@ from kdelta.report.figure_style import (
     FONT_SIZE,
     PAGE_WIDTH,
     arm_styles,
-    legend_columns,
+    legend_in_rows,
     marker_size,
     new_figure,
     settle_layout,
@@ -94,8 +94,7 @@ def pressure_figures(
         weight="bold",
     )
     handles = _legend(context)
-    columns = legend_columns(handles, 5)
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+    legend_in_rows(figure, handles, 5)
     return [settle_layout(figure)]
 
 

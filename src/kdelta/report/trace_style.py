@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figure_style import legend_columns, settle_layout, title_suffix
+from kdelta.report.figure_style import legend_in_rows, settle_layout, title_suffix
 from kdelta.report.frames import ReportFrames
 from kdelta.report.mechanism import mechanism_rows
 
@@ -25,6 +25,5 @@ def finish_trace(
 ) -> Figure:
     """Title, legend and layout of a figure."""
     figure.suptitle(f"{title}{title_suffix(context)}", x=0.01, ha="left", weight="bold")
-    columns = legend_columns(handles, 6)
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+    legend_in_rows(figure, handles, 6)
     return settle_layout(figure)

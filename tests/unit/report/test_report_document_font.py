@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Case
 from fontTools.pens.boundsPen import BoundsPen
 from fontTools.ttLib import TTFont
 from matplotlib import font_manager
+from report_cases import Case
 
 from kdelta.report import document_font
 from kdelta.report.document_font import font_files, write_truetype

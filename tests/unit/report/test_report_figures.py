@@ -9,10 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Case
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from report_cases import Case
 
-from kdelta.report.figure_style import PAGE_HEIGHT, figure_style, new_figure, save_pdf, save_svg
+from kdelta.report.figure_style import (
+    PAGE_HEIGHT,
+    PAGE_WIDTH,
+    figure_style,
+    legend_in_rows,
+    new_figure,
+    save_pdf,
+    save_svg,
+)
 from kdelta.report.figures import write_figures
 from kdelta.report.heatmap import colour_limit, heatmap_figures
 from kdelta.report.latency import latency_figures
@@ -168,3 +177,17 @@ def test_layouts_are_on_a_grid(measured: Case) -> None:
         boxes += [part.bbox_relative.bounds for part in figure.subfigs]
         edges = np.array([(x, y, x + width, y + height) for x, y, width, height in boxes])
         assert np.abs(edges - np.round(edges, 5)).max() < 1e-12
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 6, 9, 12])
+def test_a_legend_is_read_line_by_line(count: int) -> None:
+    names = [f"arm {i} of the experiment" for i in range(count)]
+    with figure_style("test"):
+        figure = new_figure(PAGE_WIDTH, 2)
+        legend_in_rows(figure, [Line2D([], [], label=name) for name in names], 5)
+        figure.draw_without_rendering()
+    (legend,) = figure.legends
+    boxes = {text.get_text(): text.get_window_extent() for text in legend.get_texts()}
+    order = sorted(boxes, key=lambda name: (-round(boxes[name].y0), boxes[name].x0))
+    assert order == names
+    assert max(box.x1 for box in boxes.values()) <= figure.bbox.x1

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import NASTY, Case
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from report_cases import NASTY, Case
 from report_facts import make_context
 from report_synthetic import FLAGSHIP
 

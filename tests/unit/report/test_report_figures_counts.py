@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ASSETS, Case
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from report_cases import ASSETS, Case
 
 from kdelta.report.captions import Captions
 from kdelta.report.context import Factor, ReportContext

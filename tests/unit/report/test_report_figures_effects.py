@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Case
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Polygon
+from report_cases import Case
 
 from kdelta.report.context import Regime
 from kdelta.report.drift import after_baseline, drift_figures

@@ -12,9 +12,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import ASSETS, NASTY, Case
 from hypothesis import given
 from hypothesis import strategies as st
+from report_cases import ASSETS, NASTY, Case
 
 from kdelta.errors import KdeltaError
 from kdelta.report.formatting import typeset_minus

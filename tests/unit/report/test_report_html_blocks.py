@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ASSETS, Case
+from report_cases import ASSETS, Case
 from report_facts import make_context
 from report_synthetic import FLAGSHIP, WIDE, Plan, write_results
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ASSETS, NASTY, Case
 from hypothesis import given
 from hypothesis import strategies as st
+from report_cases import ASSETS, NASTY, Case
 
 from kdelta.errors import KdeltaError
 from kdelta.report.context import Variant

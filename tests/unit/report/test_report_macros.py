@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ASSETS, Case
 from hypothesis import given
 from hypothesis import strategies as st
+from report_cases import ASSETS, Case
 
 from kdelta.report.latex import LatexReport
 from kdelta.report.macro_names import METRIC_WORDS, claims, noise_floor, overall, plain, spell

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from conftest import Case
+from report_cases import Case
 
 from kdelta.report.mechanism import share_before, wait_ratios
 from kdelta.report.pressure import expectations

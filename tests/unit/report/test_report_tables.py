@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Case
+from report_cases import Case
 from report_facts import make_context
 from report_synthetic import FLAGSHIP, write_results
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from conftest import ASSETS, NASTY, Case
+from report_cases import ASSETS, NASTY, Case
 from report_facts import make_context
 from report_synthetic import FLAGSHIP, write_results
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ASSETS, Case, render
+from report_cases import ASSETS, Case, render
 from report_synthetic import FLAGSHIP, Plan
 
 from kdelta.report.context import EarlierAttempt
