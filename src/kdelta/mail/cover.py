@@ -26,7 +26,7 @@ from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import LATENCY_MEAN, PRIMARY
 from kdelta.report.tables import DeltaTable
-from kdelta.report.text import wrap
+from kdelta.report.text import fold_command, wrap
 from kdelta.report.text_grid import format_grid
 from kdelta.report.view import build_view
 from kdelta.report.wording import legend
@@ -110,6 +110,7 @@ def render_cover(
         keep_trailing_newline=True,
     )
     environment.filters["fold"] = wrap
+    environment.filters["command"] = fold_command
     environment.filters["grid"] = lambda grid: format_grid(grid, WIDTH)
     try:
         template = environment.get_template(TEMPLATE)

@@ -34,6 +34,7 @@ PROSE_WIDTH = 78
 _MIN_WIDTH = 40  # narrower than this, prose has nothing but breaks
 _INDENT = "    "
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
+_SHELL_WORD = re.compile(r"(?:[^\s']|'[^']*'?)+")
 _KEEP_TOGETHER = re.compile(
     r"\[[^\[\]]{1,24}\]|= \S+(?: [KMG]?i?B\b)?|\d [KMG]?i?B\b|\d (?:s|cells?|blocks?)\b|-> \S+"
 )
@@ -59,6 +60,18 @@ def wrap(text: str, indent: str = "", hanging: str | None = None, width: int = P
         break_on_hyphens=False,
     )
     return folded.replace(_HARD_SPACE, " ")
+
+
+def fold_command(text: str, indent: str = "", hanging: str = "", width: int = PROSE_WIDTH) -> str:
+    """Fold a shell command so that it still is one: quoted words whole, a backslash at line ends."""
+    lines = [indent]
+    for word in _SHELL_WORD.findall(text):
+        # Two columns for the mark of a line that goes on.
+        if len(lines[-1]) + len(word) > width - 2 and lines[-1].strip():
+            lines[-1] += "\\"
+            lines.append(hanging)
+        lines[-1] += f"{word} "
+    return "\n".join(lines).rstrip()
 
 
 def fits_one_line(table: DeltaTable, width: int) -> bool:
@@ -152,6 +165,7 @@ def render_text(
         box=lambda banner: box(banner, prose),
         wrap=fold,
         table=lambda table: format_table(table, width, one_line),
+        command=lambda text, indent="", hanging="": fold_command(text, indent, hanging, prose),
         heading=lambda text: wrap(text, "  ", "    ", max(width, prose)),
         titled_grid=lambda grid: titled_grid(grid, width, prose),
     )

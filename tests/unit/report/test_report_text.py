@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -13,7 +15,7 @@ from report_synthetic import FLAGSHIP, write_results
 
 from kdelta.errors import KdeltaError
 from kdelta.report.frames import load_frames
-from kdelta.report.text import render_text
+from kdelta.report.text import fold_command, render_text
 
 PERCENT = r"[+-]\d+(?:\.\d)?"
 CELL = rf"\d+ -> +\d+ \({PERCENT}% \[{PERCENT}, {PERCENT}\]\) *[+=~-]"
@@ -145,3 +147,19 @@ def test_same_input_same_text(measured: Case) -> None:
 def test_wrong_assets_folder_is_named(measured: Case) -> None:
     with pytest.raises(KdeltaError, match="templates: no such folder"):
         render_text(measured.frames, measured.context, ASSETS / "style")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 200])
+@pytest.mark.parametrize("words", [["snakemake", "--config", "experiment=my own/a.yaml", "b=c"]])
+def test_a_folded_command_is_the_same_command(words: list[str], width: int) -> None:
+    folded = fold_command(f"run {shlex.join(words)}", "Reproduce: ", "  ", width)
+    command = folded.removeprefix("Reproduce: ")
+    done = subprocess.run(
+        ["bash", "-c", f"run() {{ printf '%s\\n' \"$@\"; }}\n{command}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == words
+    longest = max(len(shlex.quote(word)) for word in words)
+    assert max(map(len, folded.splitlines())) <= max(width, longest + 4)
