@@ -63,7 +63,7 @@ def wrap(text: str, indent: str = "", hanging: str | None = None, width: int = P
 
 
 def fold_command(text: str, indent: str = "", hanging: str = "", width: int = PROSE_WIDTH) -> str:
-    """Fold a shell command so that it still is one: quoted words whole, a backslash at line ends."""
+    """Fold a shell command that stays one: quoted words whole, lines end in a backslash."""
     lines = [indent]
     for word in _SHELL_WORD.findall(text):
         # Two columns for the mark of a line that goes on.
