@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from kdelta.report.context import ReportContext
 from kdelta.report.document_font import document_font
 from kdelta.report.drift import drift_figures
+from kdelta.report.figure_parts import figure_parts
 from kdelta.report.figure_style import PAGE_HEIGHT, figure_style, save_pdf, save_svg, set_font
 from kdelta.report.forest import forest_figures
 from kdelta.report.frames import ReportFrames
@@ -40,11 +41,11 @@ def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) ->
 
     The SVG holds everything in one picture. The PDF holds the same where that fits a page of
     paper, and several pages otherwise; its text is set in the paper's font where that is
-    installed.
+    installed. Where there are several pages, each is an SVG too, for pages that are printed.
 
     Returns:
-        The files written, as ``<stem>.svg`` and ``.pdf``; those of the mechanism only where
-        there are traced boots.
+        The files written, as ``<stem>.svg`` and ``.pdf``, and ``<stem>-<page>.svg``; those of
+        the mechanism only where there are traced boots.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -55,11 +56,23 @@ def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) ->
                 pages = draw(PAGE_HEIGHT)
                 whole = pages if len(pages) == 1 else draw(None)
                 save_svg(whole[0], svg)
+                parts = _save_parts(pages, folder, stem)
                 if family is not None:
                     set_font(pages, family)
                 save_pdf(pages, pdf)
-            written += [svg, pdf]
+            written += [svg, pdf, *parts]
     return written
+
+
+def _save_parts(pages: Sequence[Figure], folder: Path, stem: str) -> list[Path]:
+    for old in figure_parts(folder, stem):
+        old.unlink()
+    if len(pages) == 1:
+        return []
+    parts = [folder / f"{stem}-{number}.svg" for number in range(1, len(pages) + 1)]
+    for page, part in zip(pages, parts, strict=True):
+        save_svg(page, part)
+    return parts
 
 
 def drawings(frames: ReportFrames, context: ReportContext) -> dict[str, Draw]:

@@ -15,6 +15,7 @@ from kdelta.report.answer_scale import answer_scale
 from kdelta.report.captions import Captions, FigureEntry
 from kdelta.report.context import ReportContext
 from kdelta.report.drilldown import drilldown
+from kdelta.report.figure_parts import figure_parts
 from kdelta.report.formatting import format_size, group_digits, plural, typeset_minus
 from kdelta.report.frames import ReportFrames
 from kdelta.report.run_files import Consoles, run_files
@@ -101,11 +102,22 @@ def _load(folder: Path, entries: tuple[FigureEntry, ...]) -> list[Drawing]:
 
 
 def _svg(folder: Path, entry: FigureEntry) -> markupsafe.Markup:
-    path = folder / f"{entry.stem}.svg"
+    """The figure; page by page where it has several, since no sheet of paper takes it whole."""
+    whole = folder / f"{entry.stem}.svg"
+    parts = figure_parts(folder, entry.stem)
+    if len(parts) < 2:
+        return markupsafe.Markup(inline_svg(_read(whole), entry.stem, entry.alternative))
+    pictures = [
+        inline_svg(_read(part), part.stem, f"{entry.alternative} Part {number} of {len(parts)}.")
+        for number, part in enumerate(parts, start=1)
+    ]
+    return markupsafe.Markup("\n".join(pictures))
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise KdeltaError(
             f"{path}: not readable: {error.strerror}; draw the figures before the page"
         ) from error
-    return markupsafe.Markup(inline_svg(text, entry.stem, entry.alternative))

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from report_cases import Case
+from report_cases import ASSETS, Case
 
+from kdelta.report import figures as figures_module
+from kdelta.report.figure_parts import figure_parts
 from kdelta.report.figure_style import (
     PAGE_HEIGHT,
     PAGE_WIDTH,
@@ -24,6 +26,7 @@ from kdelta.report.figure_style import (
 )
 from kdelta.report.figures import write_figures
 from kdelta.report.heatmap import colour_limit, heatmap_figures
+from kdelta.report.html import render_html
 from kdelta.report.latency import latency_figures
 from kdelta.report.latex import count_pages
 from kdelta.report.metrics import LATENCY_MEAN, THROUGHPUT
@@ -108,6 +111,29 @@ def test_pages_of_a_pdf_are_counted(measured: Case, tmp_path: Path) -> None:
     assert count_pages(measured.folder / "figures" / "heatmap-throughput_mib_s.pdf") == 1
     save_pdf([new_figure(2, 2) for _ in range(3)], tmp_path / "three.pdf")
     assert count_pages(tmp_path / "three.pdf") == 3
+
+
+def test_pages_are_pictures_too(
+    measured: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_module, "PAGE_HEIGHT", 4.0)
+    write_figures(measured.frames, measured.context, tmp_path)
+    stems = [path.stem for path in tmp_path.glob("*.pdf")]
+    pages = {stem: count_pages(tmp_path / f"{stem}.pdf") for stem in stems}
+    parts = {stem: [path.name for path in figure_parts(tmp_path, stem)] for stem in stems}
+    assert {"heatmap-throughput_mib_s", "latency"} <= {s for s in stems if pages[s] > 1}
+    for stem, count in pages.items():
+        expected = [f"{stem}-{n}.svg" for n in range(1, count + 1)] if count > 1 else []
+        assert parts[stem] == expected
+    html = render_html(measured.frames, measured.context, ASSETS, tmp_path)
+    for number in range(1, pages["latency"] + 1):
+        assert f' Part {number} of {pages["latency"]}."' in html
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    # The next run may need fewer pages.
+    monkeypatch.undo()
+    write_figures(measured.frames, measured.context, tmp_path)
+    assert figure_parts(tmp_path, "heatmap-throughput_mib_s") == []
 
 
 def test_bars_of_pages_are_those_of_the_table(measured: Case) -> None:
