@@ -146,7 +146,6 @@ def _scale(axis: Axes, rates: np.ndarray) -> None:
     positive = rates[rates > 0]
     # Never finer than one per second or one per cent: what little there is looks little.
     top = max(positive.max(), 1.0)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_number(value)))
     low = max(positive.min(), 0.1)
     if top > _LINEAR_SPAN * low:
         low = 10 ** math.floor(math.log10(low))
@@ -159,6 +158,8 @@ def _scale(axis: Axes, rates: np.ndarray) -> None:
     else:
         axis.set_xlim(0, 1.08 * top)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    # Last: a new scale brings its own, whose numbers are formulas.
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_number(value)))
 
 
 def _legend(context: ReportContext) -> list[Line2D]:

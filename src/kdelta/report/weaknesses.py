@@ -120,5 +120,6 @@ def _aside_by_arm(frames: ReportFrames, context: ReportContext) -> str:
         if not rows.empty:
             counts[name] = (int(rows["set_aside"].sum()), int(rows["samples"].sum()))
     words = join_words(f"{aside} of {planned} of {n}" for n, (aside, planned) in counts.items())
-    shares = {aside / max(1, planned) for aside, planned in counts.values()}
-    return words if len(shares) == 1 else f"{words}; the arms are not alike in this"
+    # One sample more or less is as alike as whole samples can be.
+    most, least = (pick(aside for aside, _ in counts.values()) for pick in (max, min))
+    return f"{words}; the arms are not alike in this" if most - least > 1 else words

@@ -60,6 +60,11 @@ def test_no_dates_in_the_files(measured: Case) -> None:
         assert b"dc:date" not in data
 
 
+def test_no_label_is_a_formula_in_source_form(emulated: Case, measured: Case) -> None:
+    for path in (*measured.folder.glob("figures/*.svg"), *emulated.folder.glob("figures/*.svg")):
+        assert "mathdefault" not in path.read_text(encoding="utf-8"), path
+
+
 def test_titles_say_emulated(emulated: Case, measured: Case) -> None:
     for path in sorted((emulated.folder / "figures").glob("*.svg")):
         assert "— emulated (TCG)" in path.read_text(encoding="utf-8"), path

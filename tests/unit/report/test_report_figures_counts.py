@@ -172,6 +172,18 @@ def test_regimes_without_a_counter_are_told_from_zero(measured: Case) -> None:
     assert not panel(pressure(measured.frames, measured.context), "allocation stalls").texts
 
 
+def test_rates_of_many_magnitudes_have_plain_numbers(emulated: Case) -> None:
+    table = emulated.frames.pressure.copy()
+    for column in table.columns[table.dtypes == "float64"]:
+        table[column] = np.geomspace(0.2, 20_000, len(table))
+    figure = pressure(replace(emulated.frames, pressure=table), emulated.context)
+    figure.draw_without_rendering()
+    assert "symlog" in {axis.get_xscale() for axis in figure.axes}
+    shown = [t.get_text() for a in figure.axes for t in a.get_xticklabels()]
+    assert "1" in shown
+    assert not [text for text in shown if "$" in text]
+
+
 def test_no_pressure_anywhere_is_said(emulated: Case) -> None:
     figure = pressure(emulated.frames, emulated.context)
     for counter in COUNTERS:
