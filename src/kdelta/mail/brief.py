@@ -18,7 +18,14 @@ from kdelta.report.mechanism import ONE_BOOT, MechanismPart
 from kdelta.report.metrics import PRIMARY, Metric
 from kdelta.report.tables import INVALID, cell_count
 from kdelta.report.view import ArmTables, Section, View
-from kdelta.report.weaknesses import weaknesses
+from kdelta.report.weaknesses import (
+    NO_INTERVAL,
+    OPEN,
+    SHORT,
+    UNPAIRED,
+    weak_cells,
+    weaknesses,
+)
 from kdelta.report.wording import effect, magnitude
 
 
@@ -179,17 +186,15 @@ def _weak_cells(frames: ReportFrames, context: ReportContext, arm: str) -> str:
         [frames.deltas_of(regime.name, arm, PRIMARY.name) for regime in context.regimes]
     )
     cells = cell_count(frames, context) * len(context.regimes)
-    invalid = rows["verdict"] == INVALID
-    measured = (rows["blocks"] > 0) & rows["ratio"].notna() & ~invalid
-    has_interval = measured & rows["delta_low_percent"].notna()
-    short = measured & (rows["blocks"] < context.blocks)
-    fewest = f" (fewest: {int(rows.loc[short, 'blocks'].min())})" if short.any() else ""
+    weak = weak_cells(rows, context, cells)
+    paired = rows[(rows["blocks"] > 0) & rows["ratio"].notna() & (rows["verdict"] != INVALID)]
+    fewest = f" (fewest: {int(paired['blocks'].min())})" if weak[SHORT] else ""
     counts = (
-        (int(invalid.sum()), INVALID),
-        (cells - int((measured | invalid).sum()), "without a single valid pair of samples"),
-        (int(short.sum()), f"on fewer than the {plural(context.blocks, 'planned block')}{fewest}"),
-        (int((measured & ~has_interval).sum()), "with too few blocks for an interval"),
-        (int((has_interval & (rows["verdict"] == "inconclusive")).sum()), "inconclusive"),
+        (weak[INVALID], INVALID),
+        (weak[UNPAIRED], "without a single valid pair of samples"),
+        (weak[SHORT], f"on fewer than the {plural(context.blocks, 'planned block')}{fewest}"),
+        (weak[NO_INTERVAL], "with too few blocks for an interval"),
+        (weak[OPEN], OPEN),
     )
     found = join_words(f"{count} {what}" for count, what in counts if count)
     return f"{plural(cells, 'cell')} ({PRIMARY.short}), {found}" if found else ""

@@ -15,11 +15,11 @@ from kdelta.report.metrics import PRIMARY
 from kdelta.report.tables import INVALID, cell_count
 from kdelta.report.wording import magnitude
 
-_UNPAIRED = "no valid pair of samples"
-_NO_INTERVAL = "too few blocks for an interval"
-_OPEN = "inconclusive"
-_SHORT = "short of blocks"
-_KINDS = (INVALID, _UNPAIRED, _NO_INTERVAL, _OPEN, _SHORT)
+UNPAIRED = "no valid pair of samples"
+NO_INTERVAL = "too few blocks for an interval"
+OPEN = "inconclusive"
+SHORT = "short of blocks"
+_KINDS = (INVALID, UNPAIRED, NO_INTERVAL, OPEN, SHORT)
 """The gravest first."""
 
 
@@ -56,7 +56,7 @@ def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Reg
     fewest = []
     for arm in context.treatments:
         rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
-        for kind, count in _weak_cells(rows, context, cells).items():
+        for kind, count in weak_cells(rows, context, cells).items():
             if count:
                 by_kind.setdefault(kind, {}).setdefault(count, []).append(arm.name)
         paired = rows[(rows["blocks"] > 0) & (rows["verdict"] != INVALID)]
@@ -65,24 +65,24 @@ def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Reg
     for kind in _KINDS:
         if kind in by_kind:
             what = kind
-            if kind == _SHORT:
+            if kind == SHORT:
                 planned = plural(context.blocks, "planned block")
                 what = f"fewer than the {planned} (fewest: {min(fewest)})"
             found.append(f"{what} in {_places(by_kind[kind], cells, context)}")
     return [f"{regime.title}: {'; '.join(found)}."] if found else []
 
 
-def _weak_cells(rows: pd.DataFrame, context: ReportContext, cells: int) -> dict[str, int]:
+def weak_cells(rows: pd.DataFrame, context: ReportContext, cells: int) -> dict[str, int]:
     """How many cells of an arm's table have each weakness."""
     valid = rows[rows["verdict"] != INVALID]
     paired = valid[(valid["blocks"] > 0) & valid["ratio"].notna()]
     has_interval = paired["delta_low_percent"].notna()
     return {
         INVALID: len(rows) - len(valid),
-        _UNPAIRED: cells - (len(rows) - len(valid)) - len(paired),
-        _NO_INTERVAL: int((~has_interval).sum()),
-        _OPEN: int((has_interval & (paired["verdict"] == _OPEN)).sum()),
-        _SHORT: int((paired["blocks"] < context.blocks).sum()),
+        UNPAIRED: cells - (len(rows) - len(valid)) - len(paired),
+        NO_INTERVAL: int((~has_interval).sum()),
+        OPEN: int((has_interval & (paired["verdict"] == OPEN)).sum()),
+        SHORT: int((paired["blocks"] < context.blocks).sum()),
     }
 
 
