@@ -7,7 +7,7 @@ Layout, below `cache_root()`:
     workspaces/<key>/   the folders that kernels are built in (`kernel.workspace`)
     trees/<id>.git      sources as git trees, to check mailed patches with (`mail.trees`)
     images/<key>/       finished builds (`kernel.build`)
-    ccache/             compiler cache
+    compiler/           compiler cache (ccache)
     locks/              one lock file per entry that is being made
 
 Everything here can be deleted at any time; it is made again when needed.

@@ -224,10 +224,24 @@ def test_compile_error_names_the_line_and_keeps_the_log(
 
 def test_full_disk_while_compiling(baseline: BuildRequest, cache: Path) -> None:
     makefile = baseline.source.path / "Makefile"
-    text = makefile.read_text().replace("@cat $^ > $@", "@cat $^ > /dev/full")
+    text = makefile.read_text().replace("vmlinux.bin.gz > $@", "vmlinux.bin.gz > /dev/full")
+    assert "/dev/full" in text
     makefile.write_text(text)
     with pytest.raises(KdeltaError, match="no space left on the device while building variant"):
         build(baseline, cache)
+
+
+def test_an_image_that_holds_another_kernel(baseline: BuildRequest, cache: Path) -> None:
+    """As a compiler cache leaves it that hands out the compressed kernel of an older build."""
+    build(baseline, cache)
+    request = patched(baseline, {**PIPE_CHANGE, "stale": ("", "put nothing together\n")})
+    with pytest.raises(KdeltaError) as caught:
+        build(request, cache)
+    message = str(caught.value)
+    assert "variant patched: the image that make built is not of this kernel" in message
+    assert "does not hold the kernel that was compressed last" in message
+    assert str(cache / "compiler") in message
+    assert not request.output.exists()
 
 
 def test_half_deleted_cache_entries_are_made_again(baseline: BuildRequest, cache: Path) -> None:

@@ -15,6 +15,7 @@ from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment, patch_files
 from kdelta.kernel import image, objects
+from kdelta.kernel.bzimage import require_own_kernel
 from kdelta.kernel.compile import Compilation, compile_image
 from kdelta.kernel.configure import configure, count_set, read_fragments
 from kdelta.kernel.image import Image
@@ -25,6 +26,7 @@ from kdelta.kernel.toolchain import (
     Toolchain,
     build_environment,
     build_host,
+    compiler_cache,
     make_command,
     read_toolchain,
 )
@@ -229,6 +231,7 @@ def _build(
             first=not workspace.built,
         )
         workspace.end_build()
+    require_own_kernel(workspace.obj, build_host(key), request.variant, compiler_cache(cache))
     facts = _facts(
         request, patches, key, toolchain, workspace, compiled, count_set(config), ccache_log
     )

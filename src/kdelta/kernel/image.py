@@ -16,9 +16,9 @@ from kdelta.errors import KdeltaError
 from kdelta.kernel import objects
 
 # Part of every key: raise it when the way of building changes what comes out.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 
-_BZIMAGE = Path("arch/x86/boot/bzImage")
+BZIMAGE = Path("arch/x86/boot/bzImage")
 _BANNER = re.compile(rb"Linux version [\x20-\x7e]+ #[\x20-\x7e]+")
 
 # Steps of a build from nothing per option that is set; measured on
@@ -166,7 +166,7 @@ def collect(
         why: object -> reason to differ from the unpatched kernel's.
         facts: for image.json, all but the hashes of the files here.
     """
-    copy_atomically(obj / _BZIMAGE, folder / "bzImage")
+    copy_atomically(obj / BZIMAGE, folder / "bzImage")
     copy_atomically(obj / ".config", folder / "config")
     copy_atomically(log, folder / "build.log")
     write_atomically(folder / "objects.sha256", objects.sums_text(digests).encode())

@@ -15,6 +15,7 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import KernelConfig
 from kdelta.kernel import aptconf, objects
 from kdelta.kernel.build import BuildRequest, request_key
+from kdelta.kernel.bzimage import payload
 from kdelta.kernel.compile import failure_message, first_error, step_of
 from kdelta.kernel.debian import parse_uri_line
 from kdelta.kernel.image import ccache_counts, expected_steps, image_key
@@ -179,6 +180,28 @@ def test_steps_and_first_error() -> None:
 def test_missing_header_names_the_package() -> None:
     output = "elf.h:10:10: fatal error: gelf.h: No such file or directory"
     assert "apt-get install libelf-dev" in failure_message("baseline", output, "log")
+
+
+def boot_image(sectors: int, protocol: int, offset: int, length: int, size: int) -> bytes:
+    image = bytearray(range(256)) * (size // 256)
+    image[0x1F1] = sectors
+    image[0x202:0x208] = b"HdrS" + protocol.to_bytes(2, "little")
+    image[0x248:0x250] = offset.to_bytes(4, "little") + length.to_bytes(4, "little")
+    return bytes(image)
+
+
+@pytest.mark.parametrize(("sectors", "begin"), [(1, 1024 + 3), (31, 16384 + 3), (0, 2560 + 3)])
+def test_payload_is_what_the_setup_header_points_at(sectors: int, begin: int) -> None:
+    image = boot_image(sectors, 0x20F, 3, 500, 32768)
+    assert payload(image) == image[begin : begin + 500]
+
+
+def test_payload_of_something_else() -> None:
+    for wrong in (b"", bytes(32768), boot_image(1, 0x207, 3, 500, 32768)):
+        with pytest.raises(ValueError, match="boot protocol"):
+            payload(wrong)
+    with pytest.raises(ValueError, match="there are fewer"):
+        payload(boot_image(1, 0x20F, 3, 4096, 4096))
 
 
 def test_ccache_counts(tmp_path: Path) -> None:
