@@ -73,8 +73,11 @@ def supervise(deadline_s: float, command: list[str]) -> int:
     """Run `command`; its exit status, `TIMED_OUT` or `PARENT_GONE`."""
     # Orphans of the command become our children, so that none can get away.
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    # Signals are noted, never raised: an exception may come at any moment, also while
+    # another one is dealt with, and then not all would be killed.
+    told_to_end: list[int] = []
     for signum in _SIGNALS:
-        signal.signal(signum, lambda *_: sys.exit(PARENT_GONE))
+        signal.signal(signum, lambda received, _frame: told_to_end.append(received))
     deadline = time.monotonic() + deadline_s
     try:
         process = subprocess.Popen(
@@ -85,6 +88,8 @@ def supervise(deadline_s: float, command: list[str]) -> int:
         )
         while process.poll() is None:
             left = deadline - time.monotonic()
+            if told_to_end:
+                return PARENT_GONE
             if left <= 0:
                 return TIMED_OUT
             readable, _, _ = select.select([0], [], [], min(left, 0.1))
@@ -92,7 +97,7 @@ def supervise(deadline_s: float, command: list[str]) -> int:
                 return PARENT_GONE
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
     finally:
-        # A second signal must not end us before the last of them is dead.
+        # Python takes its own handlers away at its end; what is ignored stays so.
         for signum in _SIGNALS:
             signal.signal(signum, signal.SIG_IGN)
         kill_descendants()
