@@ -37,12 +37,13 @@ def measure_argv(project: Project, out: Path, regime: str = "idle") -> list[str]
 
 
 def guests() -> set[int]:
-    """Processes of QEMU on this machine."""
+    """Processes of QEMU on this machine that run a kernel; not those that say their version."""
     found = set()
-    for comm in Path("/proc").glob("[0-9]*/comm"):
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if comm.read_text().startswith("qemu-system"):
-                found.add(int(comm.parent.name))
+            program, *arguments = cmdline.read_bytes().split(b"\0")
+            if b"qemu-system" in program and b"-kernel" in arguments:
+                found.add(int(cmdline.parent.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
