@@ -137,6 +137,16 @@ def test_killed_at_any_step_the_next_variant_is_right(
         assert texts(workspace) == {**FILES, "fs/exec.c": "third\n"}
 
 
+def test_objects_of_an_older_way_to_build_are_not_used(tree: SourceTree) -> None:
+    with use(tree) as workspace:
+        (workspace.obj / "left.o").write_text("x")
+        state = workspace.root / "state.json"
+    recorded = json.loads(state.read_text())
+    state.write_text(json.dumps({**recorded, "schema": recorded["schema"] - 1}))
+    with use(tree) as workspace:
+        assert list(workspace.obj.iterdir()) == []
+
+
 @pytest.mark.parametrize("damage", ["", "{", '{"schema": 99}', "[]", None])
 def test_unreadable_state_means_a_new_workspace(tree: SourceTree, damage: str | None) -> None:
     with use(tree) as workspace:
