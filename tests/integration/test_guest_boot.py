@@ -150,6 +150,15 @@ def test_the_wrong_guest(guest: Boot) -> None:
     )
 
 
+def test_the_wrong_kernel(guest: Boot) -> None:
+    """Built so, whatever did it: measuring again would boot it again."""
+    script = "boot(\"/proc/version does not name build 'abc': 'Linux'\"); end(False)"
+    said = guest.fails(script)
+    assert "/proc/version does not name build 'abc': 'Linux'" in said
+    assert f"delete {guest.request.kernel.parent} and the cache" in said
+    assert "the cache" not in guest.fails("boot('vcpus is 1, asked for 2'); end(False)")
+
+
 def test_a_driver_that_fails(guest: Boot) -> None:
     script = """
         boot(); sample(1)

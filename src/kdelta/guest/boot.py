@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.launch import SHARE_IN_GUEST, GuestExit, GuestSpec, guest_python, run_guest
 from kdelta.guest.pinning import Pinning
@@ -218,11 +219,20 @@ def _fill_share(share: Path, request: BootRequest) -> None:
         ) from error
 
 
+# How failures of the gate begin that measuring again cannot mend: the image is wrong.
+_OF_THE_KERNEL = ("kernel_release", "config_sha256", "/proc/version")
+
+
 def _refusal(request: BootRequest, records: list[Json], console: Path) -> str | None:
     """Why this guest says nothing about its kernel: it is not the one asked for."""
     if records and not records[0]["gate"]["ok"]:
-        failures = "; ".join(records[0]["gate"]["failures"])
-        why = f"this guest is not the one asked for: {failures}"
+        failures = records[0]["gate"]["failures"]
+        why = f"this guest is not the one asked for: {'; '.join(failures)}"
+        if any(failure.startswith(_OF_THE_KERNEL) for failure in failures):
+            why += (
+                f". {request.kernel} is not the kernel that image.json beside it tells of; "
+                f"delete {request.kernel.parent} and the cache, {cache_root()}, and run again"
+            )
     elif records and records[-1]["record"] == "end":
         why = f"the guest did not stay as it was asked for: {records[-1].get('error')}"
     else:
