@@ -124,6 +124,19 @@ def test_a_one_file_patch_compiles_one_file(baseline: BuildRequest, cache: Path)
     assert snapshot(baseline.source.path) == before
 
 
+def test_after_the_clock_was_set_back_nothing_old_is_taken_for_new(
+    baseline: BuildRequest, cache: Path
+) -> None:
+    """A virtual machine that was resumed: objects are younger than what is patched now."""
+    build(baseline, cache)
+    tomorrow = time.time() + 86400
+    for path in cache.glob("workspaces/*/obj/**/*"):
+        os.utime(path, (tomorrow, tomorrow))
+    request = patched(baseline, PIPE_CHANGE)
+    build(request, cache)
+    assert listed(request) == {"fs/pipe.o": "patched", "init/version-timestamp.o": "identity"}
+
+
 def test_a_header_change_is_traced_to_its_objects(baseline: BuildRequest, cache: Path) -> None:
     build(baseline, cache)
     request = patched(baseline, {"include/pipe_fs_i.h": ("16", "32")})

@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ _SCHEMA = 2
 # A tree of hard links takes 90,000 directory entries; the objects of a small
 # configuration 200 MiB, of a large one several times that.
 _NEEDED_BYTES = 1_500 * 2**20
+# What a file system may round up.
+_CLOCK_SLACK_S = 1.0
 
 
 @dataclass
@@ -123,8 +126,16 @@ class Workspace:
                 (self.src / parent).rmdir()
 
     def begin_build(self) -> None:
-        """Note that make is about to run; mend first what a killed one left."""
-        if self._state.building:
+        """Note that make is about to run; mend first what a killed one left.
+
+        Objects of the future, made before the clock was set back, are deleted with all
+        others: make would hold them for newer than what a patch changes now.
+        """
+        if newest(self.obj) > time.time() + _CLOCK_SLACK_S:
+            self._save(building=True, built=False)
+            shutil.rmtree(self.obj)
+            self.obj.mkdir()
+        elif self._state.building:
             remove_half_written(self.obj)
         self._save(building=True)
 
@@ -215,6 +226,18 @@ def _same(one: Path, other: Path) -> bool:
     if one.stat().st_mode & 0o111 != other.stat().st_mode & 0o111:
         return False
     return one.read_bytes() == other.read_bytes()
+
+
+def newest(folder: Path) -> float:
+    """The latest modification time of a file below, in seconds since 1970; 0 without any."""
+    return max(
+        (
+            Path(parent, name).lstat().st_mtime
+            for parent, _, names in os.walk(folder)
+            for name in names
+        ),
+        default=0.0,
+    )
 
 
 def remove_half_written(obj: Path) -> list[Path]:
