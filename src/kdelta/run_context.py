@@ -26,6 +26,7 @@ from kdelta.run_facts import (
     environment_facts,
     host_settings,
     image_patches,
+    objects_changed,
     provenance_facts,
 )
 from kdelta.units import parse_size_bytes
@@ -120,6 +121,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
                 name,
                 variant.title,
                 tuple(patch["subject"] or patch["file"] for patch in image_patches(manifest, name)),
+                objects_changed(manifest["kernels"][name]),
             )
             for name, variant in experiment.variants.items()
         ),

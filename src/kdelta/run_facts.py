@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from kdelta.experiment import Experiment
+from kdelta.kernel.objects import SAYS_NOTHING
 from kdelta.report.formatting import plural
 
 Json = dict[str, Any]
@@ -15,6 +16,17 @@ def image_patches(manifest: Json, variant: str) -> list[Json]:
     """The patches of a variant as its image was built with them."""
     patches: list[Json] = manifest["kernels"][variant].get("patches", [])
     return patches
+
+
+def objects_changed(image: Json) -> int | None:
+    """How many objects differ from the baseline's beyond an image's name and addresses.
+
+    None for the baseline, which was not compared.
+    """
+    counts: dict[str, int] | None = image.get("objects_differ")
+    if counts is None:
+        return None
+    return sum(number for reason, number in counts.items() if reason not in SAYS_NOTHING)
 
 
 def environment_facts(manifest: Json) -> dict[str, str]:
@@ -61,6 +73,9 @@ def provenance_facts(manifest: Json) -> dict[str, str]:
             f"{image['kernel_release']}, image {image['key'][:12]}, "
             f"bzImage sha256 {image['bzimage_sha256'][:16]}"
         )
+        if (changed := objects_changed(image)) is not None:
+            differ = "differs" if changed == 1 else "differ"
+            facts[f"Kernel {name}"] += f"; {plural(changed, 'object')} {differ} from the baseline's"
         facts.setdefault(
             "Kernel source", ", ".join(f"{k} {v}" for k, v in image["source"].items() if v)
         )

@@ -42,6 +42,9 @@ _EXPLAIN = {
     "unexplained": "none of its sources is known to differ",
 }
 
+# Reasons of every image to differ from every other.
+SAYS_NOTHING = ("identity", "layout")
+
 
 def is_aggregate(name: str) -> bool:
     """Whether an object is made from other objects, or is no part of the kernel."""

@@ -41,11 +41,16 @@ class Regime(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """A kernel, with the subjects of the patches on top of the source."""
+    """A kernel, with the subjects of the patches on top of the source.
+
+    ``objects_changed`` counts the object files that its patches or its configuration made
+    differ from the baseline's; None for the baseline, and where that was not recorded.
+    """
 
     name: str
     title: str
     patches: tuple[str, ...] = ()
+    objects_changed: int | None = None
 
 
 class EarlierAttempt(NamedTuple):

@@ -31,6 +31,7 @@ def notices(frames: ReportFrames, context: ReportContext) -> tuple[Notice, ...]:
     """Every warning of a run, in the order to be read."""
     return (
         *_invalid(frames, context),
+        *_same_kernel(context),
         *_failed_boots(frames, context),
         *_missing_blocks(frames, context),
         *_control(frames, context),
@@ -92,6 +93,21 @@ def _first(frames: ReportFrames, regime: str, arm: str, rule: str) -> str:
         return ""
     row = rows.iloc[0]
     return f"; first: block {row['block']}: {str(row['detail']).rstrip('.')}"
+
+
+def _same_kernel(context: ReportContext) -> list[Notice]:
+    """Variants that were compiled to what the baseline was: there is nothing to compare."""
+    return [
+        Notice(
+            f"{variant.name}: compiled to the same code as the baseline",
+            (
+                "No object file of its kernel differs from the baseline's, but for the image's "
+                "name and addresses. Is what its patches change part of this configuration?",
+            ),
+        )
+        for variant in context.variants
+        if variant.objects_changed == 0
+    ]
 
 
 def _failed_boots(frames: ReportFrames, context: ReportContext) -> list[Notice]:

@@ -178,6 +178,21 @@ def test_earlier_attempts_come_last(emulated: Case) -> None:
     )
 
 
+def test_a_variant_that_was_compiled_to_the_baseline_s_code(measured: Case) -> None:
+    """A patch of something that this configuration leaves out."""
+    baseline, patched = measured.context.variants
+    for changed, expected in ((None, 0), (1, 0), (0, 1)):
+        variants = (baseline, patched._replace(objects_changed=changed))
+        context = replace(measured.context, variants=variants)
+        told = notices(measured.frames, context)
+        assert len(told) == expected
+    assert told[0].headline == "patched: compiled to the same code as the baseline"
+    assert told[0].details == (
+        "No object file of its kernel differs from the baseline's, but for the image's name "
+        "and addresses. Is what its patches change part of this configuration?",
+    )
+
+
 def test_the_gravest_comes_first(emulated: Case) -> None:
     context = replace(
         emulated.context, earlier_attempts=(EarlierAttempt("idle", 1, "now", "no reason"),)

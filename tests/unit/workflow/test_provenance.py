@@ -202,6 +202,27 @@ def test_what_the_report_is_told(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "changed", "words"),
+    [
+        ({"identity": 3, "layout": 1, "patched": 1}, 1, "; 1 object differs from the baseline's"),
+        ({"config": 4, "unexplained": 1}, 5, "; 5 objects differ from the baseline's"),
+        ({"identity": 3, "layout": 1}, 0, "; 0 objects differ from the baseline's"),
+        (None, None, ""),  # an image of an earlier version
+    ],
+)
+def test_how_many_objects_a_patch_changed(
+    run: Path, counts: dict[str, int] | None, changed: int | None, words: str
+) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    if counts is not None:
+        manifest["kernels"]["patched"]["objects_differ"] = counts
+    context = report_context(EXPERIMENT, "quick", manifest)
+    known = {variant.name: variant.objects_changed for variant in context.variants}
+    assert (known["baseline"], known["patched"]) == (None, changed)
+    assert context.provenance["Kernel patched"].endswith(f"bzImage sha256 {'ab' * 8}{words}")
+
+
+@pytest.mark.parametrize(
     ("file", "expected"),
     [
         ("my experiments/a.yaml", "--config 'experiment=my experiments/a.yaml' protocol=quick"),
