@@ -7,6 +7,7 @@ The cache is the user's own, so that a second `make test` builds nothing again.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -55,7 +56,8 @@ class Project:
             "once": {
                 "blocks": 1,
                 "warmup_s": 0.1,
-                "duration_s": {"idle-memcg": 0.3, "reclaim": 1.0},
+                # The stressor has its breaks: a short sample may fall into one.
+                "duration_s": {"idle-memcg": 0.3, "reclaim": 3.0},
             },
         }
         if change and "variants" in change:  # other kernels than the flagship's
@@ -82,6 +84,34 @@ class Project:
     def snakemake(self, *arguments: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
         """Run snakemake as a user would, in the project's root."""
         return self.command("snakemake", "--cores", "16", *arguments, timeout=timeout)
+
+    def run_to_its_end(self, protocol: str) -> subprocess.CompletedProcess[str]:
+        """A whole run in which no emulator crashed; the last snakemake's result.
+
+        About one guest in a thousand ends while it looks for its PCI devices, because an
+        assertion of QEMU 7.2 fails. kdelta reports that boot as failed and goes on, as it
+        must; a test of everything else measures such a block again, once.
+        """
+        for crashes_are_measured_again in (True, False):
+            done = self.snakemake("--config", f"protocol={protocol}")
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+            crashed = self._blocks_with_a_crash(protocol)
+            if not crashed or not crashes_are_measured_again:
+                break
+            for block in crashed:
+                print(f"QEMU crashed, measured again: {block}")
+                (block / "host.json").unlink()
+            # A missing file is made again only if something that is wanted needs it.
+            (self.results / protocol / "manifest.json").unlink()
+        return done
+
+    def _blocks_with_a_crash(self, protocol: str) -> list[Path]:
+        return [
+            host.parent
+            for host in sorted((self.results / protocol).glob("raw/*/*/host.json"))
+            for boot in json.loads(host.read_text())["boots"]
+            if "qemu-system" in (boot["reason"] or "") and "Assertion" in boot["reason"]
+        ]
 
     def kdelta(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run one verb of the command line."""
@@ -129,8 +159,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose small experiment was run to its end by plain snakemake."""
     project = copy_checkout(tmp_path_factory.mktemp("finished"))
     project.write_experiment()
-    done = project.snakemake()
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    done = project.run_to_its_end("smoke")
     (project.root / "stdout.txt").write_text(done.stdout)
     (project.root / "stderr.txt").write_text(done.stderr)
     return project
@@ -139,8 +168,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="session")
 def conditions(finished: Project) -> Path:
     """The run folder of the same experiment in its other regimes."""
-    done = finished.snakemake("--config", "protocol=once")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    finished.run_to_its_end("once")
     return finished.results / "once"
 
 

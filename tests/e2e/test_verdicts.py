@@ -80,8 +80,7 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
             "protocols": {"smoke": {"blocks": 4, "warmup_s": 0.1, "duration_s": {"idle": 1.0}}},
         }
     )
-    done = project.snakemake()
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    project.run_to_its_end("smoke")
     return project.run_dir
 
 
