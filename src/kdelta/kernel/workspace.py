@@ -126,16 +126,8 @@ class Workspace:
                 (self.src / parent).rmdir()
 
     def begin_build(self) -> None:
-        """Note that make is about to run; mend first what a killed one left.
-
-        Objects of the future, made before the clock was set back, are deleted with all
-        others: make would hold them for newer than what a patch changes now.
-        """
-        if newest(self.obj) > time.time() + _CLOCK_SLACK_S:
-            self._save(building=True, built=False)
-            shutil.rmtree(self.obj)
-            self.obj.mkdir()
-        elif self._state.building:
+        """Note that make is about to run; mend first what a killed one left."""
+        if self._state.building:
             remove_half_written(self.obj)
         self._save(building=True)
 
@@ -166,8 +158,9 @@ def open_workspace(
 ) -> Iterator[Workspace]:
     """The workspace for a source and a toolchain, locked as long as it is used.
 
-    It is made if it is not there, and made anew if its state cannot be read
-    or it was moved (make's files hold absolute paths).
+    It is made if it is not there, and made anew if its state cannot be read, it
+    was moved (make's files hold absolute paths), or the clock was set back since:
+    make would hold its objects for newer than what a patch changes now.
 
     Args:
         cache: the cache folder.
@@ -214,7 +207,8 @@ def _read_state(root: Path) -> _State | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     whole = (root / "src").is_dir() and (root / "obj").is_dir()
-    return state if whole and state.schema == _SCHEMA and state.path == str(root) else None
+    usable = whole and state.schema == _SCHEMA and state.path == str(root)
+    return state if usable and not _is_of_the_future(root / "obj") else None
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -228,15 +222,12 @@ def _same(one: Path, other: Path) -> bool:
     return one.read_bytes() == other.read_bytes()
 
 
-def newest(folder: Path) -> float:
-    """The latest modification time of a file below, in seconds since 1970; 0 without any."""
-    return max(
-        (
-            Path(parent, name).lstat().st_mtime
-            for parent, _, names in os.walk(folder)
-            for name in names
-        ),
-        default=0.0,
+def _is_of_the_future(obj: Path) -> bool:
+    now = time.time() + _CLOCK_SLACK_S
+    return any(
+        Path(folder, name).lstat().st_mtime > now
+        for folder, _, names in os.walk(obj)
+        for name in names
     )
 
 
