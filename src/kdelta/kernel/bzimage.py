@@ -44,21 +44,23 @@ def require_own_kernel(obj: Path, host: str, variant: str, compiler_cache: Path)
     Raises:
         KdeltaError: it is another one.
     """
-    banner = kernel_banner(obj)
-    wrong = None
-    if banner is None or f"@{host})" not in banner:
-        wrong = f"its banner is {banner!r}, without build {host}"
-    else:
-        try:
-            compressed = payload((obj / BZIMAGE).read_bytes())
-        except ValueError as error:
-            wrong = f"{BZIMAGE}: {error}"
-        else:
-            folder = obj / BZIMAGE.parent / "compressed"
-            if not any(file.read_bytes() == compressed for file in folder.glob("vmlinux.bin.*")):
-                wrong = f"{BZIMAGE} does not hold the kernel that was compressed last"
+    wrong = _what_is_wrong(obj, host)
     if wrong is not None:
         raise KdeltaError(
             f"variant {variant}: the image that make built is not of this kernel: {wrong}. "
             f"Delete {obj.parent} and {compiler_cache} and build again"
         )
+
+
+def _what_is_wrong(obj: Path, host: str) -> str | None:
+    banner = kernel_banner(obj)
+    if banner is None or f"@{host})" not in banner:
+        return f"its banner is {banner!r}, without build {host}"
+    try:
+        compressed = payload((obj / BZIMAGE).read_bytes())
+    except ValueError as error:
+        return f"{BZIMAGE}: {error}"
+    folder = obj / BZIMAGE.parent / "compressed"
+    if not any(file.read_bytes() == compressed for file in folder.glob("vmlinux.bin.*")):
+        return f"{BZIMAGE} does not hold the kernel that was compressed last"
+    return None
