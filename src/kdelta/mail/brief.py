@@ -23,6 +23,7 @@ from kdelta.report.weaknesses import (
     OPEN,
     SHORT,
     UNPAIRED,
+    paired_cells,
     weak_cells,
     weaknesses,
 )
@@ -187,8 +188,7 @@ def _weak_cells(frames: ReportFrames, context: ReportContext, arm: str) -> str:
     )
     cells = cell_count(frames, context) * len(context.regimes)
     weak = weak_cells(rows, context, cells)
-    paired = rows[(rows["blocks"] > 0) & rows["ratio"].notna() & (rows["verdict"] != INVALID)]
-    fewest = f" (fewest: {int(paired['blocks'].min())})" if weak[SHORT] else ""
+    fewest = f" (fewest: {int(paired_cells(rows)['blocks'].min())})" if weak[SHORT] else ""
     counts = (
         (weak[INVALID], INVALID),
         (weak[UNPAIRED], "without a single valid pair of samples"),

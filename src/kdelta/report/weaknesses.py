@@ -59,7 +59,7 @@ def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Reg
         for kind, count in weak_cells(rows, context, cells).items():
             if count:
                 by_kind.setdefault(kind, {}).setdefault(count, []).append(arm.name)
-        paired = rows[(rows["blocks"] > 0) & (rows["verdict"] != INVALID)]
+        paired = paired_cells(rows)
         fewest += [int(paired["blocks"].min())] if len(paired) else []
     found = []
     for kind in _KINDS:
@@ -72,14 +72,19 @@ def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Reg
     return [f"{regime.title}: {'; '.join(found)}."] if found else []
 
 
+def paired_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of cells with a valid pair of samples, whose arm is not invalid."""
+    return rows[(rows["blocks"] > 0) & rows["ratio"].notna() & (rows["verdict"] != INVALID)]
+
+
 def weak_cells(rows: pd.DataFrame, context: ReportContext, cells: int) -> dict[str, int]:
     """How many cells of an arm's table have each weakness."""
-    valid = rows[rows["verdict"] != INVALID]
-    paired = valid[(valid["blocks"] > 0) & valid["ratio"].notna()]
+    invalid = int((rows["verdict"] == INVALID).sum())
+    paired = paired_cells(rows)
     has_interval = paired["delta_low_percent"].notna()
     return {
-        INVALID: len(rows) - len(valid),
-        UNPAIRED: cells - (len(rows) - len(valid)) - len(paired),
+        INVALID: invalid,
+        UNPAIRED: cells - invalid - len(paired),
         NO_INTERVAL: int((~has_interval).sum()),
         OPEN: int((has_interval & (paired["verdict"] == OPEN)).sum()),
         SHORT: int((paired["blocks"] < context.blocks).sum()),
