@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,9 @@ def test_the_parent_closes_the_pipe(marked: Marked, tmp_path: Path) -> None:
 def test_a_signal_and_more_of_them(marked: Marked, tmp_path: Path, signum: int) -> None:
     process = family(marked, tmp_path, PATIENCE_S * 10)
     # Without a break, so that one comes at whatever it does about the first.
+    deadline = time.monotonic() + PATIENCE_S
     while process.poll() is None:
+        assert time.monotonic() < deadline, "it does not end"
         process.send_signal(signum)
     assert process.returncode == supervise.PARENT_GONE
     marked.wait_gone()
