@@ -85,33 +85,28 @@ class Project:
         """Run snakemake as a user would, in the project's root."""
         return self.command("snakemake", "--cores", "16", *arguments, timeout=timeout)
 
-    def run_to_its_end(self, protocol: str) -> subprocess.CompletedProcess[str]:
+    def run_to_its_end(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A whole run in which no emulator crashed; the last snakemake's result.
 
         About one guest in a thousand ends while it looks for its PCI devices, because an
         assertion of QEMU 7.2 fails. kdelta reports that boot as failed and goes on, as it
         must; a test of everything else measures such a block again, once.
         """
-        for crashes_are_measured_again in (True, False):
-            done = self.snakemake("--config", f"protocol={protocol}")
-            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-            crashed = self._blocks_with_a_crash(protocol)
-            if not crashed or not crashes_are_measured_again:
-                break
-            for block in crashed:
-                print(f"QEMU crashed, measured again: {block}")
-                (block / "host.json").unlink()
+        done = self._finish(*arguments)
+        crashed = [host for host in self.results.glob("*/raw/*/*/host.json") if qemu_crashed(host)]
+        if not crashed:
+            return done
+        for host in crashed:
+            print(f"QEMU crashed, measured again: {host.parent}")
+            host.unlink()
             # A missing file is made again only if something that is wanted needs it.
-            (self.results / protocol / "manifest.json").unlink()
-        return done
+            (host.parents[3] / "manifest.json").unlink(missing_ok=True)
+        return self._finish(*arguments)
 
-    def _blocks_with_a_crash(self, protocol: str) -> list[Path]:
-        return [
-            host.parent
-            for host in sorted((self.results / protocol).glob("raw/*/*/host.json"))
-            for boot in json.loads(host.read_text())["boots"]
-            if "qemu-system" in (boot["reason"] or "") and "Assertion" in boot["reason"]
-        ]
+    def _finish(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = self.snakemake(*arguments)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        return done
 
     def kdelta(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run one verb of the command line."""
@@ -129,6 +124,12 @@ class Project:
             timeout=timeout,
             check=False,
         )
+
+
+def qemu_crashed(host: Path) -> bool:
+    """Whether a boot of a block, by its host.json, ended with an assertion of QEMU's own."""
+    reasons = [boot["reason"] or "" for boot in json.loads(host.read_text())["boots"]]
+    return any("qemu-system" in reason and "Assertion" in reason for reason in reasons)
 
 
 def tool(name: str) -> str:
@@ -159,7 +160,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose small experiment was run to its end by plain snakemake."""
     project = copy_checkout(tmp_path_factory.mktemp("finished"))
     project.write_experiment()
-    done = project.run_to_its_end("smoke")
+    done = project.run_to_its_end()
     (project.root / "stdout.txt").write_text(done.stdout)
     (project.root / "stderr.txt").write_text(done.stderr)
     return project
@@ -168,7 +169,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="session")
 def conditions(finished: Project) -> Path:
     """The run folder of the same experiment in its other regimes."""
-    finished.run_to_its_end("once")
+    finished.run_to_its_end("--config", "protocol=once")
     return finished.results / "once"
 
 

@@ -26,22 +26,17 @@ def records(path: Path, kind: str) -> list[dict[str, dict[str, dict[str, int]]]]
 
 
 def test_reclaim_reaches_direct_reclaim_in_every_arm(conditions: Path) -> None:
-    """In 95 % of samples; of the few here, one may have fallen into a break of the stressor."""
-    expected = pd.read_csv(conditions / "tables/expectations.csv")
-    told = expected[expected["regime"] == "reclaim"].set_index(["arm", "counter"])
-    without = 0
     for arm in ARMS:
         samples = records(conditions / f"raw/reclaim/block-001/{arm}.jsonl", "sample")
         assert len(samples) == 4
-        for counter in ("allocstall", "pgscan_direct"):
-            reached = sum(grown(sample, counter) > 0 for sample in samples)
-            # The table says what the raw records say.
-            assert told.loc[(arm, counter), "samples_met"] == reached
-            assert told.loc[(arm, counter), "met"] == (reached == 4)
-        without += 4 - reached
-        assert not any(grown(sample, "oom_kill") for sample in samples), arm
-        assert told.loc[(arm, "oom_kill"), "met"]
-    assert without <= 1
+        for sample in samples:
+            assert grown(sample, "allocstall") > 0, arm
+            assert grown(sample, "pgscan_direct") > 0, arm
+            assert grown(sample, "oom_kill") == 0, arm
+    expected = pd.read_csv(conditions / "tables/expectations.csv")
+    reclaim = expected[expected["regime"] == "reclaim"]
+    assert sorted(set(reclaim["arm"])) == sorted(ARMS)
+    assert reclaim["met"].all()
 
 
 def test_the_cover_letters_pressure_reclaims_nothing_and_the_report_says_so(

@@ -80,7 +80,7 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
             "protocols": {"smoke": {"blocks": 4, "warmup_s": 0.1, "duration_s": {"idle": 1.0}}},
         }
     )
-    project.run_to_its_end("smoke")
+    project.run_to_its_end()
     return project.run_dir
 
 
