@@ -6,6 +6,7 @@ The one place where the stages that measure and the stages that compute meet.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def analysis_settings(
         confidence=experiment.statistics.confidence,
         equivalence_margin=experiment.statistics.equivalence_margin,
         blocks=experiment.protocols[protocol].blocks if protocol else None,
+        cells=tuple(itertools.product(*experiment.matrix.values())),
         limits=Limits(**experiment.validity.model_dump()),
         expectations=tuple(
             Expectation(regime=name, **wanted.model_dump())

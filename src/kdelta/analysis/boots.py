@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.analysis.console import Splat
 from kdelta.analysis.host_record import HostBoot, HostRecord
 from kdelta.analysis.records import BootRecord, Cell, EndRecord, SampleRecord
+from kdelta.analysis.settings import AnalysisSettings
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,20 @@ def planned_cells(boots: Iterable[RawBoot]) -> dict[str, tuple[Cell, ...]]:
     for boot in boots:
         cells.setdefault(boot.regime, set()).update(boot.planned)
     return {regime: tuple(sorted(found, key=cell_key)) for regime, found in cells.items()}
+
+
+def all_planned_cells(
+    measured: Mapping[str, Sequence[Cell]], settings: AnalysisSettings
+) -> dict[str, tuple[Cell, ...]]:
+    """Regime -> every cell of it that was planned, also where nothing was measured; sorted.
+
+    Args:
+        measured: as `planned_cells` makes it.
+        settings: the matrix, and the regimes if a protocol is known (`blocks` is given).
+    """
+    regimes = [r for r in settings.regimes if r in measured or settings.blocks is not None]
+    every = {r: {*measured.get(r, ()), *(settings.cells or ())} for r in regimes}
+    return {regime: tuple(sorted(cells, key=cell_key)) for regime, cells in every.items() if cells}
 
 
 def cell_key(cell: Cell) -> tuple[tuple[bool, str, float], ...]:

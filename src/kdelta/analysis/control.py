@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from kdelta.analysis.columns import typed
 from kdelta.analysis.inference import holm
-from kdelta.analysis.power import Design, Spread, pooled_spread, smallest_effect
+from kdelta.analysis.planning import pooled_over_blocks
+from kdelta.analysis.power import Design, smallest_effect
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.verdict import DIFFERENT
 
@@ -29,7 +29,10 @@ _COLUMNS = [
 
 
 def control_frame(
-    deltas: pd.DataFrame, overall: pd.DataFrame, settings: AnalysisSettings
+    ratios: pd.DataFrame,
+    deltas: pd.DataFrame,
+    overall: pd.DataFrame,
+    settings: AnalysisSettings,
 ) -> pd.DataFrame:
     """What the A/A arm says of our own error: columns of tables/control.csv.
 
@@ -46,6 +49,7 @@ def control_frame(
       of regimes: a warning that cries wolf in every fifth good run is soon read by nobody.
 
     Args:
+        ratios: as `ratios_frame` makes it.
         deltas: as `deltas_frame` makes it. Without control arm the result is empty.
         overall: as `overall_frame` makes it.
         settings: the control arm's name, confidence, margin and power.
@@ -53,8 +57,10 @@ def control_frame(
     rows: list[dict[str, object]] = []
     ours = deltas[deltas["arm"] == settings.control]
     different = _different_overall(overall[overall["arm"] == settings.control], settings)
-    # The family of tests is that of the tables: one metric over all regimes.
-    tests = ours.dropna(subset=["p_value"])["metric"].value_counts().to_dict()
+    # The family of tests is that of the tables: one metric over all regimes, as planned.
+    tests = ours["metric"].value_counts().to_dict()
+    logs = ratios[ratios["arm"] == settings.control]
+    logs = logs.assign(log_ratio=np.log(logs["ratio"]))
     for (regime, metric), table in ours.groupby(["regime", "metric"], sort=False):
         tested = table.dropna(subset=["ratio_low", "ratio_high"])
         false_verdicts = int(table["verdict"].isin(DIFFERENT).sum())
@@ -74,7 +80,10 @@ def control_frame(
                 confidence=settings.confidence,
                 margin=settings.equivalence_margin,
             )
-            floor = smallest_effect(_spread(tested, settings), design, settings.power)
+            here = logs[(logs["regime"] == regime) & (logs["metric"] == metric)]
+            spread = pooled_over_blocks(here, list(settings.factors))
+            assert spread is not None  # some cell has an interval, so it has a spread
+            floor = smallest_effect(spread, design, settings.power)
             row["largest_delta_percent"] = float(tested["delta_percent"].abs().max())
             row["median_half_width_percent"] = 100 * math.expm1(float(np.median(half)))
             row["noise_floor_percent"] = 100 * math.expm1(floor)
@@ -82,16 +91,8 @@ def control_frame(
     return typed(pd.DataFrame(rows, columns=_COLUMNS))
 
 
-def _spread(tested: pd.DataFrame, settings: AnalysisSettings) -> Spread:
-    """The cells' spread over blocks, found back from their t intervals."""
-    half = np.log(tested["ratio_high"].to_numpy() / tested["ratio_low"].to_numpy()) / 2
-    blocks = tested["blocks"].to_numpy()
-    quantile = stats.t.isf(settings.alpha / 2, blocks - 1)
-    return pooled_spread(half / quantile * np.sqrt(blocks), blocks)
-
-
 def _different_overall(overall: pd.DataFrame, s: AnalysisSettings) -> set[tuple[str, str]]:
-    """Regime and metric of the overall effects that hold after Holm over the regimes."""
+    """Regime and metric of the overall effects that hold after Holm over the planned regimes."""
     found = set()
     for metric, rows in overall.groupby("metric", sort=False):
         adjusted = holm(rows["p_value"].to_numpy(dtype=float))

@@ -6,6 +6,7 @@ The control arm is an arm like any other here: nothing below knows its name.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +17,10 @@ import pandas as pd
 from kdelta.analysis.boots import RawBoot, cell_key
 from kdelta.analysis.columns import EFFECT_COLUMNS, typed
 from kdelta.analysis.effects import effect_columns, family
-from kdelta.analysis.inference import Floats
+from kdelta.analysis.inference import Floats, estimate_over_cells, estimates, over_cells
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Metric
-from kdelta.analysis.verdict import is_invalid, mostly_set_aside
+from kdelta.analysis.verdict import is_invalid, is_invalid_over_cells
 
 PlannedPairs = Mapping[tuple[str, str, Cell], int]
 """(regime, arm, cell) -> number of blocks in which arm and baseline were to run the cell."""
@@ -80,9 +81,12 @@ def ratios_frame(
 def planned_pairs(boots: Iterable[RawBoot], settings: AnalysisSettings) -> PlannedPairs:
     """In how many blocks each pair was to be measured, whatever became of it.
 
+    What the settings plan counts where it is more than the boots say: an arm, a block or a
+    regime of which not even a folder is left was planned all the same.
+
     Args:
-        boots: every planned boot, run or not.
-        settings: the baseline's name.
+        boots: every boot that a block planned, run or not.
+        settings: arms, regimes, blocks and cells.
     """
     planned = {(boot.regime, boot.block, boot.arm): frozenset(boot.planned) for boot in boots}
     counts: Counter[tuple[str, str, Cell]] = Counter()
@@ -90,6 +94,11 @@ def planned_pairs(boots: Iterable[RawBoot], settings: AnalysisSettings) -> Plann
         if arm != settings.baseline:
             both = cells & planned.get((regime, block, settings.baseline), frozenset())
             counts.update((regime, arm, cell) for cell in both)
+    for regime in settings.regimes:
+        last = max((block for name, block, _ in planned if name == regime), default=0)
+        blocks = last if settings.blocks is None else settings.blocks
+        for arm, cell in itertools.product(settings.compared_arms, settings.cells or ()):
+            counts[regime, arm, cell] = max(counts[regime, arm, cell], blocks)
     return counts
 
 
@@ -107,7 +116,7 @@ def deltas_frame(
     Args:
         ratios: as `ratios_frame` makes it.
         cells: regime -> its planned cells. A cell without any pair gets a row that
-            says so (blocks 0).
+            says so (blocks 0), and keeps its place in the family.
         settings: names and order, confidence and margin.
         planned: (regime, arm, cell) -> pairs planned; those that `ratios` lacks count as
             set aside. None: the ratios are all that was planned.
@@ -126,7 +135,7 @@ def deltas_frame(
             for (regime, cell), found_pairs in zip(places, found, strict=True)
         ]
         effects = family(
-            [_log_ratios(found_pairs) for found_pairs in found],
+            estimates([_log_ratios(found_pairs) for found_pairs in found], settings.confidence),
             [is_invalid(p, len(found_pairs)) for p, found_pairs in zip(wanted, found, strict=True)],
             metric.direction,
             settings,
@@ -162,8 +171,9 @@ def overall_frame(
 ) -> pd.DataFrame:
     """The effect of every arm in a whole regime: columns of tables/overall.csv.
 
-    Within a block, the geometric mean of the ratios of the cells that the block has;
-    then over blocks as in a cell. A row is a family of its own, so p_holm = p_value.
+    The geometric mean over cells of each cell's effect, so that a lost pair moves it by no
+    more than its cell; the interval is `over_cells`'. A row is a family of its own, so
+    p_holm = p_value.
 
     Args:
         ratios: as `ratios_frame` makes it.
@@ -175,25 +185,24 @@ def overall_frame(
     rows: list[dict[str, object]] = []
     for regime in _regimes(cells, settings):
         for arm, metric in _families(settings):
-            by_block: dict[int, list[float]] = {}
+            logs: list[dict[int, float]] = []
             wanted: list[int] = []
             used: list[int] = []
             for cell in sorted(cells[regime], key=cell_key):
                 found = pairs.get((regime, arm, metric.name, cell), {})
                 used.append(len(found))
                 wanted.append(_planned(planned, (regime, arm, cell), len(found)))
-                for block, (baseline, value) in found.items():
-                    by_block.setdefault(block, []).append(math.log(value / baseline))
-            means = np.array([np.mean(by_block[block]) for block in sorted(by_block)], dtype=float)
-            invalid = mostly_set_aside(sum(wanted), sum(used))
-            (effect,) = family([means], [invalid], metric.direction, settings)
+                logs.append({b: math.log(value / base) for b, (base, value) in found.items()})
+            estimate = estimate_over_cells(over_cells(logs), settings.confidence)
+            invalid = is_invalid_over_cells(wanted, used)
+            (effect,) = family([estimate], [invalid], metric.direction, settings)
             rows.append(
                 {
                     **_family_columns(regime, arm, metric),
                     "cells": sum(map(bool, used)),
-                    "blocks": len(means),
+                    "blocks": estimate.blocks,
                     # Every block plans every cell, so any cell says how many blocks there are.
-                    "set_aside": max(0, max(wanted, default=0) - len(means)),
+                    "set_aside": max(0, max(wanted, default=0) - estimate.blocks),
                     **effect_columns(effect, settings.confidence),
                 }
             )

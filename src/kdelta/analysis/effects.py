@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdelta.analysis.inference import Estimate, Floats, blocks_to_settle, estimates, holm
+from kdelta.analysis.inference import Estimate, blocks_to_settle, holm
 from kdelta.analysis.settings import AnalysisSettings, Direction
 from kdelta.analysis.verdict import Verdict, verdict
 
@@ -32,26 +32,25 @@ class Effect:
 
 
 def family(
-    log_ratios: Sequence[Floats],
+    found: Sequence[Estimate],
     invalid: Sequence[bool],
     direction: Direction,
     settings: AnalysisSettings,
 ) -> list[Effect]:
     """The effects of one family of tests.
 
-    An invalid effect keeps its place in the family, so that setting data aside makes no
-    other cell's test easier.
+    Every planned effect is given, one without any block too: an effect that is invalid or
+    has no p-value keeps its place in the family, so that losing data makes no other test
+    easier.
 
     Args:
-        log_ratios: one array per effect, shape (blocks,) each, as `estimates` takes them.
+        found: every effect on its own.
         invalid: whether too much of the effect's data was set aside for any word on it.
         direction: which way of the metric is better.
         settings: confidence and margin.
     """
     confidence, margin = settings.confidence, settings.equivalence_margin
-    found = estimates(log_ratios, confidence)
     adjusted = holm(np.array([one.p_value for one in found], dtype=float))
-    tests = max(1, int(np.count_nonzero(~np.isnan(adjusted))))
     effects = []
     for one, p_holm, spoilt in zip(found, adjusted.tolist(), invalid, strict=True):
         word: Verdict = (
@@ -67,7 +66,7 @@ def family(
             )
         )
         more = (
-            blocks_to_settle(one, cells=tests, confidence=confidence, margin=margin)
+            blocks_to_settle(one, cells=len(found), confidence=confidence, margin=margin)
             if word == "inconclusive"
             else None
         )

@@ -9,7 +9,7 @@ make the ratio symmetric: swapping the two arms mirrors every result.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -73,12 +73,13 @@ class Estimate:
     p_sign_flip: float
 
 
-def t_interval(log_ratios: Floats, confidence: float) -> TInterval:
+def t_interval(log_ratios: Floats, confidence: float, df: float | None = None) -> TInterval:
     """Student's t over the last axis.
 
     Args:
         log_ratios: shape (..., blocks), finite, at least 2 blocks.
         confidence: of the interval.
+        df: degrees of freedom that the spread is known on, at most blocks - 1; None: just those.
 
     Without any spread the interval has no width, and the p-value is 0, or 1 if
     every ratio is 1.
@@ -88,11 +89,12 @@ def t_interval(log_ratios: Floats, confidence: float) -> TInterval:
     sd = np.asarray(log_ratios.std(axis=-1, ddof=1))
     sd = np.where(sd <= _ROUNDING, 0.0, sd)
     error = sd / math.sqrt(blocks)
-    half = stats.t.isf((1 - confidence) / 2, blocks - 1) * error
+    df = blocks - 1 if df is None else df
+    half = stats.t.isf((1 - confidence) / 2, df) * error
     distance = np.abs(mean)
     certain = np.where(distance <= _ROUNDING, 0.0, np.inf)
     t = np.divide(distance, error, out=certain, where=error > 0)
-    return TInterval(mean, mean - half, mean + half, sd, 2 * stats.t.sf(t, blocks - 1))
+    return TInterval(mean, mean - half, mean + half, sd, 2 * stats.t.sf(t, df))
 
 
 def sign_flip_p(log_ratios: Floats) -> Floats:
@@ -119,6 +121,78 @@ def sign_flip_p(log_ratios: Floats) -> Floats:
     return np.asarray(result.pvalue)
 
 
+@dataclass(frozen=True)
+class BlockValues:
+    """An effect over several cells, as one value per block.
+
+    Attributes:
+        values: shape (blocks,); their mean is the effect, and their standard deviation over
+            the square root of their number its standard error.
+        df: degrees of freedom of that; NaN if there is no standard error.
+    """
+
+    values: Floats
+    df: float
+
+
+def over_cells(cells: Sequence[Mapping[int, float]]) -> BlockValues:
+    """The mean over cells of each cell's mean over its blocks, and what each block adds to it.
+
+    A cell counts by its own mean, however many blocks it has left: a lost pair makes the
+    interval wider and moves nothing by the level of its cell. Where nothing is lost, a block's
+    value is the mean of its cells, with blocks - 1 degrees of freedom.
+
+    Else the error is the root of the sum over blocks of the square of what each block adds to
+    it: the sum of its cells' residuals, each over sqrt(n (n - 1)) of its cell's n blocks, so
+    that one cell's variance is found without bias (a sandwich estimate with the blocks as
+    clusters, and a correction of the CR2 kind). Its degrees of freedom follow from how evenly
+    the blocks are expected to add to it (Satterthwaite). Chosen by simulation: see
+    docs/methodology.md, "Overall effect".
+
+    Args:
+        cells: block -> log ratio, for each cell; cells without any block are left out.
+
+    Returns:
+        No values without any cell. NaN as `df` where a cell has one block of several: its
+        noise is unknown, the mean is not.
+    """
+    cells = [cell for cell in cells if cell]
+    blocks = sorted({block for cell in cells for block in cell})
+    table = np.array([[cell.get(b, np.nan) for b in blocks] for cell in cells], dtype=float)
+    table = table.reshape(len(cells), len(blocks))
+    there = ~np.isnan(table)
+    if there.all():
+        values = table.mean(axis=0) if cells else np.empty(0)
+        return BlockValues(values, float(len(blocks) - 1))
+    counts = there.sum(axis=1)
+    means = np.nansum(table, axis=1) / counts
+    if counts.min() < 2:
+        return BlockValues(np.full(len(blocks), means.mean()), math.nan)
+    residuals = np.where(there, table - means[:, np.newaxis], 0.0)
+    weights = 1 / np.sqrt(counts * (counts - 1))
+    added = weights @ residuals / len(cells)
+    # Scaled so that the t interval of these values has this error.
+    values = means.mean() + math.sqrt(len(blocks) * (len(blocks) - 1)) * added
+    variances = (residuals**2).sum(axis=1) / (counts - 1)
+    expected = (variances / counts**2) @ there
+    if expected.max() <= _ROUNDING**2:  # no noise at all: what counts is how many there are
+        expected = (1 / counts**2) @ there
+    return BlockValues(values, float(expected.sum() ** 2 / (expected**2).sum() - 1))
+
+
+def estimate_over_cells(found: BlockValues, confidence: float) -> Estimate:
+    """What there is to say of an effect over several cells.
+
+    Args:
+        found: as `over_cells` makes it.
+        confidence: of the interval.
+    """
+    if math.isnan(found.df):
+        ratio, nan = math.exp(found.values.mean()), math.nan
+        return Estimate(len(found.values), ratio, nan, nan, nan, nan, nan)
+    return _alike(found.values[np.newaxis], confidence, found.df)[0]
+
+
 def estimates(cells: Sequence[Floats], confidence: float) -> list[Estimate]:
     """Everything there is to say of each effect on its own.
 
@@ -137,14 +211,14 @@ def estimates(cells: Sequence[Floats], confidence: float) -> list[Estimate]:
     return [one for one in found if one is not None]
 
 
-def _alike(table: Floats, confidence: float) -> list[Estimate]:
+def _alike(table: Floats, confidence: float, df: float | None = None) -> list[Estimate]:
     """Estimates of effects with the same number of blocks; shape (effects, blocks)."""
     blocks = table.shape[1]
     if blocks < MIN_BLOCKS:
         nan = math.nan
         ratios = [math.exp(row.mean()) if blocks else nan for row in table]
         return [Estimate(blocks, ratio, nan, nan, nan, nan, nan) for ratio in ratios]
-    result = t_interval(table, confidence)
+    result = t_interval(table, confidence, df)
     columns = (
         np.exp(result.mean),
         np.exp(result.low),
@@ -157,23 +231,29 @@ def _alike(table: Floats, confidence: float) -> list[Estimate]:
 
 
 def holm(p_values: Floats) -> Floats:
-    """Holm's step-down adjustment; NaN stays NaN and does not count as a test.
+    """Holm's step-down adjustment; a test that gave no p-value (NaN) counts as one with p = 1.
+
+    The family is what was planned: data that is lost makes no other test easier.
 
     Not statsmodels' multipletests, which runs the garbage collector in every call
     (tens of milliseconds in a process that has loaded pandas, once per table) and takes
     one family at a time; the tests hold this one to it.
 
     Args:
-        p_values: shape (..., cells); the last axis is one family.
+        p_values: shape (..., tests); the last axis is one family.
+
+    Returns:
+        The same shape; NaN where there was no p-value.
     """
-    order = np.argsort(p_values, axis=-1)  # NaN last
-    ascending = np.take_along_axis(p_values, order, axis=-1)
-    tests = np.count_nonzero(~np.isnan(p_values), axis=-1)[..., np.newaxis]
-    weighted = ascending * np.maximum(tests - np.arange(p_values.shape[-1]), 1)
-    adjusted = np.empty_like(p_values)
+    counted = np.where(np.isnan(p_values), 1.0, p_values)
+    order = np.argsort(counted, axis=-1)
+    ascending = np.take_along_axis(counted, order, axis=-1)
+    tests = p_values.shape[-1]
+    weighted = ascending * (tests - np.arange(tests))
     stepped = np.minimum(np.maximum.accumulate(weighted, axis=-1), 1.0)
+    adjusted = np.empty_like(counted)
     np.put_along_axis(adjusted, order, stepped, axis=-1)
-    return adjusted
+    return np.where(np.isnan(p_values), np.nan, adjusted)
 
 
 def blocks_to_settle(

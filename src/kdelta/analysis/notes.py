@@ -41,7 +41,16 @@ def _absent(boots: Sequence[RawBoot], settings: AnalysisSettings) -> Iterator[st
     arms = {(boot.regime, boot.arm) for boot in boots}
     for regime in settings.regimes:
         if regime not in measured:
-            yield f"Regime {regime} has no block yet; the tables leave it out."
+            kept = "its cells count as lost" if settings.blocks else "the tables leave it out"
+            yield f"Regime {regime} has no block yet; {kept}."
+        elif settings.blocks is not None:
+            there = {boot.block for boot in boots if boot.regime == regime}
+            lost = [number for number in range(1, settings.blocks + 1) if number not in there]
+            if lost:
+                yield (
+                    f"Regime {regime}: {len(lost)} of {settings.blocks} planned blocks are not "
+                    f"there ({', '.join(map(str, lost))}); their pairs count as lost."
+                )
     for regime in settings.regimes:
         for arm in settings.arms:
             if regime in measured and (regime, arm) not in arms:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from kdelta.analysis.inference import MAX_BLOCKS_TO_SETTLE, MIN_BLOCKS
+from kdelta.analysis.inference import MAX_BLOCKS_TO_SETTLE, MIN_BLOCKS, over_cells
 from kdelta.analysis.power import (
     Design,
     Spread,
@@ -31,7 +31,7 @@ class RegimeSpread:
 
     Attributes:
         cell: of one cell's log ratios.
-        overall: of the mean log ratio over the cells of a block.
+        overall: of a block's value for all its cells together.
         source: where they are from, in words.
     """
 
@@ -142,9 +142,8 @@ def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) 
     control = settings.control is not None and (ours["arm"] == settings.control).any()
     ours = ours[ours["arm"] == settings.control] if control else ours
     ours = ours.assign(log_ratio=np.log(ours["ratio"]))
-    cell = _pooled(ours, ["arm", *settings.factors])
-    means = ours.groupby(["arm", "block"], sort=False)["log_ratio"].mean().reset_index()
-    overall = _pooled(means, ["arm"])
+    cell = pooled_over_blocks(ours, ["arm", *settings.factors])
+    overall = _overall(ours, settings)
     if cell is None or overall is None:
         blocks = ours["block"].nunique()
         raise KdeltaError(
@@ -156,7 +155,28 @@ def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) 
     return RegimeSpread(cell, overall, f"{arms}, {ours['block'].nunique()} blocks")
 
 
-def _pooled(ratios: pd.DataFrame, by: list[str]) -> Spread | None:
+def _overall(ours: pd.DataFrame, settings: AnalysisSettings) -> Spread | None:
+    """The spread of the overall effects of a regime's arms, each around its own."""
+    found = []
+    for _, arm in ours.groupby("arm", sort=False):
+        by_cell = arm.groupby(list(settings.factors), sort=False)
+        cells = [dict(zip(t["block"], t["log_ratio"], strict=True)) for _, t in by_cell]
+        one = over_cells(cells)
+        if len(one.values) >= MIN_BLOCKS and not math.isnan(one.df):
+            found.append((float(one.values.std(ddof=1)), one.df + 1))
+    return pooled_spread(*np.array(found).T) if found else None
+
+
+def pooled_over_blocks(ratios: pd.DataFrame, by: list[str]) -> Spread | None:
+    """One spread of the log ratios of many cells over their blocks.
+
+    Args:
+        ratios: with a column `log_ratio`.
+        by: the columns that tell a cell.
+
+    Returns:
+        None if no cell has `MIN_BLOCKS` blocks.
+    """
     table = ratios.groupby(by, sort=False)["log_ratio"].agg(["std", "size"])
     table = table[table["size"] >= MIN_BLOCKS]
     if table.empty:

@@ -85,7 +85,7 @@ def pooled_spread(log_sds: Floats, blocks: Floats) -> Spread:
 
     Args:
         log_sds: standard deviations of log ratios, shape (cells,).
-        blocks: how many ratios each rests on, shape (cells,), at least 2.
+        blocks: how many ratios each rests on (degrees of freedom + 1), shape (cells,), above 1.
     """
     df = np.asarray(blocks) - 1
     variance = np.average(np.asarray(log_sds) ** 2, weights=df)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot, planned_cells
+from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells
 from kdelta.analysis.claims import claims_frame
 from kdelta.analysis.control import control_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
@@ -131,7 +131,8 @@ def analyse_boots(
     """
     broken = violations(boots, settings)
     samples = samples_frame(boots, broken_samples(broken), settings)
-    cells = planned_cells(boots)
+    measured = planned_cells(boots)
+    cells = all_planned_cells(measured, settings)
     planned = planned_pairs(boots, settings)
     ratios = ratios_frame(samples, settings)
     deltas = deltas_frame(ratios, cells, settings, planned=planned)
@@ -150,13 +151,13 @@ def analyse_boots(
         deltas_all=deltas_all,
         overall_all=overall_all,
         set_aside=set_aside_frame(boots, broken, settings),
-        control=control_frame(deltas, overall, settings),
-        pressure=pressure_frame(boots, samples, cells, settings),
+        control=control_frame(ratios, deltas, overall, settings),
+        pressure=pressure_frame(boots, samples, measured, settings),
         expectations=expectations_frame(samples, settings),
         claims=claims_frame(deltas, settings),
         negative_controls=negative_controls_frame(deltas, settings),
         mechanism=mechanism_frame(traced, settings),
         ratios=ratios,
-        latency=latency_frame(boots, samples, cells, settings),
+        latency=latency_frame(boots, samples, measured, settings),
         notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdelta.analysis.columns import RESERVED_COLUMNS
-from kdelta.analysis.records import Level
+from kdelta.analysis.records import Cell, Level
 from kdelta.errors import KdeltaError
 
 Direction = Literal["higher", "lower"]
@@ -107,7 +107,11 @@ class AnalysisSettings:
         power: with which the noise floor's effect would be found.
         metrics: the columns of samples.csv that get deltas.
         blocks: planned blocks of each regime; a folder with a higher number is of an
-            older, longer run and is not read. None reads every block there is.
+            older, longer run and is not read, and one that is missing counts as lost. None,
+            where no protocol is known, reads every block there is and takes the highest
+            number of each regime for what was planned.
+        cells: the matrix, each cell's levels in the order of the factors: what was planned,
+            whatever the raw files have. None takes the cells that the raw files plan.
 
     Raises:
         KdeltaError: names that contradict each other, or a limit out of range.
@@ -127,6 +131,7 @@ class AnalysisSettings:
     power: float = 0.8
     metrics: tuple[Metric, ...] = METRICS
     blocks: int | None = None
+    cells: tuple[Cell, ...] | None = None
 
     def __post_init__(self) -> None:
         for what, names in (

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from kdelta.analysis.inference import MIN_BLOCKS
@@ -32,6 +33,22 @@ def is_invalid(planned: int, used: int) -> bool:
         used: pairs that are left.
     """
     return mostly_set_aside(planned, used) or used < min(planned, MIN_BLOCKS)
+
+
+def is_invalid_over_cells(planned: Sequence[int], used: Sequence[int]) -> bool:
+    """Whether what was set aside forbids any word on an effect over several cells.
+
+    That is so where it took at least half of all pairs, or left a cell fewer than two: an
+    effect over the cells that are left is another quantity, and one pair says nothing of its
+    own noise.
+
+    Args:
+        planned: pairs that each cell was to give.
+        used: pairs that each has left.
+    """
+    return mostly_set_aside(sum(planned), sum(used)) or any(
+        left < min(wanted, 2) for wanted, left in zip(planned, used, strict=True)
+    )
 
 
 def verdict(

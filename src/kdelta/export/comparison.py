@@ -10,16 +10,21 @@ taken within each block, and Student's interval is of its mean over blocks.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-from kdelta.analysis.inference import MIN_BLOCKS, Floats, holm, t_interval
-from kdelta.analysis.verdict import mostly_set_aside
+from kdelta.analysis.inference import (
+    MIN_BLOCKS,
+    BlockValues,
+    holm,
+    over_cells,
+    t_interval,
+)
+from kdelta.analysis.verdict import is_invalid_over_cells
 
 Place = tuple[str, tuple[tuple[str, object], ...]]
 """Regime, and the cell's levels by what they mean, factor by factor."""
@@ -102,7 +107,7 @@ def compare_cells(
         confidence: of the intervals; 1 - confidence is the level of the family.
     """
     return _family(
-        [(a.blocks[place], b.blocks[place]) for place in places],
+        [([a.blocks[place]], [b.blocks[place]]) for place in places],
         [place in a.invalid or place in b.invalid for place in places],
         paired=paired,
         confidence=confidence,
@@ -112,73 +117,76 @@ def compare_cells(
 def compare_overall(
     a: Effects, b: Effects, places: Sequence[Place], *, paired: bool, confidence: float
 ) -> Difference:
-    """The difference over all these cells: in each block the mean of its cells' log ratios."""
+    """The difference over all these cells, of effects as `over_cells` makes them."""
+    left, right = ([effects.blocks[place] for place in places] for effects in (a, b))
     if paired:
         # The same cells on both sides, block by block: else a missing one would be an effect.
-        left, right = _common_blocks(a, b, places)
-    else:
-        left, right = ([effects.blocks[place] for place in places] for effects in (a, b))
+        left, right = map(list, _shared(left, right))
     invalid = any(
-        mostly_set_aside(sum(effects.planned[place] for place in places), sum(map(len, blocks)))
+        is_invalid_over_cells([effects.planned[place] for place in places], list(map(len, blocks)))
         for effects, blocks in ((a, left), (b, right))
     )
-    (found,) = _family(
-        [(_block_means(left), _block_means(right))],
-        [invalid],
-        paired=paired,
-        confidence=confidence,
-    )
+    (found,) = _family([(left, right)], [invalid], paired=paired, confidence=confidence)
     return found
 
 
 def difference_interval(
-    a: Floats, b: Floats, *, paired: bool, confidence: float
+    a: Sequence[Blocks], b: Sequence[Blocks], *, paired: bool, confidence: float
 ) -> tuple[float, float, float, float]:
-    """Mean of b minus mean of a: mean, low, high, p-value; NaN where there is none.
+    """The effect in b minus the effect in a: mean, low, high, p-value; NaN where there is none.
 
     Args:
-        a: log ratios, shape (blocks,), finite.
-        b: likewise; paired ones are of the same blocks as `a`, in the same order.
-        paired: Student's t on the differences; else Welch's t.
+        a: log ratios of each cell that the effect is over.
+        b: likewise, the same cells.
+        paired: Student's t on the differences within blocks; else Welch's t.
         confidence: of the interval.
     """
-    if not len(a) or not len(b):
-        return math.nan, math.nan, math.nan, math.nan
-    mean = float(b.mean() - a.mean())
-    if min(len(a), len(b)) < MIN_BLOCKS:
-        return mean, math.nan, math.nan, math.nan
     if paired:
-        found = t_interval(b - a, confidence)
-        return mean, float(found.low), float(found.high), float(found.p_value)
-    if max(a.std(), b.std()) <= _ROUNDING:
+        left, right = _shared(a, b)
+        cells = zip(left, right, strict=True)
+        return _student([{block: y[block] - x[block] for block in x} for x, y in cells], confidence)
+    return welch(over_cells(a), over_cells(b), confidence)
+
+
+def welch(a: BlockValues, b: BlockValues, confidence: float) -> tuple[float, float, float, float]:
+    """Mean of b minus mean of a: mean, low, high, p-value; NaN where there is none.
+
+    Not scipy's, which takes each side's degrees of freedom to be those of its number of values.
+
+    Args:
+        a: the first effect.
+        b: the other, of other blocks.
+        confidence: of the interval.
+    """
+    nan = math.nan
+    if not len(a.values) or not len(b.values):
+        return nan, nan, nan, nan
+    mean = float(b.values.mean() - a.values.mean())
+    if min(len(a.values), len(b.values)) < MIN_BLOCKS or math.isnan(a.df + b.df):
+        return mean, nan, nan, nan
+    squares = [float(one.values.var(ddof=1)) / len(one.values) for one in (a, b)]
+    error = math.sqrt(sum(squares))
+    if error <= _ROUNDING:
         return mean, mean, mean, float(abs(mean) <= _ROUNDING)
-    with warnings.catch_warnings():
-        # One run may well have no spread to speak of where the other has.
-        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
-        test = stats.ttest_ind(b, a, equal_var=False)
-    ends = test.confidence_interval(confidence)
-    return mean, float(ends.low), float(ends.high), float(test.pvalue)
+    df = error**4 / sum(square**2 / one.df for square, one in zip(squares, (a, b), strict=True))
+    half = float(stats.t.isf((1 - confidence) / 2, df)) * error
+    return mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, df))
 
 
 def _family(
-    pairs: Sequence[tuple[Blocks, Blocks]],
+    pairs: Sequence[tuple[Sequence[Blocks], Sequence[Blocks]]],
     invalid: Sequence[bool],
     *,
     paired: bool,
     confidence: float,
 ) -> list[Difference]:
-    found = []
-    for a, b in pairs:
-        shared = a.keys() & b.keys()
-        left, right = (
-            (_values(a, shared), _values(b, shared)) if paired else (_values(a, a), _values(b, b))
-        )
-        found.append(difference_interval(left, right, paired=paired, confidence=confidence))
+    """Differences of effects over cells; an effect of one cell is one over it alone."""
+    found = [difference_interval(a, b, paired=paired, confidence=confidence) for a, b in pairs]
     adjusted = holm(np.array([one[3] for one in found], dtype=float)).tolist()
     return [
         Difference(
-            a=_change(_values(a, a), confidence),
-            b=_change(_values(b, b), confidence),
+            a=_change(a, confidence),
+            b=_change(b, confidence),
             ratio=math.exp(mean),
             low=math.exp(low),
             high=math.exp(high),
@@ -192,13 +200,23 @@ def _family(
     ]
 
 
-def _change(logs: Floats, confidence: float) -> Change:
+def _change(cells: Sequence[Blocks], confidence: float) -> Change:
     """As in the delta tables, by the same function."""
-    if len(logs) < MIN_BLOCKS:
-        ratio = math.exp(logs.mean()) if len(logs) else math.nan
-        return Change(len(logs), ratio, math.nan, math.nan)
-    one = t_interval(logs, confidence)
-    return Change(len(logs), *(math.exp(end) for end in (one.mean, one.low, one.high)))
+    mean, low, high, _ = _student(cells, confidence)
+    blocks = len({block for cell in cells for block in cell})
+    # The same NaN, so that effects without an interval are equal to themselves.
+    ends = (math.nan if math.isnan(end) else math.exp(end) for end in (mean, low, high))
+    return Change(blocks, *ends)
+
+
+def _student(cells: Sequence[Blocks], confidence: float) -> tuple[float, float, float, float]:
+    """Mean, low, high, p-value of an effect over cells; NaN where there is none."""
+    one = over_cells(cells)
+    nan = math.nan
+    if len(one.values) < MIN_BLOCKS or math.isnan(one.df):
+        return (float(one.values.mean()) if len(one.values) else nan), nan, nan, nan
+    found = t_interval(one.values, confidence, one.df)
+    return float(found.mean), float(found.low), float(found.high), float(found.p_value)
 
 
 def _word(low: float, high: float, p_holm: float, invalid: bool, confidence: float) -> Word:
@@ -210,25 +228,14 @@ def _word(low: float, high: float, p_holm: float, invalid: bool, confidence: flo
     return "differs" if differs else "same within noise"
 
 
-def _values(blocks: Blocks, wanted: Iterable[int]) -> Floats:
-    return np.array([blocks[block] for block in sorted(wanted)], dtype=float)
-
-
-def _common_blocks(
-    a: Effects, b: Effects, places: Sequence[Place]
-) -> tuple[list[Blocks], list[Blocks]]:
-    left: list[Blocks] = []
-    right: list[Blocks] = []
-    for place in places:
-        shared = a.blocks[place].keys() & b.blocks[place].keys()
-        left.append({block: a.blocks[place][block] for block in shared})
-        right.append({block: b.blocks[place][block] for block in shared})
+def _shared(a: Sequence[Blocks], b: Sequence[Blocks]) -> tuple[Sequence[Blocks], Sequence[Blocks]]:
+    """Of each cell, the blocks that both have."""
+    common = [x.keys() & y.keys() for x, y in zip(a, b, strict=True)]
+    left, right = (
+        [
+            {block: cell[block] for block in blocks}
+            for cell, blocks in zip(side, common, strict=True)
+        ]
+        for side in (a, b)
+    )
     return left, right
-
-
-def _block_means(cells: Sequence[Blocks]) -> Blocks:
-    values: dict[int, list[float]] = {}
-    for cell in cells:
-        for block, value in cell.items():
-            values.setdefault(block, []).append(value)
-    return {block: float(np.mean(found)) for block, found in values.items()}

@@ -34,14 +34,16 @@ def samples(cells: dict[Any, Values]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def ratios_of(cells: dict[Any, Values], s: AnalysisSettings = SETTINGS) -> pd.DataFrame:
+    return ratios_frame(samples(cells), s)
+
+
 def deltas(cells: dict[Any, Values], s: AnalysisSettings = SETTINGS) -> pd.DataFrame:
-    ratios = ratios_frame(samples(cells), s)
-    return deltas_frame(ratios, {"idle": [(cell,) for cell in cells]}, s)
+    return deltas_frame(ratios_of(cells, s), {"idle": [(cell,) for cell in cells]}, s)
 
 
 def overall(cells: dict[Any, Values], s: AnalysisSettings = SETTINGS) -> pd.DataFrame:
-    ratios = ratios_frame(samples(cells), s)
-    return overall_frame(ratios, {"idle": [(cell,) for cell in cells]}, s)
+    return overall_frame(ratios_of(cells, s), {"idle": [(cell,) for cell in cells]}, s)
 
 
 def row(frame: pd.DataFrame, arm: str = "patched", **where: object) -> pd.Series:

@@ -208,7 +208,7 @@ def test_overall_effects_agree(logs: Floats, results: list[AnalysisResult]) -> N
 def test_noise_floors_agree(logs: Floats, results: list[AnalysisResult]) -> None:
     found = intervals(log_ratios(logs, "control"))
     for place, result in enumerate(results[:5]):
-        again = control_frame(result.deltas, result.overall, RAW)
+        again = control_frame(result.ratios, result.deltas, result.overall, RAW)
         pd.testing.assert_frame_equal(again, result.control)
         for regime in range(2):
             blocks = found.blocks[place, regime]

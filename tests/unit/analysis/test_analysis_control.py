@@ -3,14 +3,20 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from small_tables import SETTINGS, deltas, overall, row
+from small_tables import SETTINGS, Values, deltas, overall, ratios_of, row
 
 from kdelta.analysis.control import control_frame
 from kdelta.analysis.power import Design, Spread, smallest_effect
+from kdelta.analysis.settings import AnalysisSettings
+
+
+def control(cells: dict[Any, Values], s: AnalysisSettings = SETTINGS) -> pd.DataFrame:
+    return control_frame(ratios_of(cells, s), deltas(cells, s), overall(cells, s), s)
 
 
 def test_control_goes_through_the_same_code() -> None:
@@ -27,7 +33,7 @@ def test_control_table() -> None:
         for cell in range(9)
     }
     frame = deltas(cells)
-    found = control_frame(frame, overall(cells), SETTINGS).iloc[0]
+    found = control(cells).iloc[0]
     ours = frame[frame["arm"] == "control"]
     assert (found["regime"], found["metric"]) == ("idle", "throughput_mib_s")
     assert (found["cells"], found["blocks"]) == (9, 10)
@@ -47,7 +53,7 @@ def test_a_control_that_comes_out_different_is_counted() -> None:
         1: {"baseline": [100] * 4, "control": [150, 151, 149, 150]},
         2: {"baseline": [100] * 4, "control": [50, 51, 49, 50]},
     }
-    found = control_frame(deltas(cells), overall(cells), SETTINGS).iloc[0]
+    found = control(cells).iloc[0]
     assert (found["false_verdicts"], found["differs"]) == (2, True)
 
 
@@ -60,7 +66,7 @@ def test_a_control_may_differ_only_as_a_whole() -> None:
         }
         for cell in range(9)
     }
-    found = control_frame(deltas(cells), overall(cells), SETTINGS).iloc[0]
+    found = control(cells).iloc[0]
     assert row(overall(cells), "control")["verdict"] == "faster"
     assert (found["false_verdicts"], found["differs"]) == (0, True)
 
@@ -68,7 +74,7 @@ def test_a_control_may_differ_only_as_a_whole() -> None:
 def test_without_control_arm_the_control_table_is_empty() -> None:
     s = replace(SETTINGS, control=None, arms=("baseline", "patched"))
     values = {1: {"baseline": [1.0] * 3, "patched": [2.0] * 3}}
-    frame = control_frame(deltas(values, s), overall(values, s), s)
+    frame = control(values, s)
     assert frame.empty
     assert "noise_floor_percent" in frame.columns
 
@@ -79,7 +85,7 @@ def test_no_spread_at_all() -> None:
     frame = deltas({1: values})
     assert list(frame["verdict"]) == ["equivalent", "equivalent"]
     # Whatever is beyond the margin would have been seen.
-    floor = control_frame(frame, overall({1: values}), SETTINGS)["noise_floor_percent"]
+    floor = control({1: values})["noise_floor_percent"]
     assert floor.tolist() == [pytest.approx(3)]
 
 
@@ -95,7 +101,20 @@ def test_one_of_many_regimes_that_stands_out_a_little_is_no_warning() -> None:
     )
     values = {"baseline": [100.0, 110.0, 90.0, 105.0], "control": [103.0, 100.0, 96.0, 101.0]}
     frame = deltas({1: values})
-    assert not control_frame(frame, whole, SETTINGS)["differs"].any()
+    ratios = ratios_of({1: values})
+    assert not control_frame(ratios, frame, whole, SETTINGS)["differs"].any()
     # on its own, or clear enough for the four, it is
-    assert control_frame(frame, whole[:1], SETTINGS)["differs"].any()
-    assert control_frame(frame, whole.assign(p_value=0.003), SETTINGS)["differs"].any()
+    assert control_frame(ratios, frame, whole[:1], SETTINGS)["differs"].any()
+    assert control_frame(ratios, frame, whole.assign(p_value=0.003), SETTINGS)["differs"].any()
+    # and a regime of which nothing is left stays one of four
+    lost = whole.assign(p_value=[0.03, math.nan, math.nan, math.nan])
+    assert not control_frame(ratios, frame, lost, SETTINGS)["differs"].any()
+
+
+def test_cells_that_lost_their_data_lower_no_noise_floor() -> None:
+    rng = np.random.default_rng(7)
+    values = {"baseline": [100.0] * 5, "control": list(100 * np.exp(rng.normal(0, 0.1, 5)))}
+    empty = {"baseline": [math.nan] * 5, "control": [math.nan] * 5}
+    alone, among = (control(c).iloc[0] for c in ({1: values}, {1: values, 2: empty, 3: empty}))
+    assert among["cells"] == 1
+    assert among["noise_floor_percent"] > 1.2 * alone["noise_floor_percent"]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_tables import ONE_CELL, SETTINGS, Values, deltas, overall, row, samples
+from small_tables import ONE_CELL, SETTINGS, Values, deltas, overall, ratios_of, row, samples
 
 from kdelta.analysis.control import control_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, ratios_frame
@@ -72,7 +72,7 @@ def test_missing_cells_and_arms_get_rows_that_say_so() -> None:
     assert (row(whole)["cells"], row(whole)["blocks"]) == (1, 3)
     assert row(whole)["ratio"] == pytest.approx(row(frame, size=1)["ratio"])
     assert (row(whole, "control")["cells"], row(whole, "control")["blocks"]) == (0, 0)
-    control = control_frame(frame, whole, SETTINGS).iloc[0]
+    control = control_frame(ratios_of(cells), frame, whole, SETTINGS).iloc[0]
     assert (control["cells"], control["blocks"], control["false_verdicts"]) == (0, 0, 0)
     assert math.isnan(control["noise_floor_percent"])
 
@@ -88,12 +88,13 @@ def test_few_blocks_are_inconclusive(blocks: int) -> None:
         assert found[["ratio_low", "delta_high_percent", "p_value", "p_holm"]].isna().all()
 
 
-def test_missing_cells_do_not_count_as_tests() -> None:
+def test_missing_cells_count_as_tests() -> None:
     values = {"baseline": [100, 100, 100, 100], "patched": [104, 109, 103, 108]}
     alone = row(deltas({1: values}))
     with_empty = row(deltas({1: values, 2: {"baseline": [math.nan] * 4}}), size=1)
     with_other = row(deltas({1: values, 2: values}), size=1)
-    assert alone["p_holm"] == alone["p_value"] == with_empty["p_holm"]
+    assert alone["p_holm"] == alone["p_value"]
+    assert with_empty["p_holm"] == pytest.approx(2 * alone["p_value"])
     assert with_other["p_holm"] == pytest.approx(2 * alone["p_value"])
 
 
@@ -125,7 +126,7 @@ def test_a_family_spans_the_regimes() -> None:
     assert (ours["p_holm"] == ours["p_value"]).all()
 
 
-def test_overall_is_the_geometric_mean_over_cells_then_blocks() -> None:
+def test_overall_is_the_geometric_mean_of_the_cells_effects() -> None:
     nan = math.nan
     cells = {
         1: {"baseline": [100, 100, 100], "patched": [110, 120, nan]},
@@ -133,7 +134,9 @@ def test_overall_is_the_geometric_mean_over_cells_then_blocks() -> None:
     }
     found = row(overall(cells))
     assert (found["cells"], found["blocks"]) == (2, 3)
-    assert found["ratio"] == pytest.approx((math.sqrt(1.1 * 1.3) * 1.2 * 1.4) ** (1 / 3))
+    assert found["ratio"] == pytest.approx((1.1 * 1.2 * 1.3 * 1.4) ** (1 / 4))
+    each = [row(deltas(cells), size=size)["ratio"] for size in (1, 2)]
+    assert found["ratio"] == pytest.approx(math.sqrt(math.prod(each)))
     assert found["p_holm"] == found["p_value"]
 
 

@@ -13,8 +13,10 @@ from statsmodels.stats.multitest import multipletests
 from kdelta.analysis.inference import (
     Estimate,
     blocks_to_settle,
+    estimate_over_cells,
     estimates,
     holm,
+    over_cells,
     sign_flip_p,
     t_interval,
 )
@@ -122,12 +124,72 @@ def test_sign_flip_beyond_enumeration_repeats_itself() -> None:
 @given(
     p=st.lists(st.one_of(st.floats(0, 1), st.just(math.nan)), min_size=1, max_size=12).map(np.array)
 )
-def test_holm_is_statsmodels_without_the_missing(p: np.ndarray) -> None:
+def test_holm_is_statsmodels_with_the_missing_as_one(p: np.ndarray) -> None:
     adjusted = holm(p)
     tested = ~np.isnan(p)
     assert np.isnan(adjusted[~tested]).all()
-    if tested.any():
-        assert adjusted[tested] == pytest.approx(multipletests(p[tested], method="holm")[1])
+    whole = multipletests(np.where(tested, p, 1.0), method="holm")[1]
+    assert adjusted[tested] == pytest.approx(whole[tested])
+
+
+CELLS_OF_BLOCKS = st.integers(3, 8).flatmap(
+    lambda n: st.lists(st.lists(st.floats(-2, 2), min_size=n, max_size=n), min_size=1, max_size=5)
+)
+
+
+@settings(deadline=None)
+@given(cells=CELLS_OF_BLOCKS)
+def test_over_whole_cells_a_blocks_value_is_its_mean(cells: list[list[float]]) -> None:
+    found = over_cells([dict(enumerate(cell)) for cell in cells])
+    assert found.values == pytest.approx(np.mean(cells, axis=0))
+    assert found.df == len(cells[0]) - 1
+    (plain,) = estimates([np.mean(cells, axis=0)], 0.95)
+    assert repr(estimate_over_cells(found, 0.95)) == repr(plain)
+
+
+@settings(deadline=None)
+@given(
+    cells=CELLS_OF_BLOCKS,
+    lost=st.sets(st.tuples(st.integers(0, 4), st.integers(0, 7)), max_size=12),
+    shift=st.floats(-3, 3),
+)
+def test_over_cells_is_the_mean_of_the_cells(
+    cells: list[list[float]], lost: set[tuple[int, int]], shift: float
+) -> None:
+    kept = [
+        {block: y for block, y in enumerate(cell) if (place, block) not in lost}
+        for place, cell in enumerate(cells)
+    ]
+    found = over_cells(kept)
+    means = [np.mean(list(cell.values())) for cell in kept if cell]
+    if means:
+        assert found.values.mean() == pytest.approx(np.mean(means), abs=1e-9)
+    # What one cell's level is has nothing to do with the interval.
+    kept[0] = {block: y + shift for block, y in kept[0].items()}
+    moved = over_cells(kept)
+    assert moved.df == pytest.approx(found.df, nan_ok=True, rel=1e-3)
+    if len(found.values):
+        assert np.std(moved.values) == pytest.approx(np.std(found.values), abs=1e-6)
+
+
+def test_the_interval_over_cells_shows_what_was_lost() -> None:
+    rng = np.random.default_rng(1)
+    cells = [dict(enumerate(rng.normal(level, 0.05, 5))) for level in (0.0, 0.4)]
+    whole = over_cells(cells)
+    for block in (0, 1):
+        del cells[1][block]
+    less = over_cells(cells)
+    assert whole.df == 4
+    assert 2 < less.df < 4
+    # One of two cells with three blocks left: s^2 / 4 x (1/5 + 1/3), by hand.
+    residuals = [np.array(list(c.values())) - np.mean(list(c.values())) for c in cells]
+    added = np.zeros(5)
+    added += residuals[0] / math.sqrt(5 * 4)
+    added[2:] += residuals[1] / math.sqrt(3 * 2)
+    error = less.values.std(ddof=1) / math.sqrt(5)
+    assert error == pytest.approx(math.sqrt(((added / 2) ** 2).sum()))
+    del cells[1][2], cells[1][3]
+    assert math.isnan(over_cells(cells).df)  # one block says nothing of its own noise
 
 
 def test_holm_takes_many_families_at_once() -> None:

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from kdelta.analysis.inference import MIN_BLOCKS
 from kdelta.export.comparison import (
     Difference,
     Effects,
@@ -56,7 +55,7 @@ def test_a_run_is_the_same_as_itself(tables: list[dict[int, float]], paired: boo
         assert one.word != "differs"
         if one.a.blocks:
             assert one.ratio == pytest.approx(1, abs=1e-12)
-        if one.a.blocks >= MIN_BLOCKS:
+        if not math.isnan(one.a.low):
             assert one.low <= 1 + 1e-12
             assert one.high >= 1 - 1e-12
 
@@ -78,9 +77,17 @@ def test_the_other_way_round_is_the_mirror_image(
             assert one.low == pytest.approx(1 / other.high)
 
 
+def difference(
+    a: np.ndarray, b: np.ndarray, *, paired: bool, confidence: float
+) -> tuple[float, float, float, float]:
+    """Of effects in one cell."""
+    left, right = (dict(enumerate(side.tolist())) for side in (a, b))
+    return difference_interval([left], [right], paired=paired, confidence=confidence)
+
+
 def test_welch_as_scipy_has_it() -> None:
     a, b = np.array([0.1, 0.2, 0.15, 0.3]), np.array([0.4, 0.5, 0.2])
-    mean, low, high, p = difference_interval(a, b, paired=False, confidence=0.9)
+    mean, low, high, p = difference(a, b, paired=False, confidence=0.9)
     test = stats.ttest_ind(b, a, equal_var=False)
     ends = test.confidence_interval(0.9)
     assert mean == pytest.approx(b.mean() - a.mean())
@@ -92,12 +99,12 @@ def test_pairs_are_compared_block_by_block() -> None:
     mood = np.random.default_rng(3).normal(0, 1, 8)
     luck = np.random.default_rng(4).normal(0, 0.01, 8)
     a, b = mood, mood + 0.1 + luck
-    mean, low, high, p = difference_interval(a, b, paired=True, confidence=0.95)
+    mean, low, high, p = difference(a, b, paired=True, confidence=0.95)
     test = stats.ttest_rel(b, a)
     ends = test.confidence_interval(0.95)
     assert (mean, low, high, p) == pytest.approx((0.1 + luck.mean(), *ends, test.pvalue))
     assert p < 1e-6
-    assert difference_interval(a, b, paired=False, confidence=0.95)[3] > 0.5
+    assert difference(a, b, paired=False, confidence=0.95)[3] > 0.5
 
 
 def test_only_blocks_that_both_arms_have_make_a_pair() -> None:
@@ -115,6 +122,43 @@ def test_a_cell_missing_on_one_side_is_no_effect_of_a_pair() -> None:
     del partial[3][1]
     found = compare_overall(effects(whole), effects(partial), CELLS, paired=True, confidence=0.95)
     assert (found.ratio, found.word) == (pytest.approx(1), "same within noise")
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_cell_that_lost_blocks_is_no_difference(paired: bool) -> None:
+    """Cells of +0 and +50 %, the same in both runs, B without two blocks of the second."""
+    luck = np.random.default_rng(6).normal(0, 0.001, (2, 2, 5))
+    a, b = (
+        [
+            dict(enumerate((level + one).tolist()))
+            for level, one in zip((0, 0.405), run, strict=True)
+        ]
+        for run in luck
+    )
+    for block in (0, 3):
+        del b[1][block]
+    sides = [
+        Effects(dict(zip(CELLS, cells, strict=False)), dict.fromkeys(CELLS, 5), frozenset())
+        for cells in (a, b)
+    ]
+    found = compare_overall(*sides, CELLS[:2], paired=paired, confidence=0.95)
+    assert found.ratio == pytest.approx(1, abs=0.003)
+    assert found.word == "same within noise"
+    sides[1].blocks[CELLS[1]].clear()  # type: ignore[attr-defined]
+    assert compare_overall(*sides, CELLS[:2], paired=paired, confidence=0.95).word == "invalid"
+
+
+def test_the_family_is_what_was_planned() -> None:
+    """Cells that lost their blocks make no other cell's difference easier."""
+    a, b = noisy(1, 1.0), noisy(2, 1.02)
+    (first, *others) = CELLS
+    whole = compare_cells(a, b, CELLS, paired=False, confidence=0.95)[0]
+    cut = {place: dict(list(b.blocks[place].items())[:2]) for place in others}
+    less = Effects({first: b.blocks[first], **cut}, b.planned, frozenset(others))
+    one, *rest = compare_cells(a, less, CELLS, paired=False, confidence=0.95)
+    assert one.p_value == whole.p_value
+    assert one.p_holm == pytest.approx(min(1, 4 * one.p_value))
+    assert {other.word for other in rest} == {"invalid"}
 
 
 def test_a_difference_is_found_and_has_the_right_size() -> None:
