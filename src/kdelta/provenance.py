@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from kdelta.experiment import Experiment
 from kdelta.kernel.image import sha256_file
 
 Json = dict[str, Any]
+
+MANIFEST = "manifest.json"
+PACK_RECORD = "reference.json"
+CONSOLE = ".console.log"
 
 
 def read_json(path: Path) -> Json:
@@ -122,14 +127,93 @@ def mechanism_folders(experiment: Experiment, protocol: str, run: Path) -> list[
     return [run / "mechanism" / regime for regime in experiment.mechanism_regimes(protocol)]
 
 
+def raw_files(folder: Path) -> list[Path]:
+    """The files of a block or of mechanism boots that the analysis reads, consoles too.
+
+    What measuring keeps of a failed boot (*.partial.jsonl) is not data.
+    """
+    return sorted(
+        path
+        for pattern in ("*.json", "*.jsonl", f"*{CONSOLE}")
+        for path in folder.glob(pattern)
+        if not path.name.endswith(".partial.jsonl")
+    )
+
+
 def raw_hashes(run: Path, folders: list[Path]) -> dict[str, str]:
     """sha256 of every raw file of the blocks, by its path below the run's folder."""
     return {
-        str(path.relative_to(run)): sha256_file(path)
+        path.relative_to(run).as_posix(): sha256_file(path)
         for folder in folders
-        for path in sorted(folder.glob("*.json*"))
-        if not path.name.endswith(".partial.jsonl")
+        for path in raw_files(folder)
     }
+
+
+def expected_hashes(manifest: Json, record: Json | None = None) -> dict[str, str]:
+    """Path below the run's folder -> sha256 that its raw file must have.
+
+    Args:
+        manifest: of the run.
+        record: of a packed run: what scrubbing has made of some of the files.
+    """
+    changed = (record or {}).get("changed", {})
+    shipped = {name: entry["shipped"] for name, entry in changed.items()}
+    return {**manifest.get("raw_sha256", {}), **shipped}
+
+
+def unverified_consoles(expected: Mapping[str, str]) -> list[str]:
+    """The consoles that must be there and whose content nobody recorded.
+
+    Manifests of earlier versions list no console; every boot that has records has one.
+    """
+    boots = (name.removesuffix(".jsonl") for name in expected if name.endswith(".jsonl"))
+    consoles = {f"{boot}{CONSOLE}" for boot in boots}
+    return sorted(consoles - expected.keys())
+
+
+def check_raw(run: Path, manifest: Json) -> str | None:
+    """See to it that a run's raw files are those that its manifest lists.
+
+    Args:
+        run: the run's folder, or one that a packed run was laid out in.
+        manifest: of the run.
+
+    Returns:
+        A note, if the manifest is of an earlier version, which hashed no consoles.
+
+    Raises:
+        KdeltaError: a file is missing, another one than was measured, or not listed.
+    """
+    record = run / PACK_RECORD
+    expected = expected_hashes(manifest, read_json(record) if record.is_file() else None)
+    unverified = unverified_consoles(expected)
+    folders = {(run / name).parent for name in expected}
+    # A block that was measured later is read, too; one of an older, longer run is not.
+    blocks = manifest["experiment"]["protocols"][manifest["protocol"]]["blocks"]
+    for number in range(1, blocks + 1):
+        folders |= {path for path in (run / "raw").glob(f"*/block-{number:03d}") if raw_files(path)}
+    found = raw_hashes(run, sorted(folders))
+    words = [f"{name} is missing" for name in sorted({*expected, *unverified} - found.keys())]
+    words += [
+        f"{name} is not the file that was measured"
+        if name in expected
+        else f"{name} is not in {MANIFEST}"
+        for name in sorted(found.keys() - set(unverified))
+        if found[name] != expected.get(name)
+    ]
+    if words:
+        more = f" (and {len(words) - 1} more like that)" if len(words) > 1 else ""
+        raise KdeltaError(
+            f"{run}: {words[0]}{more}: the raw files are not those whose hashes are in "
+            f"{MANIFEST}. Put them back; or, if blocks were measured since it was written, make it "
+            "again with `kdelta manifest`"
+        )
+    if unverified:
+        return (
+            f"{run / MANIFEST}: of an earlier version, which hashed no consoles: all "
+            f"{len(unverified)} are there, that they are unchanged is not proven"
+        )
+    return None
 
 
 def checkout_state(root: Path) -> Json:

@@ -14,7 +14,9 @@ from pydantic import Field, FiniteFloat, ValidationError
 from kdelta.analysis.records import Count, StrictRecord, explain
 from kdelta.errors import KdeltaError
 
-_Seconds = Annotated[FiniteFloat, Field(ge=0)]
+# Steal and idle time of /proc/stat can go back by a tick, and getrusage is finer than both: a
+# difference may be slightly negative. It is what it is, and breaks no limit.
+_Difference = FiniteFloat
 
 
 class HostFacts(StrictRecord):
@@ -27,10 +29,10 @@ class HostCpu(StrictRecord):
     """CPU seconds of the host over one boot; own: those of kdelta's guest."""
 
     cpus: Annotated[int, Field(ge=1)] | None = None
-    elapsed_s: _Seconds | None = None
-    busy_s: _Seconds | None = None
-    own_s: _Seconds | None = None
-    steal_s: _Seconds | None = None
+    elapsed_s: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    busy_s: _Difference | None = None
+    own_s: _Difference | None = None
+    steal_s: _Difference | None = None
 
 
 class HostBoot(StrictRecord):

@@ -158,12 +158,12 @@ def over_cells(cells: Sequence[Mapping[int, float]]) -> BlockValues:
     """
     cells = [cell for cell in cells if cell]
     blocks = sorted({block for cell in cells for block in cell})
-    table = np.array([[cell.get(b, np.nan) for b in blocks] for cell in cells], dtype=float)
-    table = table.reshape(len(cells), len(blocks))
+    rows = [[cell.get(block, np.nan) for cell in cells] for block in blocks]
+    table = np.array(rows, dtype=float).reshape(len(blocks), len(cells))
+    if not np.isnan(table).any():
+        return BlockValues(table.mean(axis=1) if cells else np.empty(0), len(blocks) - 1.0)
+    table = table.T
     there = ~np.isnan(table)
-    if there.all():
-        values = table.mean(axis=0) if cells else np.empty(0)
-        return BlockValues(values, float(len(blocks) - 1))
     counts = there.sum(axis=1)
     means = np.nansum(table, axis=1) / counts
     if counts.min() < 2:

@@ -16,7 +16,7 @@ from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.export.run_folder import how_to_analyse, other_runs, read_run, require_folder
-from kdelta.provenance import build_manifest, read_json
+from kdelta.provenance import MANIFEST, build_manifest, check_raw, read_json
 
 if TYPE_CHECKING:
     from kdelta.report.context import ReportContext
@@ -112,6 +112,10 @@ def _analyse(args: argparse.Namespace) -> int:
         raise KdeltaError("analyse: --run stands for all the other options; give it alone")
     experiment, protocol = _experiment_of_run(args)
     raw, output = (args.raw, args.output) if args.raw else (args.run_dir / "raw", args.run_dir)
+    if (raw.parent / MANIFEST).is_file() and raw.name == "raw" and raw.is_dir():
+        note = check_raw(raw.parent, read_json(raw.parent / MANIFEST))
+        if note:
+            print(f"analysis: {note}", file=sys.stderr)
     result = analyse(raw, output, analysis_settings(experiment, protocol, args.root))
     for note in result.notes:
         print(f"analysis: {note}", file=sys.stderr)

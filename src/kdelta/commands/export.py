@@ -101,9 +101,12 @@ def _compare(args: argparse.Namespace) -> int:
     from kdelta.export.run_folder import read_run
     from kdelta.export.run_pair import compare_runs
 
+    runs = [read_run(args.run_a), read_run(args.run_b)]
+    for run in runs:
+        if note := run.check_raw():
+            print(f"kdelta: note: {note}", file=sys.stderr)
     found = compare_runs(
-        read_run(args.run_a),
-        read_run(args.run_b),
+        *runs,
         arm_a=args.arm_a,
         arm_b=args.arm_b,
         metric=args.metric,

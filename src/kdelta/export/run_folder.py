@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from kdelta.config import parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import CONTROL_ARM, Experiment
-from kdelta.provenance import read_json
+from kdelta.provenance import MANIFEST, check_raw, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Json = dict[str, Any]
 
-MANIFEST = "manifest.json"
 _DEPTH = 3  # of a run's folder: raw/<regime>/<block>/<file>
 _WANTED = "; name a folder results/<experiment>/<protocol> of a finished run"
 
@@ -64,6 +63,17 @@ class RunFolder:
         """The arm in words."""
         title = self.experiment.variants[self.experiment.arms()[arm]].title
         return f"{title}, again (A/A control)" if arm == CONTROL_ARM else title
+
+    def check_raw(self) -> str | None:
+        """See to it that the raw files, if they are here, are the measured ones.
+
+        Returns:
+            A note, if some of it cannot be proven.
+
+        Raises:
+            KdeltaError: they are not.
+        """
+        return check_raw(self.path, self.manifest) if (self.path / "raw").is_dir() else None
 
     def table(self, name: str) -> pd.DataFrame:
         """A result file as it is written: every field is text, an empty one too.

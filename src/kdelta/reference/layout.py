@@ -10,16 +10,14 @@ from typing import Any
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
+from kdelta.provenance import CONSOLE
 
 Json = dict[str, Any]
 
-MANIFEST = "manifest.json"
 ACCELERATION = "acceleration.json"
-RECORD = "reference.json"
 SUMS = "SHA256SUMS"
 RECORD_SCHEMA = 1
 
-CONSOLE = ".console.log"
 _COMPRESSED = (".jsonl", CONSOLE)
 _LEVEL = 9
 

@@ -14,11 +14,9 @@ from pathlib import Path
 from kdelta import __version__
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import RunFolder, read_run
+from kdelta.provenance import MANIFEST, PACK_RECORD, raw_files, unverified_consoles
 from kdelta.reference.layout import (
     ACCELERATION,
-    CONSOLE,
-    MANIFEST,
-    RECORD,
     RECORD_SCHEMA,
     Json,
     claims_file,
@@ -26,9 +24,6 @@ from kdelta.reference.layout import (
     packed_name,
 )
 from kdelta.reference.scrub import Scrubber
-
-_RAW_FILES = ("schedule.json", "host.json", "*.jsonl", f"*{CONSOLE}")
-_UNMEASURED = ".partial.jsonl"
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ def pack(run_dir: Path, output: Path, root: Path, scrubber: Scrubber) -> Packed:
             is in the way.
     """
     run = read_run(run_dir)
-    if output.exists() and any(output.iterdir()) and not (output / RECORD).is_file():
+    if output.exists() and any(output.iterdir()) and not (output / PACK_RECORD).is_file():
         raise KdeltaError(f"{output}: exists and is no packed run; name another folder")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".reference-") as name:
@@ -85,12 +80,13 @@ def _write(run: RunFolder, folder: Path, root: Path, scrubber: Scrubber) -> Pack
         path.write_bytes(content)
         size, files = size + len(content), files + 1
 
-    missing = set(measured)
+    unverified = set(unverified_consoles(measured))
+    missing = {*measured, *unverified}
     for name in _raw_names(run):
         data = _read(run.path / name)
         before = hashlib.sha256(data).hexdigest()
-        # Consoles are not among the manifest's hashes.
-        if measured.get(name, before if name.endswith(CONSOLE) else None) != before:
+        # An earlier version's manifest lists no console.
+        if measured.get(name, before if name in unverified else None) != before:
             raise KdeltaError(
                 f"{run.path / name}: not what was measured (sha256 is not the one in {MANIFEST}); "
                 "make the manifest again, or measure the block again"
@@ -114,7 +110,7 @@ def _write(run: RunFolder, folder: Path, root: Path, scrubber: Scrubber) -> Pack
         "replaced": dict(sorted(scrubber.counts.items())),
         "changed": changed,
     }
-    put(RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    put(PACK_RECORD, (json.dumps(record, indent=1) + "\n").encode())
     return Packed(files, size, dict(scrubber.counts))
 
 
@@ -125,10 +121,8 @@ def _raw_names(run: RunFolder) -> Iterator[str]:
     if not run.manifest["blocks"]:
         raise KdeltaError(f"{run.path / MANIFEST}: blocks: lists none; is the run finished?")
     for folder in folders:
-        found = {path.name for pattern in _RAW_FILES for path in (run.path / folder).glob(pattern)}
-        for name in sorted(found):
-            if not name.endswith(_UNMEASURED):
-                yield f"{folder}/{name}"
+        for path in raw_files(run.path / folder):
+            yield f"{folder}/{path.name}"
 
 
 def _scrubbed(name: str, data: bytes, scrubber: Scrubber) -> bytes:

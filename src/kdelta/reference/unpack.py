@@ -9,12 +9,16 @@ from pathlib import Path, PurePosixPath
 
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import read_run
-from kdelta.provenance import read_json
-from kdelta.reference.layout import (
-    ACCELERATION,
+from kdelta.provenance import (
     CONSOLE,
     MANIFEST,
-    RECORD,
+    PACK_RECORD,
+    expected_hashes,
+    read_json,
+    unverified_consoles,
+)
+from kdelta.reference.layout import (
+    ACCELERATION,
     RECORD_SCHEMA,
     claims_file,
     packed_name,
@@ -39,21 +43,22 @@ def unpack(reference: Path, output: Path) -> int:
     Raises:
         KdeltaError: no packed run, or a file is missing, damaged or not the one that was packed.
     """
-    if not (reference / RECORD).is_file():
+    if not (reference / PACK_RECORD).is_file():
         raise KdeltaError(
-            f"{reference}: no packed run here ({RECORD} does not exist); "
+            f"{reference}: no packed run here ({PACK_RECORD} does not exist); "
             "`kdelta reference --run RUN` makes one"
         )
-    record = read_json(reference / RECORD)
+    record = read_json(reference / PACK_RECORD)
     if record.get("schema") != RECORD_SCHEMA:
-        raise KdeltaError(f"{reference / RECORD}: of another version of kdelta; pack the run again")
+        raise KdeltaError(
+            f"{reference / PACK_RECORD}: of another version of kdelta; pack the run again"
+        )
     run = read_run(reference)
-    shipped = {name: entry["shipped"] for name, entry in record["changed"].items()}
-    expected: dict[str, str] = {**run.manifest["raw_sha256"], **shipped}
+    expected = expected_hashes(run.manifest, record)
     for folder in _RAW:
         if (output / folder).exists():
             shutil.rmtree(output / folder)
-    names = sorted({*expected, *_consoles(reference)})
+    names = sorted({*expected, *unverified_consoles(expected), *_consoles(reference)})
     for name in names:
         data = unpack_file(reference / packed_name(name))
         if expected.get(name, _sha256(data)) != _sha256(data):
@@ -64,14 +69,14 @@ def unpack(reference: Path, output: Path) -> int:
         _put(output, name, data)
     claims = claims_file(run.experiment)
     # The manifest last: whoever finds it finds the rest.
-    others = [name for name in (claims, ACCELERATION, MANIFEST) if name is not None]
+    others = [name for name in (claims, ACCELERATION, PACK_RECORD, MANIFEST) if name is not None]
     for name in others:
         _put(output, name, unpack_file(reference / name))
     return len(names) + len(others)
 
 
 def _consoles(reference: Path) -> list[str]:
-    """The consoles, whose hashes are known only where they were scrubbed."""
+    """The consoles, of which an earlier version's manifest has no hash."""
     found = (p for folder in _RAW for p in (reference / folder).rglob(f"*{CONSOLE}.gz"))
     return [path.relative_to(reference).as_posix().removesuffix(".gz") for path in found]
 

@@ -37,6 +37,8 @@ def breaches(host: dict[str, Any] | None, **limits: float) -> list[Breach]:
         host_json(host_cpu={"cpus": 4, "elapsed_s": 10.0}),
         host_json(host_cpu={"busy_s": 1e6, "own_s": 0.0, "steal_s": 1e6}),
         host_json(host_cpu={**CPU, "elapsed_s": 0.0}),
+        # counters of the kernel that went back by a tick
+        host_json(host_cpu={**CPU, "busy_s": -0.01, "own_s": -0.02, "steal_s": -0.01}),
         host_json(host_cpu=CPU, load_before=2.0),
         {"boots": [{"arm": "baseline", "load_before": 99.0}]},
     ],
@@ -127,7 +129,7 @@ def test_samples_of_a_failed_boot_keep_their_own_breaches() -> None:
         (b'{"boots":[{"status":"ok"}]}', "key boots.0.arm"),
         (b'{"boots":[{"arm":"a","status":"fine"}]}', "key boots.0.status"),
         (b'{"boots":[{"arm":"a","load_before":"1"}]}', "key boots.0.load_before"),
-        (b'{"boots":[{"arm":"a","host_cpu":{"busy_s":-1}}]}', "key boots.0.host_cpu.busy_s"),
+        (b'{"boots":[{"arm":"a","host_cpu":{"elapsed_s":-1}}]}', "key boots.0.host_cpu.elapsed_s"),
         (b'{"boots":[{"arm":"a"},{"arm":"a"}]}', "key boots: arm 'a' is listed twice"),
         (b'{"earlier_attempts":3}', "key earlier_attempts"),
     ],

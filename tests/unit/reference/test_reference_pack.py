@@ -13,7 +13,7 @@ import pytest
 
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
-from kdelta.reference.layout import RECORD
+from kdelta.provenance import PACK_RECORD
 from kdelta.reference.pack import Packed, pack
 from kdelta.reference.scrub import Scrubber
 from kdelta.reference.sums import differences, in_short, read_sums, write_sums
@@ -63,7 +63,7 @@ def test_there_and_back(run: Path, tmp_path: Path) -> None:
 
     before, after = raw_files(run), raw_files(again)
     assert set(after) == {name for name in before if ".partial." not in name}
-    changed = json.loads((folder / RECORD).read_text())["changed"]
+    changed = json.loads((folder / PACK_RECORD).read_text())["changed"]
     assert SCHEDULE not in changed
     assert ARM not in changed
     for name, data in after.items():

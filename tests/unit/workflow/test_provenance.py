@@ -17,6 +17,7 @@ from kdelta.experiment import Experiment
 from kdelta.provenance import (
     block_folders,
     build_manifest,
+    check_raw,
     checkout_state,
     distinct_hosts,
     raw_hashes,
@@ -90,6 +91,7 @@ def run(tmp_path: Path) -> Path:
             files[f"{folder}/host.json"] = HOST
             files[f"{folder}/schedule.json"] = {"block": int(block)}
             files[f"{folder}/patched.jsonl"] = {"record": "boot"}
+            files[f"{folder}/patched.console.log"] = "booting"
             files[f"{folder}/patched.console.partial.jsonl"] = {}
     for name, content in files.items():
         path = base / name
@@ -122,10 +124,50 @@ def test_the_runs_identity_is_its_contents(run: Path) -> None:
 
 def test_raw_files_are_hashed(run: Path) -> None:
     hashes = raw_hashes(run, sorted(run.glob("raw/*/block-*")))
-    assert len(hashes) == 12
+    assert len(hashes) == 16
     name = "raw/idle/block-001/patched.jsonl"
     assert hashes[name] == hashlib.sha256((run / name).read_bytes()).hexdigest()
     assert not [path for path in hashes if "partial" in path]
+    assert len([path for path in hashes if path.endswith(".console.log")]) == 4
+
+
+@pytest.mark.parametrize("name", ["patched.console.log", "host.json", "patched.jsonl"])
+def test_a_raw_file_that_is_edited_or_gone_is_noticed(run: Path, name: str) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    assert check_raw(run, manifest) is None
+    file = run / "raw/pressed/block-002" / name
+    kept = file.read_text()
+    file.write_text(kept + " ")
+    with pytest.raises(KdeltaError, match=f"pressed/block-002/{name} is not the file that was"):
+        check_raw(run, manifest)
+    file.unlink()
+    with pytest.raises(KdeltaError, match=f"pressed/block-002/{name} is missing: .* Put them back"):
+        check_raw(run, manifest)
+    file.write_text(kept)
+    assert check_raw(run, manifest) is None
+
+
+def test_a_raw_file_that_nobody_listed_is_noticed(run: Path) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    (run / "raw/idle/block-002/control.jsonl").write_text("{}")
+    with pytest.raises(KdeltaError, match=r"control.jsonl is not in manifest.json: .* again with"):
+        check_raw(run, manifest)
+    (run / "raw/idle/block-002/control.jsonl").unlink()
+    blocks = EXPERIMENT.protocols["quick"].blocks
+    older = run / f"raw/idle/block-{blocks + 1:03d}"  # of a longer run, which is not read
+    older.mkdir()
+    (older / "host.json").write_text("{}")
+    assert check_raw(run, manifest) is None
+
+
+def test_an_earlier_versions_manifest_has_no_consoles_and_says_so(run: Path) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    hashes = manifest["raw_sha256"]
+    manifest["raw_sha256"] = {k: v for k, v in hashes.items() if not k.endswith(".log")}
+    assert "hashed no consoles: all 4 are there" in str(check_raw(run, manifest))
+    (run / "raw/idle/block-001/patched.console.log").unlink()
+    with pytest.raises(KdeltaError, match=r"idle/block-001/patched.console.log is missing"):
+        check_raw(run, manifest)
 
 
 def test_blocks_of_an_older_longer_run_are_left_out(run: Path) -> None:
