@@ -116,7 +116,8 @@ class Guest(_Model):
         "with the reason recorded",
     )
     vcpus: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
-        default="auto", description="auto: the host's physical cores, at most 16"
+        default="auto",
+        description="auto: the host's physical cores, of their fastest kind, at most 16",
     )
     memory: Size = Field(default="1G", description="guest memory, for example 1G or 2048M")
     boot_timeout_s: Timeout = Field(

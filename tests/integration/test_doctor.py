@@ -142,7 +142,7 @@ def test_what_the_machine_is() -> None:
 
 
 def test_settings_that_matter_and_cannot_be_set() -> None:
-    facts = {"governor": "powersave", "turbo": True, "smt": True, "cores": 2}
+    facts = {"governor": "powersave", "turbo": True, "smt": True, "cores": 2, "fast_cores": 2}
     names = ("CPU frequency governor", "turbo", "vCPU pinning")
     refused = {"set": [], "not_set": [{"what": name, "why": "no"} for name in names]}
     text = words(setting_problems(facts, refused, []))
