@@ -383,6 +383,30 @@ def test_a_good_file_is_told_what_it_amounts_to(
     assert "protocol quick: 2 blocks, 16 boots of 4 cells" in printed
 
 
+def test_mechanism_boots_are_counted(
+    project: Project, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write(small | {"mechanism": {"regimes": ["idle"], "duration_s": 7}})
+    assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 0
+    # 4 arms x 4 cells x 2 traces of 7 s and half a second for the probes
+    assert (
+        "16 boots of 4 cells and 4 mechanism boots, 1 min of cells and 4 min of traces besides"
+        in (capsys.readouterr().out)
+    )
+
+
+def test_claims_that_the_analysis_would_refuse(
+    project: Project, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.root / "claims.csv").write_text("regime,metric\n")
+    claims = {"file": "claims.csv", "source": "a mail", "arm": "patched"}
+    project.write(small | {"claims": claims})
+    assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "claims.csv:1: " in printed.err
+
+
 def test_without_a_root_files_are_not_looked_for(project: Project, small: dict[str, Any]) -> None:
     put(small, "variants.patched.patches", ["nowhere"])
     assert load_experiment(project.write(small)).variants["patched"].patches == ["nowhere"]
