@@ -14,13 +14,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from kdelta.consistency import check_cells, check_names, check_times
 from kdelta.mail.settings import Mail
+from kdelta.names import CONTROL_ARM as CONTROL_ARM
+from kdelta.names import Name
 from kdelta.units import parse_size_bytes
-from kdelta.workload_options import check_option
+from kdelta.workload_options import MAX_SECONDS, MIN_DURATION_S, MIN_TIMEOUT_S
 
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 Factor = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
-Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Duration = Annotated[float, Field(ge=MIN_DURATION_S, le=MAX_SECONDS, allow_inf_nan=False)]
+Timeout = Annotated[float, Field(ge=MIN_TIMEOUT_S, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
 def _checked_size(text: str) -> str:
@@ -31,8 +35,6 @@ def _checked_size(text: str) -> str:
 Size = Annotated[str, AfterValidator(_checked_size)]
 
 Level = int | str | bool
-
-CONTROL_ARM = "control"
 
 
 class _Model(BaseModel):
@@ -114,10 +116,11 @@ class Guest(_Model):
         "with the reason recorded",
     )
     vcpus: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
-        default="auto", description="auto: the host's physical cores, at most 16"
+        default="auto",
+        description="auto: the host's physical cores, of their fastest kind, at most 16",
     )
     memory: Size = Field(default="1G", description="guest memory, for example 1G or 2048M")
-    boot_timeout_s: Seconds = Field(
+    boot_timeout_s: Timeout = Field(
         default=120, description="a guest whose driver has not begun by then is given up"
     )
 
@@ -131,8 +134,9 @@ class Workload(_Model):
         description="pipe_bench options by name, underscores for dashes: write_size, pipe_size, "
         "read_size, processes, nonblock, pin",
     )
-    timeout_s: Seconds = Field(
-        default=60, description="a cell may take this much longer than its own duration"
+    timeout_s: Timeout = Field(
+        default=60,
+        description="a cell that is not done so long after its own duration is killed, and failed",
     )
 
 
@@ -142,12 +146,27 @@ class Stressor(_Model):
     command: list[str] = Field(
         min_length=1, description="argument vector, run as root in the guest"
     )
-    settled_by: Literal["memory", "reclaim"] = Field(
+    settled_by: Literal["memory", "reclaim", "time"] = Field(
         default="memory",
-        description="memory: its memory has stopped growing; reclaim: the kernel has gone into "
-        "direct reclaim again and again, for two seconds",
+        description="memory: it has more than 16 MiB, which have stopped growing; reclaim: the "
+        "kernel has gone into direct reclaim again and again, for two seconds; time: it has run "
+        "for settle_s, for a stressor of CPUs, disks or the like",
     )
-    settle_timeout_s: Seconds = Field(default=60, description="how long that may take")
+    settle_s: Seconds | None = Field(
+        default=None, description="with settled_by: time, how long it runs before the sweep"
+    )
+    settle_timeout_s: Seconds = Field(default=60, description="how long settling may take")
+
+    @model_validator(mode="after")
+    def _seconds_with_time(self) -> Self:
+        if (self.settled_by == "time") != (self.settle_s is not None):
+            raise ValueError(
+                "settled_by: time: give settle_s, the seconds that it runs before the sweep"
+                if self.settle_s is None
+                else f"settle_s: {self.settle_s:g} has no effect with settled_by: "
+                f"{self.settled_by}; write settled_by: time, or leave it out"
+            )
+        return self
 
 
 Counter = Literal[
@@ -217,7 +236,7 @@ class Protocol(_Model):
 
     blocks: Annotated[int, Field(ge=1, le=200)]
     warmup_s: Annotated[float, Field(ge=0, le=3600)] = 0.2
-    duration_s: dict[str, Seconds] = Field(
+    duration_s: dict[str, Duration] = Field(
         min_length=1,
         description="seconds per cell by the regime's name; the protocol runs these regimes",
     )
@@ -226,10 +245,10 @@ class Protocol(_Model):
 class Mechanism(_Model):
     """Boots that are traced and never timed: where pages are allocated, who waits for the lock."""
 
-    regimes: tuple[Slug, ...] = Field(
+    regimes: tuple[Name, ...] = Field(
         min_length=1, strict=False, description="regimes in which every arm gets such a boot"
     )
-    duration_s: Annotated[float, Field(gt=0, le=60)] = Field(
+    duration_s: Annotated[float, Field(ge=MIN_DURATION_S, le=60)] = Field(
         default=0.3, description="seconds per cell and kind of trace"
     )
 
@@ -291,7 +310,7 @@ class Claims(_Model):
 
     file: str = Field(description="CSV of claims, see config/README.md")
     source: str = Field(min_length=1, description="where they were published")
-    arm: Slug = Field(description="the variant that the claims are about")
+    arm: Name = Field(description="the variant that the claims are about")
     setup: dict[str, str] = Field(
         default_factory=dict, description="how the published numbers were measured, label to text"
     )
@@ -318,20 +337,20 @@ class Experiment(_Model):
     """One experiment file."""
 
     schema_version: Literal[1] = Field(alias="schema")
-    name: Slug
+    name: Name
     title: str = Field(min_length=1, max_length=200)
     summary: str = ""
     kernel: Kernel
-    variants: dict[Slug, Variant] = Field(min_length=1)
-    baseline: Slug = "baseline"
+    variants: dict[Name, Variant] = Field(min_length=1)
+    baseline: Name = "baseline"
     control: bool = Field(
         default=True, description="boot the baseline image once more in every block, as an A/A arm"
     )
     guest: Guest = Guest()
     workload: Workload = Workload()
     matrix: dict[Factor, Annotated[list[Level], Field(min_length=1)]] = Field(min_length=1)
-    regimes: dict[Slug, Regime] = Field(min_length=1)
-    protocols: dict[Slug, Protocol] = Field(min_length=1)
+    regimes: dict[Name, Regime] = Field(min_length=1)
+    protocols: dict[Name, Protocol] = Field(min_length=1)
     mechanism: Mechanism | None = None
     statistics: Statistics = Statistics()
     validity: Validity = Validity()
@@ -349,21 +368,8 @@ class Experiment(_Model):
                 f"baseline: {self.baseline!r} is not a variant; variants are "
                 f"{', '.join(self.variants)}"
             )
-        if CONTROL_ARM in self.variants:
-            raise ValueError(
-                f"variants.{CONTROL_ARM}: this name is kept for the A/A arm; rename the variant"
-            )
-        for factor, levels in self.matrix.items():
-            for level in levels:
-                check_option(f"matrix.{factor}", factor, level)
-            if len(set(map(str, levels))) != len(levels):
-                raise ValueError(f"matrix.{factor}: a level is listed twice in {levels}")
-            if factor in self.workload.arguments:
-                raise ValueError(
-                    f"workload.arguments.{factor}: it is a factor of the matrix too; keep one"
-                )
-        for option, value in self.workload.arguments.items():
-            check_option(f"workload.arguments.{option}", option, value)
+        check_names(self)
+        check_cells(self)
         for name, protocol in self.protocols.items():
             unknown = [regime for regime in protocol.duration_s if regime not in self.regimes]
             if unknown:
@@ -371,6 +377,7 @@ class Experiment(_Model):
                     f"protocols.{name}.duration_s: {', '.join(unknown)}: no such regime; "
                     f"regimes are {', '.join(self.regimes)}"
                 )
+        check_times(self)
         self._consistent_additions()
         return self
 

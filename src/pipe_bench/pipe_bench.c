@@ -9,9 +9,11 @@
  * - A writer's window lasts from the start of the first write it began after
  *   the warm-up to the end of the last one it began before the stop. All rates
  *   divide by that measured time, never by the time that was asked for.
- * - Throughput is the sum over the writers of own bytes / own window. As each
- *   writer does nothing but write, writers * write size / mean latency has to
- *   give the same figure: a check on both for whoever reads the output.
+ * - Throughput is the bytes of all measured writes / the mean of the writers'
+ *   own windows. As each writer does nothing but write, writers * write size /
+ *   mean latency gives the same figure but for the time between two writes. Both
+ *   come from the same clock readings: their distance bounds what the loop itself
+ *   costs, it is no second measurement.
  *
  * Every cell runs in a process of its own, watched by the parent: a worker that
  * fails, dies or hangs costs the cell and the exit status, never the sweep.
@@ -69,7 +71,7 @@ static struct {
 	struct list writers, readers, cpus;
 	unsigned long long write_size, read_size, pipe_size;
 	double duration, warmup, timeout;
-	int processes, nonblock, verify;
+	int processes, nonblock, verify, dry_run;
 	const char *pin;
 	enum format format;
 } opt = {
@@ -832,22 +834,26 @@ static void parse_list(const char *name, const char *arg, int min, int max, stru
 
 static void parse_pin(const char *arg)
 {
+	opt.cpus.nr = 0;
+	opt.pin = arg;
+	if (strcmp(arg, "none") && strcmp(arg, "auto"))
+		parse_list("pin", arg, 0, CPU_SETSIZE - 1, &opt.cpus);
+}
+
+/* What depends on the machine: which CPUs this process may use */
+static void choose_cpus(void)
+{
 	cpu_set_t allowed;
 	int i;
 
-	opt.cpus.nr = 0;
-	opt.pin = arg;
-	if (!strcmp(arg, "none"))
+	if (!strcmp(opt.pin, "none"))
 		return;
 	if (sched_getaffinity(0, sizeof(allowed), &allowed))
 		die("cannot read the allowed CPUs: %s", strerror(errno));
-	if (strcmp(arg, "auto")) {
-		parse_list("pin", arg, 0, CPU_SETSIZE - 1, &opt.cpus);
-	} else {
+	if (!strcmp(opt.pin, "auto"))
 		for (i = 0; i < CPU_SETSIZE; i++)
 			if (CPU_ISSET(i, &allowed))
 				opt.cpus.val[opt.cpus.nr++] = i;
-	}
 	for (i = 0; i < opt.cpus.nr; i++)
 		if (!CPU_ISSET(opt.cpus.val[i], &allowed))
 			usage_error("--pin: CPU %d is not one this process may use",
@@ -885,6 +891,7 @@ static void print_help(void)
 	       "  --verify           check that every byte comes out as it went in\n"
 	       "  --format FORMAT    human, json (one object per line and cell) or ktap\n"
 	       "                     (human; ktap under kselftest's runner)\n"
+	       "  --dry-run          only check the options and print the cells, one per line\n"
 	       "  --help, --version\n\n"
 	       "Exit status: 0 if every cell was measured and its bytes add up, 1 if not, 2 for\n"
 	       "a command line that makes no sense.\n");
@@ -905,6 +912,7 @@ static void parse_options(int argc, char **argv)
 		{ "nonblock", no_argument, &opt.nonblock, 1 },
 		{ "pin", required_argument, NULL, 'c' },
 		{ "verify", no_argument, &opt.verify, 1 },
+		{ "dry-run", no_argument, &opt.dry_run, 1 },
 		{ "format", required_argument, NULL, 'f' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -974,6 +982,14 @@ int main(int argc, char **argv)
 	if (getenv("kselftest_timeout") || getenv("KSFT_TAP_LEVEL"))
 		opt.format = FORMAT_KTAP;
 	parse_options(argc, argv);
+	if (opt.dry_run) {
+		for (w = 0; w < opt.writers.nr; w++)
+			for (r = 0; r < opt.readers.nr; r++)
+				printf("writers=%d readers=%d\n",
+				       opt.writers.val[w], opt.readers.val[r]);
+		return fflush(stdout) ? 1 : 0;
+	}
+	choose_cpus();
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL);

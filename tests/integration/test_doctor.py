@@ -142,13 +142,16 @@ def test_what_the_machine_is() -> None:
 
 
 def test_settings_that_matter_and_cannot_be_set() -> None:
-    facts = {"governor": "powersave", "turbo": True, "smt": True, "cores": 2}
+    facts = {"governor": "powersave", "turbo": True, "smt": True, "cores": 2, "fast_cores": 2}
     names = ("CPU frequency governor", "turbo", "vCPU pinning")
     refused = {"set": [], "not_set": [{"what": name, "why": "no"} for name in names]}
     text = words(setting_problems(facts, refused, []))
     assert "powersave" in text
     assert "turbo is on" in text
     assert "guest.vcpus: 2 or fewer" in text
+    hybrid = words(setting_problems({**facts, "smt": False, "cores": 6}, refused, []))
+    assert "cores are of several speeds and vCPUs cannot be pinned" in hybrid
+    assert "guest.vcpus: 2 or fewer" in hybrid
     granted = {"set": [{"what": "device interrupts"}], "not_set": []}
     assert setting_problems(facts, granted, ["sshd"]) == []
     assert "irqbalance" in words(setting_problems(facts, granted, ["irqbalance"]))

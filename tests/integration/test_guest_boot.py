@@ -22,6 +22,7 @@ PLAN: dict[str, Any] = {
     "identity": {"regime": "idle", "block": 1, "arm": "patched", "variant": "patched"},
     "stressor": None,
     "cells": CELLS,
+    "silence_s": PATIENCE_S,
 }
 
 
@@ -139,6 +140,16 @@ def test_a_sweep_that_hangs(guest: Boot) -> None:
     )
     assert "the guest was killed at its deadline after 1 of 3 cells" in said
     assert guest.kept() == ["boot", "sample"]
+
+
+def test_a_guest_that_falls_silent(guest: Boot) -> None:
+    """It is given up long before the deadline of the whole sweep."""
+    plan = {**PLAN, "silence_s": 1.5}
+    said = guest.fails("boot(); sample(1); time.sleep(1000)", plan=plan)
+    assert "the guest was given up, silent for 1.5 s, after 1 of 3 cells" in said
+    assert guest.kept() == ["boot", "sample"]
+    # A late beginning is the boot's business.
+    guest.run("time.sleep(3); sweep()", plan=plan)
 
 
 def test_the_wrong_guest(guest: Boot) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The run's plan: paths and keys. All logic is in the package (kdelta.workflow).
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -32,8 +33,8 @@ RAW = f"{RUN.run}/raw/{{regime}}/block-{{block}}"
 
 
 wildcard_constraints:
-    variant="|".join(RUN.variants),
-    regime="|".join(RUN.regimes),
+    variant="|".join(map(re.escape, RUN.variants)),
+    regime="|".join(map(re.escape, RUN.regimes)),
     block=r"\d{3}",
 
 

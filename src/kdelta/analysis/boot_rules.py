@@ -56,7 +56,10 @@ def _start_breaches(boot: RawBoot) -> Iterator[Breach]:
             "stressor-not-settled",
             stressor.settle_s,
             None,
-            f"{stressor.name} did not settle before the sweep",
+            one_line(
+                f"{stressor.name} did not settle before the sweep: "
+                f"{stressor.error or 'no reason was recorded'}"
+            ),
         )
 
 

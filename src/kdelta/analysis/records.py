@@ -108,6 +108,7 @@ class StressorStart(StrictRecord):
     name: str
     settled: bool
     settle_s: FiniteFloat | None = None
+    error: str | None = None
 
 
 class BootRecord(StrictRecord):

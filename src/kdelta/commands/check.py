@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment, patch_files
+from kdelta.measure.progress import cell_seconds, trace_seconds
 from kdelta.measure.schedule import cells
 
 SCHEMAS: dict[str, type[BaseModel]] = {
@@ -40,22 +41,38 @@ def schema_text(name: str) -> str:
 
 def _check(args: argparse.Namespace) -> int:
     experiment = load_experiment(args.root / args.experiment, args.root)
-    count = len(cells(experiment))
+    if experiment.claims:
+        # Takes a second to load, and needs what the analysis needs.
+        from kdelta.claims import read_claims
+
+        read_claims(args.root / experiment.claims.file, experiment)
     print(f"{experiment.name}: {experiment.title}")
     for name, variant in experiment.variants.items():
         patches = len(patch_files(variant, args.root))
         print(f"  variant {name}: {variant.title} ({patches} patches)")
-    for name, protocol in experiment.protocols.items():
-        boots = protocol.blocks * len(experiment.arms()) * len(protocol.duration_s)
-        seconds = sum(
-            protocol.blocks * len(experiment.arms()) * count * (protocol.warmup_s + duration)
-            for duration in protocol.duration_s.values()
-        )
-        print(
-            f"  protocol {name}: {protocol.blocks} blocks, {boots} boots of {count} cells, "
-            f"{seconds / 60:.0f} min of cells besides the boots themselves"
-        )
+    for name in experiment.protocols:
+        print(f"  protocol {name}: {_amount(experiment, name)}")
     return 0
+
+
+def _amount(experiment: Experiment, name: str) -> str:
+    """What a protocol amounts to: blocks, boots and minutes."""
+    protocol = experiment.protocols[name]
+    arms = len(experiment.arms())
+    boots = protocol.blocks * arms * len(protocol.duration_s)
+    seconds = sum(
+        protocol.blocks * arms * cell_seconds(experiment, name, regime)
+        for regime in protocol.duration_s
+    )
+    traced = arms * len(experiment.mechanism_regimes(name))
+    minutes = f"{seconds / 60:.0f} min of cells"
+    if traced:
+        minutes += f" and {traced * trace_seconds(experiment) / 60:.0f} min of traces"
+    return (
+        f"{protocol.blocks} blocks, {boots} boots of {len(cells(experiment))} cells"
+        f"{f' and {traced} mechanism boots' if traced else ''}, {minutes} besides the boots "
+        "themselves"
+    )
 
 
 def _schema(args: argparse.Namespace) -> int:

@@ -180,14 +180,17 @@ class _Watch:
         self._on_progress = on_progress
         self._begun = time.monotonic()
         self._size = 0
+        self._last = self._begun
         self._over: float | None = None
         self.boot_s: float | None = None
         self.never_began = False
+        self.fell_silent = False
 
     def __call__(self) -> bool:
         size = self._records.stat().st_size if self._records.exists() else 0
         if size != self._size:
             self._size = size
+            self._last = time.monotonic()
             if self.boot_s is None:
                 self.boot_s = time.monotonic() - self._begun
             content = self._records.read_bytes()
@@ -198,9 +201,12 @@ class _Watch:
         settle_s = (self._request.plan["stressor"] or {}).get("settle_timeout_s", 0)
         limit = self._request.boot_timeout_s + settle_s
         self.never_began = self.boot_s is None and time.monotonic() - self._begun > limit
+        # Waiting for the whole sweep's deadline would cost every cell's own one.
+        silent_s = time.monotonic() - self._last
+        self.fell_silent = bool(self._size) and silent_s > self._request.plan["silence_s"]
         # All is said: a guest that hangs at power-off need not be waited for.
         hangs = self._over is not None and time.monotonic() - self._over > POWER_OFF_S
-        return not (self.never_began or hangs)
+        return not (self.never_began or self.fell_silent or hangs)
 
 
 def _fill_share(share: Path, request: BootRequest) -> None:
@@ -271,6 +277,8 @@ def _what_went_wrong(
         )
     samples = sum(record["record"] in ("sample", "mechanism") for record in records)
     how = "was killed at its deadline" if ended.timed_out else "ended"
+    if watch.fell_silent:
+        how = f"was given up, silent for {request.plan['silence_s']:g} s,"
     return (
         f"{request.label}: the guest {how} after {samples} of {len(request.plan['cells'])} cells."
         f"{said} What it had measured: {console.with_suffix('.partial.jsonl')}.{log}"

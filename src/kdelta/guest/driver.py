@@ -255,9 +255,11 @@ def trace_cell(plan: Json, order: int, cell: Json, bench: Path, stressor: Stress
     }
 
 
-def self_check(argv: list[str], start: Callable[[], None] = conditions.as_ordinary_process) -> Json:
+def self_check(
+    argv: list[str], timeout_s: float, start: Callable[[], None] = conditions.as_ordinary_process
+) -> Json:
     """One short run with every payload byte checked."""
-    status, out, err = run_bench(argv, 60, start)
+    status, out, err = run_bench(argv, timeout_s, start)
     result, error = judge_bench(status, out, err)
     payload_errors = result.get("payload_errors") if result else None
     return {"ok": error is None, "payload_errors": payload_errors, "error": error}
@@ -291,7 +293,8 @@ def drive(share: Path) -> bool:
     shutil.copy(share / "pipe_bench", bench)
     bench.chmod(0o755)
     start = as_workload(plan["conditions"]["memcg"])
-    boot["self_check"] = self_check([str(bench), *plan["self_check_argv"]], start)
+    argv = [str(bench), *plan["self_check_argv"]]
+    boot["self_check"] = self_check(argv, plan["cell_deadline_s"], start)
 
     measure, kind = measure_cell, "sample"
     if plan["mechanism"]:
@@ -302,7 +305,8 @@ def drive(share: Path) -> bool:
     boot["stressor"] = None
     if plan["stressor"]:
         wanted = plan["stressor"]
-        stressor = Stressor(wanted["command"], share / "stressor.log", wanted["settled_by"])
+        log = share / "stressor.log"
+        stressor = Stressor(wanted["command"], log, wanted["settled_by"], wanted["settle_s"])
         boot["stressor"] = stressor.start(wanted["settle_timeout_s"])
     records.write(boot)
 

@@ -23,6 +23,8 @@ SETTLE_POLL_S = 0.5
 SETTLE_STABLE_POLLS = 3
 SETTLE_RECLAIM_POLLS = 4
 SETTLE_TOLERANCE = 0.02
+# Its start-up alone is a few MiB; nothing has been pressed yet.
+SETTLE_LEAST_KIB = 16 * 1024
 
 
 def group_resident_kib(pgid: int, proc: Path = Path("/proc")) -> int:
@@ -64,16 +66,32 @@ def allocation_stalls(proc: Path = Path("/proc")) -> int:
 class Stressor:
     """The pressure program: started once per boot, settled, proven alive at the end."""
 
-    def __init__(self, command: list[str], log: Path, settled_by: str = "memory") -> None:
+    def __init__(
+        self,
+        command: list[str],
+        log: Path,
+        settled_by: str = "memory",
+        settle_s: float | None = None,
+    ) -> None:
+        """Prepare one.
+
+        Args:
+            command: argument vector.
+            log: receives its output.
+            settled_by: `memory`, `reclaim` or `time`; the first is of the `stressor` in
+                config/README.md.
+            settle_s: with `time`, the seconds that it runs before it has settled.
+        """
         self.command = command
         self._settled_by = settled_by
+        self._settle_s = settle_s or 0.0
         self.program = shutil.which(command[0])
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._settled_kib = 0
 
     def start(self, settle_timeout_s: float) -> Json:
-        """Start it and wait until its memory has stopped growing, or the kernel reclaims."""
+        """Start it and wait until it has settled, as it is told to judge that."""
         record: Json = {"name": self.command[0], "command": self.command, "settled": False}
         if self.program is None:
             return record | {"error": f"{self.command[0]} is not in the guest's PATH"}
@@ -90,13 +108,29 @@ class Stressor:
         begun = time.monotonic()
         record["settled"] = self._wait_settled(begun + settle_timeout_s)
         record["settle_s"] = round(time.monotonic() - begun, 3)
-        record["resident_kib"] = self._settled_kib
+        record["resident_kib"] = self._settled_kib or group_resident_kib(self._process.pid)
         if not record["settled"]:
             record["error"] = "; ".join(self._log.read_text().strip().splitlines()[-3:])
+            if not record["error"] and self._process.poll() is None:
+                record["error"] = self._why_unsettled()
         return record
+
+    def _why_unsettled(self) -> str:
+        assert self._process is not None
+        if self._settled_by == "reclaim":
+            return "it did not make the kernel reclaim again and again (settled_by: reclaim)"
+        kib = group_resident_kib(self._process.pid)
+        if kib <= SETTLE_LEAST_KIB:
+            return (
+                f"it has {kib} KiB of memory, and settled_by: memory waits for more than "
+                f"{SETTLE_LEAST_KIB}; a stressor of something else is settled_by: time"
+            )
+        return f"its memory, {kib} KiB by now, did not stop growing (settled_by: memory)"
 
     def _wait_settled(self, deadline: float) -> bool:
         assert self._process is not None
+        if self._settled_by == "time":
+            return self._wait_for_time()
         polls = SETTLE_STABLE_POLLS if self._settled_by == "memory" else SETTLE_RECLAIM_POLLS
         calm, last_kib, last_stalls = 0, 0, allocation_stalls()
         while time.monotonic() < deadline:
@@ -105,8 +139,7 @@ class Stressor:
                 return False
             kib, stalls = group_resident_kib(self._process.pid), allocation_stalls()
             if self._settled_by == "memory":
-                # Its start-up alone is a few MiB; nothing has been pressed yet.
-                grown = kib > 16 * 1024
+                grown = kib > SETTLE_LEAST_KIB
                 good = grown and abs(kib - last_kib) <= SETTLE_TOLERANCE * max(kib, 1)
             else:
                 good = stalls > last_stalls
@@ -117,8 +150,17 @@ class Stressor:
                 return True
         return False
 
+    def _wait_for_time(self) -> bool:
+        """Whether it is still there after its time; its memory is none of its purpose."""
+        assert self._process is not None
+        try:
+            self._process.wait(self._settle_s)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
     def alive(self) -> bool:
-        """True while it runs and still holds at least half of what it had settled at."""
+        """True while it runs and, unless settled by time, holds half of what it settled at."""
         if self._process is None or self._process.poll() is not None:
             return False
         return group_resident_kib(self._process.pid) >= self._settled_kib // 2

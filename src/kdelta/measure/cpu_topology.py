@@ -6,15 +6,21 @@ Read from sysfs: Documentation/admin-guide/cputopology.rst in the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 CPU_FOLDER = "sys/devices/system/cpu"
 _NODE_FOLDER = "sys/devices/system/node"
 
-# Cores with at least this share of the strongest core's capacity count as equal to it: favoured
-# cores of one kind differ by a few per cent, efficiency cores by far more.
+# Intel's hybrid processors: one list of CPUs for each kind, the fastest first.
+_KIND_LISTS = ("cpu_core", "cpu_atom", "cpu_lowpower")
+# Where there are none: arm64's relative capacity, else the highest clock rate. (ACPI's
+# highest_perf is no help: on some processors it ranks cores that are all of one kind.)
+_STRENGTHS = ("cpu_capacity", "cpufreq/cpuinfo_max_freq")
+
+# Cores with at least this share of the strongest core's strength are of its kind: favoured cores
+# of one kind differ by a few per cent, other kinds by far more.
 _SAME_KIND = 0.9
 
 
@@ -26,21 +32,26 @@ class Core:
         cpus: its online CPUs (SMT threads), ascending.
         package: number of its socket.
         node: number of its NUMA node.
-        capacity: relative strength where the kernel tells (hybrid processors), else None.
+        kind: 0 for the fastest kind of core that the host has; 1 and up for slower ones.
     """
 
     cpus: tuple[int, ...]
     package: int
     node: int
-    capacity: int | None = None
+    kind: int = 0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """CPUs that vCPUs are pinned to, in vCPU order; None with the reason if they cannot be."""
+    """CPUs that vCPUs are pinned to, in vCPU order; None with the reason if they cannot be.
+
+    Attributes:
+        remark: what is to be known of these CPUs; empty if nothing is.
+    """
 
     cpus: tuple[int, ...] | None
     why_not: str = ""
+    remark: str = ""
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
@@ -104,7 +115,9 @@ def read_cores(root: Path = Path("/")) -> tuple[Core, ...]:
     """The host's cores, ordered by their first CPU; empty if the topology is not visible."""
     node_of = {cpu: node for node, cpus in numa_nodes(root).items() for cpu in cpus}
     cores: dict[tuple[int, ...], Core] = {}
-    for cpu in online_cpus(root):
+    online = online_cpus(root)
+    kinds = _kinds(online, root)
+    for cpu in online:
         folder = root / CPU_FOLDER / f"cpu{cpu}"
         threads = _cpus_of(folder / "topology/core_cpus_list") or _cpus_of(
             folder / "topology/thread_siblings_list"  # its name before Linux 5.3
@@ -117,17 +130,27 @@ def read_cores(root: Path = Path("/")) -> tuple[Core, ...]:
                 threads,
                 _number(folder / "topology/physical_package_id") or 0,
                 node_of.get(cpu, 0),
-                _number(folder / "cpu_capacity"),
+                kinds[cpu],
             ),
         )
     return tuple(sorted(cores.values(), key=lambda core: core.cpus))
 
 
+def usable_cores(cores: Iterable[Core], allowed: Iterable[int]) -> dict[int, list[Core]]:
+    """Cores with a CPU that this process may use, by their kind, the fastest first."""
+    usable = set(allowed)
+    found = [core for core in cores if usable & set(core.cpus)]
+    kinds = sorted({core.kind for core in found})
+    return {kind: [core for core in found if core.kind == kind] for kind in kinds}
+
+
 def choose_cpus(cores: Sequence[Core], allowed: Iterable[int], vcpus: int) -> Choice:
     """One CPU for each vCPU, each on a physical core of its own, always the same ones.
 
-    SMT siblings are left idle. In this order, as far as there are enough cores: cores of one
-    kind, of one NUMA node, without the core of CPU 0, where much of the kernel's own work lands.
+    All cores are of one kind, the fastest that there are enough of: vCPUs of two speeds would
+    make a benchmark's result a matter of which thread lands where. SMT siblings are left idle. In
+    this order, as far as there are enough cores: cores of one NUMA node, without the core of
+    CPU 0, where much of the kernel's own work lands.
 
     Args:
         cores: the host's cores.
@@ -137,15 +160,56 @@ def choose_cpus(cores: Sequence[Core], allowed: Iterable[int], vcpus: int) -> Ch
     if not cores:
         return Choice(None, "not visible here (the kernel shows no CPU topology)")
     usable = set(allowed)
-    free = [core for core in cores if usable & set(core.cpus)]
-    if len(free) < vcpus:
-        have = f"{len(free)} physical core" + ("s" if len(free) != 1 else "")
-        return Choice(None, f"the guest has {vcpus} vCPUs, and {have} can be used here")
-    strong = [core for core in free if _is_strong(core, free)]
-    if len(strong) >= vcpus:
-        free = strong
+    kinds = usable_cores(cores, usable)
+    enough = [kind for kind, group in kinds.items() if len(group) >= vcpus]
+    have = _counted(kinds)
+    if not enough:
+        why = f"the guest has {vcpus} vCPUs, and {have} can be used here"
+        if sum(map(len, kinds.values())) >= vcpus:
+            why += "; vCPUs of different speeds would blur every number"
+        return Choice(None, why)
+    free = kinds[enough[0]]
     chosen = next(group for group in _preferences(free) if len(group) >= vcpus)[:vcpus]
-    return Choice(tuple(min(usable & set(core.cpus)) for core in chosen))
+    slower = enough[0] != min(kinds)
+    remark = f"slower cores: of {have}, {vcpus} of one kind are only these" if slower else ""
+    return Choice(tuple(min(usable & set(core.cpus)) for core in chosen), remark=remark)
+
+
+def _counted(kinds: Mapping[int, Sequence[Core]]) -> str:
+    """How many cores of each kind: `8 fast and 4 slow physical cores`."""
+    total = sum(map(len, kinds.values()))
+    ending = "physical core" if total == 1 else "physical cores"
+    if len(kinds) <= 1:
+        return f"{total} {ending}"
+    names = ("fast", "slow") if len(kinds) == 2 else ("fast", "slower", *["slow"] * len(kinds))
+    parts = [f"{len(kinds[kind])} {name}" for kind, name in zip(kinds, names, strict=False)]
+    return f"{', '.join(parts[:-1])} and {parts[-1]} {ending}"
+
+
+def _kinds(online: Sequence[int], root: Path) -> dict[int, int]:
+    """CPU -> kind of its core, 0 the fastest; all 0 where nothing tells them apart."""
+    lists = [set(_cpus_of(root / f"sys/devices/{name}/cpus")) for name in _KIND_LISTS]
+    place = {cpu: next((n for n, group in enumerate(lists) if cpu in group), -1) for cpu in online}
+    strength = dict.fromkeys(online, 1)
+    for name in _STRENGTHS:
+        read = {cpu: _number(root / CPU_FOLDER / f"cpu{cpu}" / name) for cpu in online}
+        known = {cpu: value for cpu, value in read.items() if value}
+        if len(known) == len(online):
+            strength = known
+            break
+    return _by_strength(place if -1 not in place.values() else {}, strength)
+
+
+def _by_strength(place: Mapping[int, int], strength: Mapping[int, int]) -> dict[int, int]:
+    """Kinds by a CPU's place among the lists, and in each list by its strength."""
+    kinds: dict[int, int] = {}
+    kind, first = -1, (-1, 0)
+    for cpu in sorted(strength, key=lambda cpu: (place.get(cpu, 0), -strength[cpu], cpu)):
+        here = place.get(cpu, 0), strength[cpu]
+        if here[0] != first[0] or here[1] < _SAME_KIND * first[1]:
+            kind, first = kind + 1, here
+        kinds[cpu] = kind
+    return kinds
 
 
 def _preferences(cores: Sequence[Core]) -> list[list[Core]]:
@@ -155,11 +219,6 @@ def _preferences(cores: Sequence[Core]) -> list[list[Core]]:
     groups = [*nodes, list(cores)]
     without_first = [[core for core in group if 0 not in core.cpus] for group in groups]
     return [*without_first[:-1], *nodes, without_first[-1], list(cores)]
-
-
-def _is_strong(core: Core, cores: Sequence[Core]) -> bool:
-    most = max((other.capacity or 0 for other in cores), default=0)
-    return core.capacity is None or core.capacity >= _SAME_KIND * most
 
 
 def _cpus_of(path: Path) -> tuple[int, ...]:

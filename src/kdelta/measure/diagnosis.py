@@ -198,9 +198,14 @@ def setting_problems(facts: Json, settings: Json, running: Iterable[str]) -> lis
     if facts["turbo"] and "turbo" in refused:
         what = "turbo is on: clocks follow the temperature"
         problems.append(Problem(DOUBT, what, "run as root, or switch it off in the firmware"))
-    if facts["smt"] and "vCPU pinning" in refused:
-        what = "SMT is on and vCPUs cannot be pinned: two of them may share a core"
-        todo = f"guest.vcpus: {facts['cores']} or fewer (pinning: {refused['vCPU pinning']})"
+    hybrid = facts["fast_cores"] != facts["cores"]
+    if (facts["smt"] or hybrid) and "vCPU pinning" in refused:
+        what = (
+            "cores are of several speeds and vCPUs cannot be pinned: they will change speed"
+            if hybrid
+            else "SMT is on and vCPUs cannot be pinned: two of them may share a core"
+        )
+        todo = f"guest.vcpus: {facts['fast_cores']} or fewer (pinning: {refused['vCPU pinning']})"
         problems.append(Problem(DOUBT, what, todo))
     moves = any(entry["what"] == "device interrupts" for entry in settings["set"])
     if moves and "irqbalance" in running:

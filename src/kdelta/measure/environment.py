@@ -206,6 +206,7 @@ def replay_messages(restored: Restored) -> list[str]:
 def _begin(plan: EnvironmentPlan) -> HostEnvironment:
     pinned = plan.pinning.cpus if plan.pinning else None
     environment = HostEnvironment(pinned, plan.cpus_for_rest)
+    remark = f" ({plan.pinning.remark})" if plan.pinning and plan.pinning.remark else ""
     if plan.pinning and pinned is None:
         environment.pinning_failed(plan.pinning.why_not)
     elif pinned is not None:
@@ -214,7 +215,9 @@ def _begin(plan: EnvironmentPlan) -> HostEnvironment:
                 "what": _PINNING,
                 "from": f"anywhere on {cpus_text(plan.allowed)}",
                 # In vCPU order, which a range would hide.
-                "to": f"CPU{'s' if len(pinned) > 1 else ''} " + ", ".join(map(str, pinned)),
+                "to": f"CPU{'s' if len(pinned) > 1 else ''} "
+                + ", ".join(map(str, pinned))
+                + remark,
             }
         )
     return environment

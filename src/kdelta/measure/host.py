@@ -16,7 +16,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kdelta.measure.cpu_topology import CPU_FOLDER, numa_nodes, online_cpus, read_cores
+from kdelta.measure.cpu_topology import (
+    CPU_FOLDER,
+    numa_nodes,
+    online_cpus,
+    read_cores,
+    usable_cores,
+)
 
 MAX_AUTO_VCPUS = 16
 
@@ -27,17 +33,19 @@ def host_cpus() -> int:
 
 
 def host_cores(root: Path = Path("/")) -> int:
-    """Physical cores that this process may use; its CPUs where the topology is not visible.
+    """Physical cores of the fastest kind that this process may use.
 
-    Two vCPUs on the threads of one core would share its execution units, and the workload
-    would measure that.
+    Two vCPUs on the threads of one core would share its execution units, and vCPUs on cores of
+    two kinds would have two speeds: the workload would measure that. The CPUs that it may use
+    where the topology is not visible.
     """
     allowed = os.sched_getaffinity(0)
-    return sum(bool(allowed & set(core.cpus)) for core in read_cores(root)) or len(allowed)
+    kinds = usable_cores(read_cores(root), allowed)
+    return len(next(iter(kinds.values()))) if kinds else len(allowed)
 
 
 def guest_vcpus(asked: int | str) -> int:
-    """Virtual CPUs of a guest: as asked, or for `auto` the host's physical cores, at most 16."""
+    """Virtual CPUs of a guest: as asked, or for `auto` the host's (fast) cores, at most 16."""
     return min(host_cores(), MAX_AUTO_VCPUS) if asked == "auto" else int(asked)
 
 
@@ -73,13 +81,14 @@ def host_facts(root: Path = Path("/"), compiler: str = "gcc") -> dict[str, Any]:
 
 
 def topology_facts(root: Path = Path("/")) -> dict[str, int | bool | None]:
-    """Sockets, cores, threads per core (the most of any), whether SMT is on, NUMA nodes."""
+    """Sockets, cores (all, and of the fastest kind), SMT and threads per core, NUMA nodes."""
     cores = read_cores(root)
     smt = read_text(root / CPU_FOLDER / "smt/active")
     return {
         "online_cpus": len(online_cpus(root)) or None,
         "sockets": len({core.package for core in cores}) or None,
         "cores": len(cores) or None,
+        "fast_cores": sum(core.kind == 0 for core in cores) or None,
         "threads_per_core": max((len(core.cpus) for core in cores), default=None),
         "smt": smt == "1" if smt else any(len(c.cpus) > 1 for c in cores) if cores else None,
         "numa_nodes": len(numa_nodes(root)) or None,

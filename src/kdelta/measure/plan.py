@@ -15,6 +15,11 @@ Json = dict[str, Any]
 # A short run of many threads, every byte checked, before anything is timed.
 SELF_CHECK = ("--writers", "2", "--readers", "2", "--duration", "0.1", "--warmup", "0", "--verify")
 
+# pipe_bench kills a cell at its timeout, and says why: the driver leaves it time for that.
+GRACE_S = 10.0
+# The driver's own work between two records, on a guest that is slow and short of memory.
+BETWEEN_RECORDS_S = 60.0
+
 
 def option_argv(options: dict[str, Level]) -> list[str]:
     """Workload options as arguments: `write_size: 65536` becomes ``--write-size 65536``.
@@ -54,19 +59,20 @@ def boot_plan(
         vcpus: virtual CPUs.
         mechanism: trace the cells instead of timing them.
     """
-    chosen = experiment.protocols[protocol]
-    duration_s, warmup_s = chosen.duration_s[schedule.regime], chosen.warmup_s
-    if mechanism and experiment.mechanism:
-        duration_s, warmup_s = experiment.mechanism.duration_s, 0.0
+    duration_s, warmup_s = _cell_times(experiment, protocol, schedule.regime, mechanism)
     arm, variant = schedule.arms[position]
     regime = experiment.regimes[schedule.regime]
     stressor = regime.stressor
     swap_bytes = parse_size_bytes(regime.swap) if regime.swap else 0
 
+    # Its own default would end a cell that the experiment gives longer.
+    timeout = str(experiment.workload.timeout_s)
+
     def cell_plan(cell: Cell) -> Json:
         timing: dict[str, Level] = {
             "duration": str(duration_s),
             "warmup": str(warmup_s),
+            "timeout": timeout,
             "format": "json",
         }
         return {
@@ -101,22 +107,57 @@ def boot_plan(
         },
         "conditions": {"sysctl": regime.sysctl, "swap_bytes": swap_bytes, "memcg": regime.memcg},
         "mechanism": mechanism,
-        "self_check_argv": [*SELF_CHECK, *option_argv(fixed), "--format", "json"],
+        "self_check_argv": [
+            *SELF_CHECK,
+            *option_argv({**fixed, "timeout": timeout, "format": "json"}),
+        ],
         "stressor": stressor.model_dump() if stressor else None,
         "cells": [cell_plan(cell) for cell in schedule.cells],
-        "cell_deadline_s": duration_s + warmup_s + experiment.workload.timeout_s,
+        "cell_deadline_s": _cell_deadline_s(experiment, duration_s, warmup_s),
+        "silence_s": _silence_s(experiment, protocol, schedule.regime, mechanism),
     }
 
 
 def sweep_timeout_s(
     experiment: Experiment, protocol: str, regime: str, cells: int, *, mechanism: bool = False
 ) -> float:
-    """How long a whole sweep may take: every cell to its own deadline would be hopeless."""
-    chosen = experiment.protocols[protocol]
-    per_cell = chosen.duration_s[regime] + chosen.warmup_s
-    if mechanism and experiment.mechanism:
-        # Two runs, each up to five times, and traces to read that grow with the machine's speed.
-        per_cell = 20 * experiment.mechanism.duration_s + 60
+    """How long a whole sweep may take: as long as all of its cells may by their own deadlines.
+
+    A guest that hangs is given up much earlier: when a record does not come (`silence_s`).
+    """
     stressor = experiment.regimes[regime].stressor
     settle = stressor.settle_timeout_s if stressor else 0.0
-    return settle + cells * (2 * per_cell + 5) + experiment.workload.timeout_s + 60
+    self_check = _cell_deadline_s(experiment, 1.0, 0.0)
+    cell = _record_s(experiment, protocol, regime, mechanism)
+    return settle + self_check + cells * cell + BETWEEN_RECORDS_S
+
+
+def _cell_times(
+    experiment: Experiment, protocol: str, regime: str, mechanism: bool
+) -> tuple[float, float]:
+    """Seconds that a cell is measured, and warmed up before."""
+    if mechanism and experiment.mechanism:
+        return experiment.mechanism.duration_s, 0.0
+    chosen = experiment.protocols[protocol]
+    return chosen.duration_s[regime], chosen.warmup_s
+
+
+def _cell_deadline_s(experiment: Experiment, duration_s: float, warmup_s: float) -> float:
+    return duration_s + warmup_s + experiment.workload.timeout_s + GRACE_S
+
+
+def _silence_s(experiment: Experiment, protocol: str, regime: str, mechanism: bool) -> float:
+    """The longest time between two records of a guest that lives, be it for settling."""
+    stressor = experiment.regimes[regime].stressor
+    settle = stressor.settle_timeout_s + BETWEEN_RECORDS_S if stressor else 0.0
+    return max(settle, _record_s(experiment, protocol, regime, mechanism))
+
+
+def _record_s(experiment: Experiment, protocol: str, regime: str, mechanism: bool) -> float:
+    """The longest time that the record of a cell may take to come."""
+    duration_s, warmup_s = _cell_times(experiment, protocol, regime, mechanism)
+    deadline_s = _cell_deadline_s(experiment, duration_s, warmup_s)
+    if mechanism:
+        # Two runs, each up to five times, and traces to read that grow with the machine's speed.
+        deadline_s += 2 * (20 * duration_s + BETWEEN_RECORDS_S)
+    return deadline_s + BETWEEN_RECORDS_S

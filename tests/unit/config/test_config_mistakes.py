@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from kdelta.analysis.columns import RESERVED_COLUMNS
 from kdelta.cli import main
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
+from kdelta.names import RESERVED
 from tests.conftest import Project
 
 REMOVE = object()
@@ -97,6 +102,30 @@ MISTAKES = [
     ("workload.arguments.pipe_size", 100000, "workload.arguments.pipe_size: should be a power of"),
     ("workload.arguments.nonblock", "yes", "workload.arguments.nonblock: should be true or false"),
     ("workload.arguments.pin", "all", "workload.arguments.pin: should be none, auto or a list of"),
+    (
+        "matrix",
+        {"readers": [1]},
+        "matrix: nothing says how many writers a cell has; make 'writers' a factor, or write "
+        "workload.arguments.writers: 1",
+    ),
+    ("matrix.pipe_size", ["64K", 65536], "matrix.pipe_size: '64K' and 65536 are the same level"),
+    ("matrix.pin", ["0", 0], "matrix.pin: '0' and 0 are the same level; keep one"),
+    ("workload.arguments.pin", "0-1", "workload.arguments.pin: CPU 1 is none of the guest's, whi"),
+    ("matrix.pin", ["0", "0,3"], "matrix.pin: CPU 3 is none of the guest's, which has 1 (guest."),
+    (
+        "workload.arguments.write_size",
+        "64M",
+        "guest.memory: 256M is less than the 321 MiB of the largest cell, a buffer for each worker",
+    ),
+    (
+        "matrix",
+        {
+            "writers": [1],
+            "readers": list(range(1, 1001)),
+            "pipe_size": [2**k for k in range(12, 23)],
+        },
+        "matrix: 11000 cells; a boot runs every one of them, and more than 10000 are never",
+    ),
     # sizes
     ("guest.memory", "1 gigabyte", "guest.memory: '1 gigabyte' is not a size; write for example"),
     ("guest.memory", "0", "guest.memory: '0' is not a size"),
@@ -111,6 +140,34 @@ MISTAKES = [
         1,
         "protocols.long.duration_s: lazy: no such regime; regimes are idle, pressed",
     ),
+    (
+        "protocols.long.duration_s.idle",
+        0.0005,
+        "protocols.long.duration_s.idle: should be greater than or equal to 0.001, found 0.0005",
+    ),
+    ("workload.timeout_s", 0.05, "workload.timeout_s: should be greater than or equal to 1, found"),
+    ("guest.boot_timeout_s", 0.5, "guest.boot_timeout_s: should be greater than or equal to 1, f"),
+    (
+        "protocols.quick.warmup_s",
+        60,
+        "protocols.quick.warmup_s: 60 s before each cell of 0.5 s: more than 10 times what is",
+    ),
+    (
+        "protocols.long",
+        {"blocks": 200, "duration_s": {"idle": 86400}},
+        "protocols.long: 200 blocks of 4 boots of 4 cells take 3200 days in the cells alone, more",
+    ),
+    ("regimes.pressed.stressor.settled_by", "time", "settled_by: time: give settle_s, the seconds"),
+    (
+        "regimes.pressed.stressor.settle_s",
+        5,
+        "regimes.pressed.stressor: settle_s: 5 has no effect with settled_by: memory; write",
+    ),
+    (
+        "regimes.pressed.stressor",
+        {"command": ["yes"], "settled_by": "time", "settle_s": 61},
+        "regimes.pressed.stressor.settle_s: 61 is longer than its settle_timeout_s, 60; raise",
+    ),
     ("protocols.long.duration_s.idle", 0, "protocols.long.duration_s.idle: should be greater than"),
     ("regimes.pressed.stressor.command", [], "regimes.pressed.stressor.command: List should have"),
     ("regimes.idle.memcg", "yes", "regimes.idle.memcg: should be a valid boolean, found 'yes'"),
@@ -120,8 +177,8 @@ MISTAKES = [
     ("regimes.idle.sysctl", {"vm.swappiness": 0.5}, "regimes.idle.sysctl.vm.swappiness: should be"),
     (
         "regimes.pressed.stressor.settled_by",
-        "time",
-        "regimes.pressed.stressor.settled_by: should be 'memory' or 'reclaim', found 'time'",
+        "cpu",
+        "regimes.pressed.stressor.settled_by: should be 'memory', 'reclaim' or 'time', found 'cpu'",
     ),
     # what a regime must do
     (
@@ -243,6 +300,35 @@ def test_a_mistake_is_one_line_that_names_it(
     assert expected in message(project, small, key, value)
 
 
+def test_names_that_files_and_folders_of_ours_have(project: Project, small: dict[str, Any]) -> None:
+    quick = {"blocks": 1, "duration_s": {"idle": 1}}
+    for kind, entry in (
+        ("variants", {"title": "x"}),
+        ("regimes", {"title": "x"}),
+        ("protocols", quick),
+    ):
+        for name in [*RESERVED[kind], "a.partial", "source.json", "6.jsonl", "a.", "6..1"]:
+            mistaken = copy.deepcopy(small)
+            said = message(project, mistaken, kind, {**small[kind], name: entry})
+            assert said.startswith(f"{kind}.{name}: "), said
+            if name in RESERVED[kind]:
+                assert said.endswith(f"; rename the {kind.removesuffix('s')}")
+            else:
+                assert "should have dots only between digits, as linux-6.12 does" in said
+        good = {**small[kind], "linux-6.12": entry, "7.2.12-rc1": entry, "a": entry}
+        project.load({**small, kind: good})
+    for name in RESERVED["name"]:
+        assert "; rename the experiment" in message(project, copy.deepcopy(small), "name", name)
+    for name in ("..", ".", ".hidden", "a..b", "a.json", "A"):
+        assert message(project, copy.deepcopy(small), "name", name).startswith("name: should ")
+
+
+def test_a_factor_with_the_name_of_a_tables_column(small: dict[str, Any]) -> None:
+    for column in RESERVED_COLUMNS:
+        with pytest.raises(ValidationError, match=f"matrix.{column}: "):
+            Experiment.model_validate(small | {"matrix": small["matrix"] | {column: [1]}})
+
+
 def test_a_misspelt_required_key_is_one_mistake(project: Project, small: dict[str, Any]) -> None:
     put(small, "kernel.source.package", REMOVE)
     said = message(project, small, "kernel.source.packge", "linux-source-6.12")
@@ -295,6 +381,30 @@ def test_a_good_file_is_told_what_it_amounts_to(
     assert "variant patched: with the series (2 patches)" in printed
     # 2 blocks x 4 arms x 2 regimes, 2 x 2 cells each
     assert "protocol quick: 2 blocks, 16 boots of 4 cells" in printed
+
+
+def test_mechanism_boots_are_counted(
+    project: Project, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write(small | {"mechanism": {"regimes": ["idle"], "duration_s": 7}})
+    assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 0
+    # 4 arms x 4 cells x 2 traces of 7 s and half a second for the probes
+    assert (
+        "16 boots of 4 cells and 4 mechanism boots, 1 min of cells and 4 min of traces besides"
+        in (capsys.readouterr().out)
+    )
+
+
+def test_claims_that_the_analysis_would_refuse(
+    project: Project, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.root / "claims.csv").write_text("regime,metric\n")
+    claims = {"file": "claims.csv", "source": "a mail", "arm": "patched"}
+    project.write(small | {"claims": claims})
+    assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "claims.csv:1: " in printed.err
 
 
 def test_without_a_root_files_are_not_looked_for(project: Project, small: dict[str, Any]) -> None:

@@ -94,9 +94,9 @@ def test_the_workload_is_not_spared_by_the_oom_killer() -> None:
 
 
 def test_the_self_check_reports_payload_errors() -> None:
-    good = driver.self_check(["printf", GOOD.replace("\n", "\\n")])
+    good = driver.self_check(["printf", GOOD.replace("\n", "\\n")], 60)
     assert good == {"ok": True, "payload_errors": 0, "error": None}
-    bad = driver.self_check(["sh", "-c", "echo 'pipe_bench: 3 bytes wrong' >&2; exit 1"])
+    bad = driver.self_check(["sh", "-c", "echo 'pipe_bench: 3 bytes wrong' >&2; exit 1"], 60)
     assert bad == {"ok": False, "payload_errors": None, "error": "pipe_bench: 3 bytes wrong"}
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -71,7 +72,43 @@ def test_one_that_ends_at_once(tmp_path: Path, log: Path, started: list[Stressor
 def test_one_that_takes_no_memory(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
     stressor = Stressor(program(tmp_path, "import time; time.sleep(1000)"), log)
     started.append(stressor)
-    assert not stressor.start(1)["settled"]
+    record = stressor.start(1)
+    assert not record["settled"]
+    assert record["error"].endswith("a stressor of something else is settled_by: time")
+
+
+def test_one_of_cpus_is_settled_by_time(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
+    stressor = Stressor(program(tmp_path, "while True: pass"), log, "time", 0.5)
+    started.append(stressor)
+    record = stressor.start(60)
+    assert record["settled"]
+    assert 0.5 <= record["settle_s"] < 10
+    assert 0 < record["resident_kib"] < module.SETTLE_LEAST_KIB
+    assert "error" not in record
+    assert stressor.alive()
+    assert stressor._process is not None
+    stressor._process.kill()
+    stressor._process.wait()
+    assert not stressor.alive()
+
+
+def test_one_that_ends_before_its_time(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
+    body = "print('no such disk', file=sys.stderr); sys.exit(3)"
+    stressor = Stressor(program(tmp_path, body), log, "time", 60)
+    started.append(stressor)
+    record = stressor.start(60)
+    assert not record["settled"]
+    assert record["error"] == "no such disk"
+    assert not stressor.alive()
+
+
+def test_the_cpu_stressor_that_people_use(log: Path, started: list[Stressor]) -> None:
+    if shutil.which("stress-ng") is None:
+        pytest.skip("stress-ng is not installed")
+    stressor = Stressor(["stress-ng", "--cpu", "1"], log, "time", 1)
+    started.append(stressor)
+    assert stressor.start(60)["settled"]
+    assert stressor.alive()
 
 
 def test_one_that_dies_after_it_had_settled(
@@ -136,7 +173,9 @@ def test_one_that_never_makes_the_kernel_reclaim(
     monkeypatch.setattr(module, "allocation_stalls", lambda: 7)
     stressor = Stressor(program(tmp_path, HOLD.format(mib=64, s=1000)), log, "reclaim")
     started.append(stressor)
-    assert not stressor.start(1)["settled"]
+    record = stressor.start(1)
+    assert not record["settled"]
+    assert "settled_by: reclaim" in record["error"]
 
 
 def test_stalls_are_summed_over_zones(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
     def run(fault: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         short = ["--writers", "1", "--readers", "1", "--duration", "0.3", "--warmup", "0.05"]
-        preload = {"LD_PRELOAD": str(library), "PIPE_FAULT": fault}
+        preload = {"LD_PRELOAD": str(library), "PIPE_FAULT": fault} | options.pop("env", {})
         return execute(program, *short, *arguments, env=preload, **options)
 
     return run

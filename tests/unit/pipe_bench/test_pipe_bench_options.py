@@ -93,12 +93,21 @@ def test_output_that_cannot_be_written(bench):
     assert "cannot write the output: No space left on device" in done.stderr
 
 
+def test_a_dry_run_lists_the_cells_and_touches_nothing(bench):
+    # Neither a pipe of this size nor this CPU need be there.
+    sweep = ["--writers", "1,3", "--readers", "2", "--pipe-size", "2147483647", "--pin", "1023"]
+    done = bench(*sweep, "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "writers=1 readers=2\nwriters=3 readers=2\n"
+    assert bench(*sweep, "--dry-run", "--readers", "0").returncode == 2
+
+
 def test_help_names_every_option(bench):
     done = bench("--help")
     assert (done.returncode, done.stderr) == (0, "")
     options = """
     writers readers write-size read-size pipe-size duration warmup timeout processes
-    nonblock pin verify format help version
+    nonblock pin verify format dry-run help version
     """
     assert [name for name in options.split() if f"--{name}" not in done.stdout] == []
     assert bench("--version").stdout == "pipe_bench 1\n"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import get_args
@@ -154,25 +155,55 @@ def test_the_experiment_in_the_readme_is_one() -> None:
     assert all((ROOT / name).is_file() for name in mine.kernel.config.fragments)
 
 
+def flagship() -> Experiment:
+    return Experiment.model_validate(yaml.safe_load(read(ROOT / RunConfig().experiment)))
+
+
+def boots_of(experiment: Experiment, protocol: str) -> int:
+    chosen = experiment.protocols[protocol]
+    return chosen.blocks * len(experiment.arms()) * len(chosen.duration_s)
+
+
+def cells_minutes(experiment: Experiment, protocol: str) -> float:
+    """Minutes of a protocol in the cells alone."""
+    chosen = experiment.protocols[protocol]
+    cells = math.prod(map(len, experiment.matrix.values()))
+    each = sum(chosen.warmup_s + duration for duration in chosen.duration_s.values())
+    return chosen.blocks * len(experiment.arms()) * cells * each / 60
+
+
 def test_the_times_in_the_readme_follow_from_the_protocols() -> None:
-    shipped_experiment = yaml.safe_load(read(ROOT / RunConfig().experiment))
-    flagship = Experiment.model_validate(shipped_experiment)
-    cells = 1
-    for levels in flagship.matrix.values():
-        cells *= len(levels)
-    rows = table_rows(read(ROOT / "README.md"), "protocol")
+    experiment, text = flagship(), read(ROOT / "README.md")
+    boot_s = re.search(r"with boots of ([0-9]+) s", text)
+    assert boot_s is not None
+    rows = table_rows(text, "protocol")
     rows = {name.partition("`")[0]: cells for name, cells in rows.items()}
-    assert rows.keys() == flagship.protocols.keys()
-    for name, protocol in flagship.protocols.items():
-        boots_per_regime = protocol.blocks * len(flagship.arms())
-        seconds = sum(
-            boots_per_regime * cells * (protocol.warmup_s + duration)
-            for duration in protocol.duration_s.values()
-        )
-        _, _, blocks, boots, in_cells, _ = rows[name]
+    assert rows.keys() == experiment.protocols.keys()
+    for name, protocol in experiment.protocols.items():
+        _, _, blocks, boots, in_cells, whole = rows[name]
+        minutes = cells_minutes(experiment, name)
         assert int(blocks) == protocol.blocks
-        assert int(boots) == boots_per_regime * len(flagship.protocol_regimes(name))
-        assert in_cells.endswith(f" = {seconds / 60:.3g} min")
+        assert int(boots) == boots_of(experiment, name)
+        assert in_cells.endswith(f" = {minutes:.3g} min")
+        minutes += boots_of(experiment, name) * int(boot_s[1]) / 60
+        assert whole == f"about {minutes:.0f} min" or whole == f"about {minutes / 60:.1f} h"
+    traced = len(experiment.mechanism_regimes("quick")) * len(experiment.arms())
+    assert f"come on top: {traced} boots of" in text
+
+
+def test_the_numbers_of_the_artifact_appendix_are_the_readmes() -> None:
+    experiment, text = flagship(), " ".join(read(ROOT / "docs/artifact.md").split())
+    regimes, arms = len(experiment.regimes), len(experiment.arms())
+    cells = math.prod(map(len, experiment.matrix.values()))
+    assert f"a matrix of {cells} cells in {regimes} regimes" in text
+    # Baseline and control are what the other arms are compared with.
+    assert f"ends with {regimes} regimes x {cells} cells x {arms - 2} arms x {{" in text
+    rows = table_rows(read(ROOT / "README.md"), "protocol")
+    times = {name.partition("`")[0]: cells[-1] for name, cells in rows.items()}
+    for name in experiment.protocols:
+        assert f"`{name}`: {boots_of(experiment, name)} boots, {times[name]}" in text
+    traced = len(experiment.mechanism_regimes("quick")) * arms
+    assert f"{traced} traced boots on top of either" in text
 
 
 def headings(text: str) -> set[str]:
