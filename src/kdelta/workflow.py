@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class RunPlan:
         return _digest([sha256_file(self.root / "src/pipe_bench/pipe_bench.c"), toolchain("gcc")])
 
     def measure_key(self, regime: str) -> str:
-        """Of a regime's blocks, besides the kernels and the workload, which are inputs.
+        """Of a regime's blocks, besides what `guests_key` names.
 
         The number of blocks is not part of it: adding blocks keeps the old ones.
         """
@@ -110,7 +111,7 @@ class RunPlan:
         )
 
     def mechanism_key(self, regime: str) -> str:
-        """Of a regime's mechanism boots, besides kernels and workload."""
+        """Of a regime's mechanism boots, besides what `guests_key` names."""
         wanted = self.experiment.mechanism
         return _digest(
             {
@@ -184,6 +185,24 @@ def plan_run(settings: dict[str, Any], settings_file: str, root: Path) -> RunPla
             f"{chosen.experiment}; it defines {', '.join(experiment.protocols)}"
         )
     return RunPlan(root, chosen.experiment, experiment, chosen.protocol, chosen.results)
+
+
+def guests_key(records: Sequence[str], acceleration: str, workload: str) -> str:
+    """Of what guests boot and run and of what executes them, by what the files hold.
+
+    Args:
+        records: the variants' `image.json`.
+        acceleration: record of `kdelta probe`.
+        workload: the binary.
+    """
+    images = [json.loads(Path(record).read_text()) for record in records]
+    return _digest(
+        {
+            "images": [[image["key"], image["bzimage_sha256"]] for image in images],
+            "mode": json.loads(Path(acceleration).read_text())["mode"],
+            "workload": sha256_file(Path(workload)),
+        }
+    )
 
 
 @functools.cache

@@ -25,7 +25,7 @@ SOURCES = ("src/kdelta", "src/pipe_bench")
 # Writes what the verb's rule expects, and a line of what it was asked.
 STAND_IN = """\
 #!{python} -IS
-import shlex, sys, time
+import hashlib, json, shlex, sys, time
 from pathlib import Path
 
 verb, *words = sys.argv[1:]
@@ -40,10 +40,23 @@ def write(folder, *names):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(verb)
 
-if verb in ("fetch", "workload", "probe", "manifest"):
+def image(folder):
+    # What of a source and a variant's files goes into an image is the build's to say.
+    words = (root / "source").read_text() + options["--variant"]
+    words += "".join(path.read_text() for path in sorted((root / "patches").rglob("*.patch")))
+    words += (root / "kernel-configs/guest.config").read_text()
+    digest = hashlib.sha256(words.encode()).hexdigest()
+    write(folder, "bzImage", "config", "objects.sha256")
+    (Path(folder) / "image.json").write_text(
+        json.dumps({{"key": digest[:16], "bzimage_sha256": digest}}))
+
+if verb in ("fetch", "workload", "manifest"):
     write(".", options["--output"])
+elif verb == "probe":
+    write(".", options["--output"])
+    Path(options["--output"]).write_text((root / "acceleration").read_text())
 elif verb == "build":
-    write(options["--output"], "bzImage", "config", "image.json", "objects.sha256")
+    image(options["--output"])
 elif verb == "measure":
     stop = root / "stop-at"
     if stop.exists():
@@ -105,6 +118,8 @@ class Workflow:
 
     def use_small_experiment(self) -> None:
         """Let the configuration name the small experiment, and write what that names."""
+        (self.root / "source").write_text("6.12.9")
+        (self.root / "acceleration").write_text('{"mode": "tcg"}')
         traced = SMALL | {"mechanism": {"regimes": ["idle"]}}
         (self.root / "small.yaml").write_text(yaml.safe_dump(traced, sort_keys=False))
         (self.root / "kernel-configs" / "guest.config").write_text("CONFIG_SMP=y\n")

@@ -22,6 +22,8 @@ BUILD = {f"Build the kernel: {variant}" for variant in ("baseline", "patched", "
 REPORT = {"Tables as text", "Figures", "The page", "The paper"}
 ANALYSE = {"Samples, validity and delta tables", *REPORT}
 MANIFEST = {"Record what ran, on what, from which bytes"}
+# Looks which of them there are now: nothing that takes time.
+GUESTS = {"What guests boot and run"}
 PREPARE = {"Fetch the kernel source", "Build pipe_bench", "Does this host run guests with KVM?"}
 
 
@@ -107,7 +109,7 @@ def test_touching_anything_builds_and_measures_nothing(finished: Workflow) -> No
 def test_a_byte_of_a_patch(finished: Workflow) -> None:
     with changed(finished.root / "patches" / "series" / "0001-first.patch", "first", "First"):
         planned = finished.planned()
-    assert planned == {"Build the kernel: patched", *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
+    assert planned == {"Build the kernel: patched", *GUESTS, *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
 
 
 def test_a_line_of_a_config_fragment(finished: Workflow) -> None:
@@ -115,14 +117,14 @@ def test_a_line_of_a_config_fragment(finished: Workflow) -> None:
         planned = finished.planned()
     # the acceleration is probed with the baseline's image
     probe = {"Does this host run guests with KVM?"}
-    assert planned == {*BUILD, *probe, *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
+    assert planned == {*BUILD, *probe, *GUESTS, *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
 
 
 def test_the_benchmark(finished: Workflow) -> None:
     source = finished.root / "src" / "pipe_bench" / "pipe_bench.c"
     with changed(source, "pipe_bench", "pipe_bench2"):
         planned = finished.planned()
-    assert planned == {"Build pipe_bench", *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
+    assert planned == {"Build pipe_bench", *GUESTS, *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
 
 
 def test_the_code_of_the_analysis_and_the_text_of_rules(finished: Workflow) -> None:
@@ -179,6 +181,41 @@ def test_another_protocol_shares_the_kernels(finished: Workflow) -> None:
     planned = finished.planned("--config", "protocol=long")
     assert not planned & BUILD
     assert len([step for step in planned if step.startswith("Measure ")]) == 6
+
+
+def test_an_identical_image_made_again_measures_nothing(tmp_path: Path) -> None:
+    """Pinning the version that was used anyway does that; another source is another thing."""
+    workflow = Workflow(tmp_path)
+    workflow.use_small_experiment()
+    workflow.succeeds()
+    for path in (workflow.root / "results" / "small" / "kernels").rglob("*"):
+        path.touch()
+    assert not workflow.planned() & (MEASURE | TRACE)
+    workflow.calls()
+
+    def verbs_after(old: str, new: str) -> list[str]:
+        small = workflow.root / "small.yaml"
+        text = small.read_text()
+        assert old in text
+        small.write_text(text.replace(old, new))
+        workflow.succeeds()
+        return [call.split()[0] for call in workflow.calls()]
+
+    package = "package: linux-source-6.12\n"
+    again = verbs_after(package, f"{package}    version: 6.12.9-1\n")
+    assert again.count("build") == 3
+    assert not {"measure", "mechanism"} & set(again)
+
+    (workflow.root / "source").write_text("6.12.10")
+    changed = verbs_after("6.12.9-1", "6.12.10-1")
+    assert [changed.count(verb) for verb in ("build", "measure", "mechanism")] == [3, 4, 1]
+
+    (workflow.root / "acceleration").write_text('{"mode": "kvm"}')
+    (workflow.root / "results" / "small" / "quick" / "acceleration.json").unlink()
+    workflow.succeeds()
+    probed = [call.split()[0] for call in workflow.calls()]
+    assert [probed.count(verb) for verb in ("build", "measure", "mechanism")] == [0, 4, 1]
+    assert workflow.planned() == set()
 
 
 def stopped_at(workflow: Workflow, measurement: int) -> subprocess.Popen[str]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Guests. One job is one block: every arm booted once, back to back, on one host.
+from kdelta.workflow import guests_key
 
 
 rule probe_acceleration:
@@ -16,14 +17,47 @@ rule probe_acceleration:
         "exec kdelta probe --experiment {EXPERIMENT:q} --kernel {input:q} --output {output:q}"
 
 
+# Images, workload and acceleration count by what they are, not by how old their files are: as
+# inputs of what is measured they are ancient, and `params` name them. They go through a checkpoint, after
+# which snakemake looks once more: hours are spent on a step that gave something else than the
+# last time, and not on one that was made again and gave the same.
+IMAGES = expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants)
+RECORDS = expand(f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants)
+ACCELERATION = f"{RUN.run}/acceleration.json"
+
+
+checkpoint guests:
+    input:
+        records=RECORDS,
+        acceleration=ACCELERATION,
+        workload=rules.build_workload.output,
+    output:
+        f"{RUN.run}/guests.sha256",
+    localrule: True
+    message:
+        "What guests boot and run"
+    shell:
+        "sha256sum -- {input:q} > {output:q}"
+
+
+def guests(wildcards):
+    """The checkpoint's file, once it is made."""
+    return ancient(checkpoints.guests.get().output[0])
+
+
+def guest_facts(wildcards):
+    """What guests boot and run and what executes them, once that is known."""
+    guests(wildcards)
+    return guests_key(RECORDS, ACCELERATION, str(rules.build_workload.output))
+
+
 rule measure_block:
     input:
-        images=expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants),
-        records=expand(
-            f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants
-        ),
-        workload=rules.build_workload.output,
-        acceleration=rules.probe_acceleration.output,
+        images=ancient(IMAGES),
+        records=ancient(RECORDS),
+        workload=ancient(rules.build_workload.output),
+        acceleration=ancient(ACCELERATION),
+        guests=guests,
     output:
         schedule=f"{RAW}/schedule.json",
         host=f"{RAW}/host.json",
@@ -38,6 +72,7 @@ rule measure_block:
     threads: all_cores()
     params:
         key=lambda wildcards: RUN.measure_key(wildcards.regime),
+        guests=guest_facts,
         kernels=f"{RUN.base}/kernels",
     message:
         "Measure {wildcards.regime}, block {wildcards.block}"
@@ -51,10 +86,11 @@ rule measure_block:
 # Traced boots, never timed: where pages are allocated and who waits for the lock.
 rule trace_mechanism:
     input:
-        images=rules.measure_block.input.images,
-        records=rules.measure_block.input.records,
-        workload=rules.build_workload.output,
-        acceleration=rules.probe_acceleration.output,
+        images=ancient(IMAGES),
+        records=ancient(RECORDS),
+        workload=ancient(rules.build_workload.output),
+        acceleration=ancient(ACCELERATION),
+        guests=guests,
     output:
         [f"{RUN.run}/mechanism/{{regime}}/{arm}.jsonl" for arm in RUN.arms],
     log:
@@ -63,6 +99,7 @@ rule trace_mechanism:
     threads: all_cores()
     params:
         key=lambda wildcards: RUN.mechanism_key(wildcards.regime),
+        guests=guest_facts,
         kernels=f"{RUN.base}/kernels",
     message:
         "Trace the mechanism: {wildcards.regime}"
