@@ -92,16 +92,23 @@ def enter_child(tree: Path = CGROUP_ROOT) -> None:
     (tree / CHILD / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def count_memory_cgroups(text: str) -> int:
-    """The number of memory cgroups (the root counts) from /proc/cgroups; 0 without controller."""
-    for line in text.splitlines():
-        name, *values = line.split()
-        if name == "memory":
-            return int(values[1])
-    return 0
+def count_memory_cgroups(tree: Path) -> int:
+    """How many memory cgroups there are, whoever made them: the root and all below it.
+
+    Asked of the cgroup file system. /proc/cgroups has no row for `memory` in kernels that
+    were built without the first version of the controller (CONFIG_MEMCG_V1).
+    """
+    if "memory" not in (tree / "cgroup.controllers").read_text().split():
+        return 0
+    # A cgroup whose parent does not hand the controller down belongs to an ancestor's.
+    return 1 + sum(1 for _ in tree.rglob("memory.current"))
 
 
 def dying_cgroups(text: str) -> int:
-    """Cgroups that were removed and still linger, from the root's cgroup.stat."""
+    """Memory cgroups that were removed and still linger, from the root's cgroup.stat.
+
+    Newer kernels count those of each controller too, which may go on without its cgroup.
+    """
     fields = dict(line.split() for line in text.splitlines())
-    return int(fields.get("nr_dying_descendants", 0))
+    names = ("nr_dying_descendants", "nr_dying_subsys_memory")
+    return max(int(fields.get(name, 0)) for name in names)

@@ -70,7 +70,7 @@ def observe_cgroups() -> Json:
     """How many memory cgroups there are, the root included, and how many were removed."""
     stat = (conditions.CGROUP_ROOT / "cgroup.stat").read_text()
     return {
-        "memory_cgroups": conditions.count_memory_cgroups(Path("/proc/cgroups").read_text()),
+        "memory_cgroups": conditions.count_memory_cgroups(conditions.CGROUP_ROOT),
         "dying_cgroups": conditions.dying_cgroups(stat),
     }
 

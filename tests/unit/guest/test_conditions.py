@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kdelta.guest import conditions
+from kdelta.guest import conditions, driver
 
 NONE: dict[str, Any] = {"sysctl": {}, "swap_bytes": 0, "memcg": False}
 
@@ -94,3 +94,60 @@ def test_a_process_enters_the_child(root: Path) -> None:
     (tree / conditions.CHILD).mkdir()
     conditions.enter_child(tree)
     assert (tree / conditions.CHILD / "cgroup.procs").read_text() == str(os.getpid())
+
+
+def cgroup(tree: Path, *, memory: bool = True) -> None:
+    """A cgroup as its file system shows it; the root has no memory.current."""
+    tree.mkdir(parents=True, exist_ok=True)
+    (tree / "cgroup.stat").write_text("nr_descendants 0\nnr_dying_descendants 0\n")
+    if memory:
+        (tree / "memory.current").write_text("0\n")
+
+
+@pytest.fixture
+def cgroups(root: Path) -> Path:
+    """The tree in a guest in which nobody has made a cgroup."""
+    tree = root / "sys/fs/cgroup"
+    cgroup(tree, memory=False)
+    (tree / "memory.stat").write_text("anon 0\n")
+    (tree / "cgroup.controllers").write_text("cpuset cpu memory\n")
+    return tree
+
+
+def test_memory_cgroups_are_counted_where_they_are(cgroups: Path) -> None:
+    """Whoever made them; /proc/cgroups has no row for memory in current kernels."""
+    assert conditions.count_memory_cgroups(cgroups) == 1
+    cgroup(cgroups / "someone", memory=False)
+    assert conditions.count_memory_cgroups(cgroups) == 1
+    cgroup(cgroups / conditions.CHILD)
+    assert conditions.count_memory_cgroups(cgroups) == 2
+    cgroup(cgroups / "someone/else's")
+    assert conditions.count_memory_cgroups(cgroups) == 3
+
+
+def test_without_the_controller_there_is_no_memory_cgroup(cgroups: Path) -> None:
+    (cgroups / "cgroup.controllers").write_text("cpuset cpu\n")
+    assert conditions.count_memory_cgroups(cgroups) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("nr_descendants 3\nnr_dying_descendants 2\n", 2),
+        ("nr_descendants 3\n", 0),
+        # the controller was taken off a cgroup that lives on
+        ("nr_dying_descendants 0\nnr_subsys_memory 1\nnr_dying_subsys_memory 1\n", 1),
+        ("nr_dying_descendants 0\nnr_dying_subsys_cpu 1\n", 0),
+    ],
+)
+def test_memory_cgroups_that_linger(text: str, expected: int) -> None:
+    assert conditions.dying_cgroups(text) == expected
+
+
+def test_the_guest_is_asked_through_the_cgroup_file_system(
+    cgroups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "CGROUP_ROOT", cgroups)
+    cgroup(cgroups / "machine.slice/someone")
+    (cgroups / "cgroup.stat").write_text("nr_descendants 2\nnr_dying_descendants 4\n")
+    assert driver.observe_cgroups() == {"memory_cgroups": 2, "dying_cgroups": 4}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kdelta.guest import conditions, counters, driver, stressor
+from kdelta.guest import counters, driver, stressor
 from kdelta.guest.boot import GUEST_MODULES, PACKAGE
 
 VMSTAT = """nr_free_pages 201563
@@ -62,12 +62,6 @@ SwapFree:              0 kB
 HugePages_Total:       0
 """
 
-CGROUPS = """#subsys_name\thierarchy\tnum_cgroups\tenabled
-cpu\t0\t57\t1
-memory\t0\t1\t1
-pids\t0\t57\t1
-"""
-
 
 def test_vmstat_keeps_what_bears_on_reclaim() -> None:
     found = counters.parse_vmstat(VMSTAT)
@@ -106,13 +100,6 @@ def test_meminfo_is_kib() -> None:
     assert meminfo["AnonPages"] == 20480
     assert (meminfo["SwapTotal"], meminfo["SwapFree"]) == (0, 0)
     assert "HugePages_Total" not in meminfo
-
-
-def test_memory_cgroups() -> None:
-    assert conditions.count_memory_cgroups(CGROUPS) == 1
-    assert conditions.count_memory_cgroups(CGROUPS.replace("memory\t0\t1\t1\n", "")) == 0
-    assert conditions.dying_cgroups("nr_descendants 3\nnr_dying_descendants 2\n") == 2
-    assert conditions.dying_cgroups("nr_descendants 3\n") == 0
 
 
 def test_all_counters_of_a_sample(tmp_path: Path) -> None:
