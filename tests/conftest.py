@@ -98,6 +98,7 @@ def project(tmp_path: Path) -> Project:
         "patches/series/0002-second.patch": "second\n",
         "patches/other.patch": "other\n",
         "src/pipe_bench/pipe_bench.c": "int main(void) { return 0; }\n",
+        "src/speed_check/speed_check.c": "int main(void) { return 0; }\n",
     }
     for name, text in contents.items():
         path = root / name

@@ -90,8 +90,9 @@ class RunPlan:
         )
 
     def workload_key(self) -> str:
-        """Of the benchmark binary."""
-        return _digest([sha256_file(self.root / "src/pipe_bench/pipe_bench.c"), toolchain("gcc")])
+        """Of the binaries that run in guests: the benchmark and the speed check."""
+        sources = ("src/pipe_bench/pipe_bench.c", "src/speed_check/speed_check.c")
+        return _digest([*(sha256_file(self.root / file) for file in sources), toolchain("gcc")])
 
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides the kernels and the workload, which are inputs.

@@ -20,7 +20,7 @@ from tests.conftest import CHECKOUT, SMALL
 from tests.integration.scripted_guest import Environment
 
 PARTS = ("Snakefile", "workflow", "profiles", "config", "kernel-configs", "patches", "report")
-SOURCES = ("src/kdelta", "src/pipe_bench")
+SOURCES = ("src/kdelta", "src/pipe_bench", "src/speed_check")
 
 # Writes what the verb's rule expects, and a line of what it was asked.
 STAND_IN = """\
@@ -40,8 +40,10 @@ def write(folder, *names):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(verb)
 
-if verb in ("fetch", "workload", "probe", "manifest"):
+if verb in ("fetch", "probe", "manifest"):
     write(".", options["--output"])
+elif verb == "workload":
+    write(Path(options["--output"]).parent, "pipe_bench", "speed_check")
 elif verb == "build":
     write(options["--output"], "bzImage", "config", "image.json", "objects.sha256")
 elif verb == "measure":

@@ -22,7 +22,8 @@ rule measure_block:
         records=expand(
             f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants
         ),
-        workload=rules.build_workload.output,
+        workload=rules.build_workload.output.bench,
+        speed_check=rules.build_workload.output.speed,
         acceleration=rules.probe_acceleration.output,
     output:
         schedule=f"{RAW}/schedule.json",
@@ -53,7 +54,7 @@ rule trace_mechanism:
     input:
         images=rules.measure_block.input.images,
         records=rules.measure_block.input.records,
-        workload=rules.build_workload.output,
+        workload=rules.build_workload.output.bench,
         acceleration=rules.probe_acceleration.output,
     output:
         [f"{RUN.run}/mechanism/{{regime}}/{arm}.jsonl" for arm in RUN.arms],

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdelta.experiment import Experiment, Level
 from kdelta.guest.conditions import CHILD
+from kdelta.guest.speed import DEADLINE_S, WORK
 from kdelta.measure.schedule import Cell, Schedule
 from kdelta.units import parse_size_bytes
 
@@ -101,6 +102,7 @@ def boot_plan(
         },
         "conditions": {"sysctl": regime.sysctl, "swap_bytes": swap_bytes, "memcg": regime.memcg},
         "mechanism": mechanism,
+        "speed_work": WORK[acceleration],
         "self_check_argv": [*SELF_CHECK, *option_argv(fixed), "--format", "json"],
         "stressor": stressor.model_dump() if stressor else None,
         "cells": [cell_plan(cell) for cell in schedule.cells],
@@ -113,10 +115,10 @@ def sweep_timeout_s(
 ) -> float:
     """How long a whole sweep may take: every cell to its own deadline would be hopeless."""
     chosen = experiment.protocols[protocol]
-    per_cell = chosen.duration_s[regime] + chosen.warmup_s
+    per_cell = 2 * (chosen.duration_s[regime] + chosen.warmup_s) + 5 + 2 * DEADLINE_S
     if mechanism and experiment.mechanism:
         # Two runs, each up to five times, and traces to read that grow with the machine's speed.
-        per_cell = 20 * experiment.mechanism.duration_s + 60
+        per_cell = 2 * (20 * experiment.mechanism.duration_s + 60) + 5
     stressor = experiment.regimes[regime].stressor
     settle = stressor.settle_timeout_s if stressor else 0.0
-    return settle + cells * (2 * per_cell + 5) + experiment.workload.timeout_s + 60
+    return settle + cells * per_cell + experiment.workload.timeout_s + 60

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kdelta.experiment import Experiment
+from kdelta.guest import speed
 from kdelta.measure.plan import boot_plan, option_argv, sweep_timeout_s
 from kdelta.measure.schedule import block_schedule
 from tests.conftest import SMALL
@@ -64,6 +65,7 @@ def test_the_plan_of_a_boot() -> None:
     assert made["stressor"] is None
     assert made["conditions"] == {"sysctl": {}, "swap_bytes": 0, "memcg": False}
     assert made["mechanism"] is False
+    assert made["speed_work"] == speed.WORK["tcg"]
     json.dumps(made)
 
 
@@ -132,7 +134,8 @@ def test_deadlines_leave_room_for_what_is_planned() -> None:
     # 0.5 s + 0.1 s + the workload's own five
     assert plan("idle")["cell_deadline_s"] == pytest.approx(5.6)
     idle = sweep_timeout_s(EXPERIMENT, "quick", "idle", 4)
-    assert idle >= 4 * 0.6 + 5
+    # speed checks that all hang until their deadline cost no sample
+    assert idle >= 4 * (0.6 + 2 * speed.DEADLINE_S) + 5
     # the stressor's time to settle comes on top
     pressed = sweep_timeout_s(EXPERIMENT, "quick", "pressed", 4)
     assert pressed >= idle + 60
