@@ -40,6 +40,7 @@ SMALL: dict[str, Any] = {
         "turbo": "leave",
         "pin_vcpus": False,
         "move_irqs": False,
+        "wait_for_quiet_s": 0,
     },
     "guest": {"acceleration": "tcg", "vcpus": 1, "memory": "256M", "boot_timeout_s": 60},
     "workload": {"arguments": {"write_size": 65536, "nonblock": False}, "timeout_s": 5},

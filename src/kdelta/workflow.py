@@ -104,7 +104,10 @@ class RunPlan:
         return _digest(
             {
                 **self._guest_facts(regime, TIMED_MODULES),
-                "environment": experiment.environment.model_dump(mode="json"),
+                # How long to wait for a quiet host changes nothing in what is measured then.
+                "environment": experiment.environment.model_dump(
+                    mode="json", exclude={"wait_for_quiet_s"}
+                ),
                 "duration_s": chosen.duration_s[regime],
                 "warmup_s": chosen.warmup_s,
             }
