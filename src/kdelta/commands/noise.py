@@ -24,10 +24,10 @@ def noise(experiment: Experiment | None, seconds: float) -> Json:
 
     Returns:
         `reason` alone if it could not be measured, else `measured_s`, `checks`, `check_ms`
-        (median), `slow_share`, `worst` (ratio to the median), `other_cpu_share`, `steal_share`,
-        `busiest` (name and share), `log_sd` (of the machine's speed over windows of the
-        shortest cells) and `floors`: protocol, regime, `floor` and `quiet_floor` as ratios minus 1
-        (null where the protocol has too few blocks for intervals).
+        (unhindered), `slow_share`, `worst` (ratio to that), `other_cpu_share`, `steal_share`,
+        `busiest` (name and share), `experiment` and `floors`: protocol, regime, `log_sd` (of a
+        cell's log ratio), `floor` and `quiet_floor` as ratios minus 1 (null where the protocol
+        has too few blocks for intervals).
     """
     try:
         series = measure_speed(seconds)
@@ -46,7 +46,7 @@ def _seen(series: SpeedSeries) -> Json:
         "reason": None,
         "measured_s": round(series.ended_s[-1], 1),
         "checks": len(series.ended_s),
-        "check_ms": round(steady.median_ns / 1e6, 2),
+        "check_ms": round(steady.unhindered_ns / 1e6, 2),
         "slow_share": round(steady.slow_share, 4),
         "worst": round(steady.worst, 2),
         "other_cpu_share": round(series.host.other_share, 4),
@@ -108,9 +108,9 @@ def noise_rows(found: Json) -> tuple[str, list[tuple[str, str]]]:
     rows = [
         (
             "CPU speed",
-            f"{found['checks']} checks of {found['check_ms']:.1f} ms over "
-            f"{found['measured_s']:g} s: {found['slow_share']:.1%} slower by a quarter or more, "
-            f"the slowest {found['worst']:.2f} times the median",
+            f"{found['checks']} checks, unhindered {found['check_ms']:.1f} ms each, in "
+            f"{found['measured_s']:g} s: {found['slow_share']:.1%} took a quarter longer or more, "
+            f"the slowest {found['worst']:.1f} times as long",
         ),
         ("taken by others", f"{found['other_cpu_share']:.1%}" + (f" ({named})" if named else "")),
         ("stolen", f"{found['steal_share']:.1%}"),
