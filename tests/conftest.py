@@ -40,6 +40,7 @@ SMALL: dict[str, Any] = {
         "turbo": "leave",
         "pin_vcpus": False,
         "move_irqs": False,
+        "wait_for_quiet_s": 0,
     },
     "guest": {"acceleration": "tcg", "vcpus": 1, "memory": "256M", "boot_timeout_s": 60},
     "workload": {"arguments": {"write_size": 65536, "nonblock": False}, "timeout_s": 5},
@@ -98,6 +99,7 @@ def project(tmp_path: Path) -> Project:
         "patches/series/0002-second.patch": "second\n",
         "patches/other.patch": "other\n",
         "src/pipe_bench/pipe_bench.c": "int main(void) { return 0; }\n",
+        "src/speed_check/speed_check.c": "int main(void) { return 0; }\n",
     }
     for name, text in contents.items():
         path = root / name

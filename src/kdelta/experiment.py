@@ -275,15 +275,16 @@ class Validity(_Model):
         description="largest share of CPU time that a hypervisor took away, in the guest over a "
         "sample and on the host over a boot",
     )
+    # A build that has just ended, one job per CPU, still stands in the load average with about
+    # 1 per CPU. What really runs beside a boot is seen by its CPU time, the next limit.
     host_load: Annotated[float, Field(gt=0)] = Field(
-        default=2.0,
+        default=1.0,
         description="largest load average of the host before a boot, per host CPU, beyond the "
         "guest's vCPUs (which the boot before has kept busy)",
     )
     host_other_cpu: Share = Field(
-        default=0.5,
-        description="largest share of the host's CPU time that other programs took during a "
-        "boot; less falls on all arms of a block alike, and widens the intervals",
+        default=0.05,
+        description="largest share of the host's CPU time that other programs took during a boot",
     )
 
 
@@ -302,6 +303,12 @@ class Environment(_Model):
     )
     move_irqs: bool = Field(
         default=True, description="device interrupts away from the cores that vCPUs are pinned to"
+    )
+    wait_for_quiet_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = Field(
+        default=60,
+        description="before its first boot a block waits until other programs take at most "
+        "validity.host_other_cpu of the host's CPU time, for at most so long; then it goes on, "
+        "and that is recorded. 0: never wait",
     )
 
 

@@ -91,8 +91,9 @@ class RunPlan:
         )
 
     def workload_key(self) -> str:
-        """Of the benchmark binary."""
-        return _digest([sha256_file(self.root / "src/pipe_bench/pipe_bench.c"), toolchain("gcc")])
+        """Of the binaries that run in guests: the benchmark and the speed check."""
+        sources = ("src/pipe_bench/pipe_bench.c", "src/speed_check/speed_check.c")
+        return _digest([*(sha256_file(self.root / file) for file in sources), toolchain("gcc")])
 
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides what `guests_key` names.
@@ -104,7 +105,10 @@ class RunPlan:
         return _digest(
             {
                 **self._guest_facts(regime, TIMED_MODULES),
-                "environment": experiment.environment.model_dump(mode="json"),
+                # How long to wait for a quiet host changes nothing in what is measured then.
+                "environment": experiment.environment.model_dump(
+                    mode="json", exclude={"wait_for_quiet_s"}
+                ),
                 "duration_s": chosen.duration_s[regime],
                 "warmup_s": chosen.warmup_s,
             }
@@ -187,20 +191,20 @@ def plan_run(settings: dict[str, Any], settings_file: str, root: Path) -> RunPla
     return RunPlan(root, chosen.experiment, experiment, chosen.protocol, chosen.results)
 
 
-def guests_key(records: Sequence[str], acceleration: str, workload: str) -> str:
+def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str]) -> str:
     """Of what guests boot and run and of what executes them, by what the files hold.
 
     Args:
         records: the variants' `image.json`.
         acceleration: record of `kdelta probe`.
-        workload: the binary.
+        programs: the binaries that are run in them.
     """
     images = [json.loads(Path(record).read_text()) for record in records]
     return _digest(
         {
             "images": [[image["key"], image["bzimage_sha256"]] for image in images],
             "mode": json.loads(Path(acceleration).read_text())["mode"],
-            "workload": sha256_file(Path(workload)),
+            "programs": [sha256_file(Path(program)) for program in programs],
         }
     )
 

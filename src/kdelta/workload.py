@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Building the benchmark: one static binary, the same bytes for every guest."""
+"""Building what runs in guests: static binaries, the same bytes for every guest."""
 
 from __future__ import annotations
 
@@ -15,71 +15,99 @@ from kdelta.cache import copy_atomically, make_entry, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
 
-SOURCE = Path(__file__).resolve().parents[1] / "pipe_bench" / "pipe_bench.c"
+_SOURCES = Path(__file__).resolve().parents[1]
+SOURCE = _SOURCES / "pipe_bench" / "pipe_bench.c"
+SPEED_SOURCE = _SOURCES / "speed_check" / "speed_check.c"
 # The build ID and macro prefixes would tie the bytes to this folder.
 FLAGS = ("-O2", "-Wall", "-Wextra", "-static", "-pthread", "-Wl,--build-id=none")
 
 
 def build_workload(output: Path, log: Path, cache: Path, compiler: str = "gcc") -> str:
-    """Compile pipe_bench, or take it from the cache.
+    """Compile pipe_bench and the speed check that runs beside it, or take them from the cache.
 
     Args:
-        output: where the binary goes; `<output>.json` beside it records its origin.
+        output: where pipe_bench goes; `speed_check` goes beside it, and `<name>.json` beside
+            each records its origin.
         log: receives what the compiler says.
         cache: the cache's root.
         compiler: C compiler.
 
     Returns:
-        The binary's sha256.
+        The sha256 of pipe_bench.
+
+    Raises:
+        KdeltaError: no compiler, or one of them does not compile.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("")
+    _place(SPEED_SOURCE, output.with_name(SPEED_SOURCE.stem), log, cache, compiler)
+    return _place(SOURCE, output, log, cache, compiler)
+
+
+def cached_program(source: Path, log: Path, cache: Path, compiler: str = "gcc") -> Path:
+    """A static program in the cache, compiled if it is not there yet.
+
+    Args:
+        source: its one C file.
+        log: what the compiler says is appended to it.
+        cache: the cache's root.
+        compiler: C compiler.
 
     Raises:
         KdeltaError: no compiler, or it does not compile.
     """
+    key, _ = _origin(source, compiler)
+
+    def compile_into(folder: Path) -> None:
+        _compile(compiler, source, folder / source.stem, log)
+
+    return make_entry(cache / "workloads" / key, compile_into) / source.stem
+
+
+def _place(source: Path, output: Path, log: Path, cache: Path, compiler: str) -> str:
+    program = cached_program(source, log, cache, compiler)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    copy_atomically(program, output)
+    output.chmod(0o755)
+    record = {"binary_sha256": sha256_file(output), **_origin(source, compiler)[1]}
+    write_atomically(
+        output.with_name(output.name + ".json"), (json.dumps(record, indent=1) + "\n").encode()
+    )
+    return str(record["binary_sha256"])
+
+
+def _origin(source: Path, compiler: str) -> tuple[str, dict[str, object]]:
+    """Key of a program's binary in the cache, and what it is made from."""
     if shutil.which(compiler) is None:
         raise KdeltaError(f"{compiler} is not installed; apt-get install gcc libc6-dev")
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout.partition("\n")[0]
-    source_sha256 = sha256_file(SOURCE)
+    source_sha256 = sha256_file(source)
     text = "\0".join([source_sha256, version, *FLAGS])
-    key = hashlib.sha256(text.encode()).hexdigest()[:24]
-    log.parent.mkdir(parents=True, exist_ok=True)
-
-    def compile_into(folder: Path) -> None:
-        _compile(compiler, folder / "pipe_bench", log)
-
-    entry = make_entry(cache / "workloads" / key, compile_into)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    copy_atomically(entry / "pipe_bench", output)
-    output.chmod(0o755)
-    binary_sha256 = sha256_file(output)
-    record = {
-        "program": "pipe_bench",
+    return hashlib.sha256(text.encode()).hexdigest()[:24], {
+        "program": source.stem,
         "source_sha256": source_sha256,
-        "binary_sha256": binary_sha256,
         "compiler": version,
         "flags": list(FLAGS),
     }
-    write_atomically(
-        output.with_name(output.name + ".json"), (json.dumps(record, indent=1) + "\n").encode()
-    )
-    return binary_sha256
 
 
-def _compile(compiler: str, binary: Path, log: Path) -> None:
+def _compile(compiler: str, source: Path, binary: Path, log: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [compiler, *FLAGS, "-o", str(binary), str(SOURCE)],
+            [compiler, *FLAGS, "-o", str(binary), str(source)],
             capture_output=True,
             text=True,
             check=False,
             cwd=folder,
             env={**os.environ, "LC_ALL": "C"},
         )
-    log.write_text(done.stderr)
+    with log.open("a") as file:
+        file.write(done.stderr)
     if done.returncode != 0:
         # The compiler's errors, and the linker's; a path may hold the word "error" too.
         signs = ("error:", "cannot find", "undefined reference")
         errors = [line for line in done.stderr.splitlines() if any(s in line for s in signs)]
         first = errors[0] if errors else f"{compiler} exited with {done.returncode}"
-        raise KdeltaError(f"pipe_bench does not compile: {first}; whole log: {log}")
+        raise KdeltaError(f"{source.stem} does not compile: {first}; whole log: {log}")

@@ -181,7 +181,8 @@ def lay_out_inputs(root: Path, variants: Sequence[str]) -> list[str]:
         folder.mkdir(parents=True)
         (folder / "bzImage").write_bytes(b"a kernel\n")
         (folder / "image.json").write_text(json.dumps(IMAGE))
-    (root / "pipe_bench").write_bytes(b"a workload\n")
+    for program in ("pipe_bench", "speed_check"):
+        (root / program).write_bytes(b"a static program\n")
     (root / "acceleration.json").write_text(json.dumps({"mode": "tcg", "reason": "asked for"}))
     return [
         *("--kernels", "kernels", "--workload", "pipe_bench"),

@@ -20,7 +20,7 @@ from tests.conftest import CHECKOUT, SMALL
 from tests.integration.scripted_guest import Environment
 
 PARTS = ("Snakefile", "workflow", "profiles", "config", "kernel-configs", "patches", "report")
-SOURCES = ("src/kdelta", "src/pipe_bench")
+SOURCES = ("src/kdelta", "src/pipe_bench", "src/speed_check")
 
 # Writes what the verb's rule expects, and a line of what it was asked.
 STAND_IN = """\
@@ -50,8 +50,10 @@ def image(folder):
     (Path(folder) / "image.json").write_text(
         json.dumps({{"key": digest[:16], "bzimage_sha256": digest}}))
 
-if verb in ("fetch", "workload", "manifest"):
+if verb in ("fetch", "manifest"):
     write(".", options["--output"])
+elif verb == "workload":
+    write(Path(options["--output"]).parent, "pipe_bench", "speed_check")
 elif verb == "probe":
     write(".", options["--output"])
     Path(options["--output"]).write_text((root / "acceleration").read_text())

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from kdelta.cli import main
+from kdelta.commands import doctor
 from kdelta.commands.doctor import report_text
+from kdelta.commands.noise import noise_problems, noise_rows
 from kdelta.kernel.toolchain import read_toolchain
 from kdelta.measure import environment
 from kdelta.measure.diagnosis import (
@@ -23,6 +25,7 @@ from kdelta.measure.diagnosis import (
     state_problems,
 )
 from kdelta.measure.restore import Change, Journal
+from tests.conftest import Project
 
 CPU = "sys/devices/system/cpu"
 QUIET = {"load": 0.1, "cpus": 4, "other_cpu_share": 0.01, "steal_share": 0.0}
@@ -53,8 +56,9 @@ def words(problems: list[Any]) -> str:
 
 @pytest.mark.usefixtures("no_journal")
 def test_this_host(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["doctor"])
+    status = main(["doctor", "--quick"])
     text = capsys.readouterr().out
+    assert "Noise" not in text
     assert max(len(line) for line in text.splitlines()) <= 80
     for label in ("model", "SMT", "governor", "NUMA nodes", "stolen CPU time", "KVM", "QEMU"):
         assert f"\n  {label} " in text
@@ -63,7 +67,7 @@ def test_this_host(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("no_journal")
 def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["doctor", "--json", "--vcpus", "1"])
+    status = main(["doctor", "--quick", "--json", "--vcpus", "1"])
     found = json.loads(capsys.readouterr().out)
     assert found["vcpus"] == 1
     assert found["host"]["cpus"] == len(os.sched_getaffinity(0))
@@ -87,12 +91,99 @@ def test_a_host_without_tools(root: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("no_journal")
+def test_the_noise_of_this_host(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "NOISE_S", 1.0)
+    common = ["--root", str(project.root), "doctor"]
+    main([*common, "--json", "--experiment", project.file.name])
+    noise = json.loads(capsys.readouterr().out)["noise"]
+    assert noise["reason"] is None
+    assert noise["measured_s"] >= 1
+    assert noise["checks"] >= 16
+    assert noise["check_ms"] > 0.1
+    assert noise["worst"] >= 1
+    assert 0 <= noise["other_cpu_share"] <= 1.1
+    places = [(floor["protocol"], floor["regime"]) for floor in noise["floors"]]
+    assert places == [(p, r) for p in ("quick", "long") for r in ("idle", "pressed")]
+    quick, long = noise["floors"][0], noise["floors"][2]
+    # two blocks have no intervals, and so no noise floor
+    assert (quick["floor"], quick["quiet_floor"]) == (None, None)
+    assert long["floor"] >= long["quiet_floor"] > 0.03
+
+    # outside of a project nobody knows the protocols
+    main([*common])
+    text = capsys.readouterr().out
+    assert "\nNoise\n  CPU speed " in text
+    assert "floor of" not in text
+
+
+NOISE = {
+    "reason": None,
+    "measured_s": 10.0,
+    "checks": 900,
+    "check_ms": 9.84,
+    "slow_share": 0.012,
+    "worst": 3.21,
+    "other_cpu_share": 0.4,
+    "steal_share": 0.0,
+    "busiest": [{"name": "cc1", "share": 0.35}, {"name": "stress-ng", "share": 0.05}],
+    "experiment": "small",
+    "floors": [
+        {"protocol": "a", "regime": "idle", "log_sd": 0.05, "floor": 0.25, "quiet_floor": 0.25},
+        {"protocol": "a", "regime": "busy", "log_sd": 0.3, "floor": 3.0, "quiet_floor": 0.25},
+        {"protocol": "b", "regime": "idle", "log_sd": 0.05, "floor": None, "quiet_floor": None},
+    ],
+}
+
+
+def test_noise_in_words() -> None:
+    title, rows = noise_rows(NOISE)
+    assert title == "Noise (experiment small)"
+    found = dict(rows)
+    assert found["CPU speed"] == (
+        "900 checks, unhindered 9.8 ms each, in 10 s: 1.2% took a quarter longer or more, the "
+        "slowest 3.2 times as long"
+    )
+    assert found["taken by others"] == "40.0% (cc1 35%, stress-ng 5%)"
+    assert found["floor of a"] == "about 25% to 300% (quiet: 25%)"
+    assert found["floor of b"] == "none: too few blocks for intervals"
+
+
+def test_uneven_cpus_are_a_problem_and_even_ones_are_not() -> None:
+    (problem,) = noise_problems(NOISE)
+    assert problem["severity"] == "doubt"
+    assert "a cell's ratio would spread by 30%" in problem["what"]
+    assert problem["todo"] == "end cc1, stress-ng"
+    (problem,) = noise_problems({**NOISE, "busiest": []})
+    assert problem["todo"].startswith("a quieter time or host")
+    assert noise_problems({**NOISE, "floors": NOISE["floors"][:1]}) == []
+    assert noise_problems({**NOISE, "floors": []}) == []
+    assert noise_problems({"reason": "no gcc"}) == []
+    assert noise_problems(None) == []
+
+
+def test_an_experiment_that_is_wrong_is_told_before_anything_is_measured(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--root", str(project.root), "doctor", "--experiment", "none.yaml"]) == 1
+    said = capsys.readouterr()
+    assert "none.yaml" in said.err
+    assert "measuring" not in said.err
+    assert said.out == ""
+
+
+@pytest.mark.usefixtures("no_journal")
 def test_missing_tools_end_in_status_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "NOISE_S", 0.1)
     assert main(["doctor"]) == 1
-    assert "apt-get install" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "apt-get install" in text
+    assert "\n  not measured " in text
+    assert "gcc is not installed" in text
 
 
 def test_headers_that_a_build_needs(

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,8 @@ from typing import Any
 import pytest
 
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Mechanism
+from kdelta.experiment import Environment as HostSettings
+from kdelta.experiment import Mechanism, Validity
 from kdelta.measure import hostlock
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
@@ -48,6 +53,17 @@ def request_(
     )
 
 
+@contextlib.contextmanager
+def spinning() -> Iterator[None]:
+    """A program that uses CPU time and is nobody's guest."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 def records(request: BlockRequest, arm: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (request.out / f"{arm}.jsonl").read_text().splitlines()]
 
@@ -73,6 +89,49 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
     for boot in host["boots"]:
         assert boot["wall_s"] >= boot["boot_s"] > 0
         assert boot["bzimage_sha256"] == IMAGE["bzimage_sha256"]
+
+
+def waiting(request: BlockRequest, seconds: float, limit: float) -> BlockRequest:
+    """The block, waiting for a host that is this quiet."""
+    experiment = request.source.experiment.model_copy(
+        update={
+            "environment": HostSettings(
+                governor="leave",
+                turbo="leave",
+                pin_vcpus=False,
+                move_irqs=False,
+                wait_for_quiet_s=seconds,
+            ),
+            "validity": Validity(host_other_cpu=limit),
+        }
+    )
+    return replace(request, source=replace(request.source, experiment=experiment))
+
+
+def test_a_block_that_is_not_to_wait_does_not(request_: BlockRequest) -> None:
+    measure_block(request_)
+    assert host_record(request_)["quiet"] is None
+
+
+def test_a_block_waits_before_its_first_boot_and_records_it(
+    request_: BlockRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Whatever runs on this machine: all of it is quiet enough, or nothing is.
+    measure_block(waiting(request_, 60, 1.0))
+    quiet = host_record(request_)["quiet"]
+    assert quiet["quiet"] is True
+    assert quiet["waited_s"] >= 2
+    assert 0 <= quiet["share"] <= 1
+    assert "waiting" not in capsys.readouterr().err
+
+    with spinning():
+        measure_block(waiting(request_, 1, 1e-9))
+    quiet = host_record(request_)["quiet"]
+    assert quiet["quiet"] is False
+    assert quiet["share"] > 0
+    said = capsys.readouterr().err
+    assert said.count("idle, block 2: not quiet after") == 1
+    assert said.index("not quiet after") < said.index("measured in")
 
 
 def test_every_arm_boots_its_own_image(request_: BlockRequest, scripted: Environment) -> None:

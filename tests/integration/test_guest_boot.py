@@ -21,6 +21,7 @@ CELLS = [{"levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
 PLAN: dict[str, Any] = {
     "identity": {"regime": "idle", "block": 1, "arm": "patched", "variant": "patched"},
     "stressor": None,
+    "mechanism": False,
     "cells": CELLS,
     "silence_s": PATIENCE_S,
 }
@@ -30,7 +31,7 @@ class Boot:
     """Boots a scripted guest, and keeps what there is to look at afterwards."""
 
     def __init__(self, environment: Environment, folder: Path) -> None:
-        for name in ("bzImage", "pipe_bench"):
+        for name in ("bzImage", "pipe_bench", "speed_check"):
             (folder / name).write_bytes(b"bytes\n")
         self.environment = environment
         self.console = folder / "patched.console.log"
@@ -84,7 +85,7 @@ def test_a_whole_sweep(guest: Boot) -> None:
 def test_the_guest_finds_its_files(guest: Boot) -> None:
     script = """
         assert sorted(os.listdir(share)) == [
-            "bzImage", "kdelta", "pipe_bench", "plan.json", "start.py"
+            "bzImage", "kdelta", "pipe_bench", "plan.json", "speed_check", "start.py"
         ]
         assert (share / "kdelta/guest/driver.py").exists()
         assert "/run/kdelta/start.py" in sys.argv[sys.argv.index("--exec") + 1]

@@ -38,7 +38,7 @@ def test_every_shipped_run_is_planned(workflow: Workflow, path: Path, protocol: 
     blocks = experiment.protocols[protocol].blocks
     assert planned == {
         "Fetch the kernel source",
-        "Build pipe_bench",
+        "Build pipe_bench and the speed check",
         "Does this host run guests with KVM?",
         *(f"Build the kernel: {variant}" for variant in experiment.variants),
         *(

@@ -51,12 +51,13 @@ rule build_kernel:
 
 rule build_workload:
     output:
-        f"{RUN.base}/workload/pipe_bench",
+        bench=f"{RUN.base}/workload/pipe_bench",
+        speed=f"{RUN.base}/workload/speed_check",
     log:
         f"{RUN.base}/workload/build.log",
     params:
         key=RUN.workload_key(),
     message:
-        "Build pipe_bench"
+        "Build pipe_bench and the speed check"
     shell:
-        "exec kdelta workload --output {output:q} --log {log:q}"
+        "exec kdelta workload --output {output.bench:q} --log {log:q}"

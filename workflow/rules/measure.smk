@@ -48,14 +48,15 @@ def guests(wildcards):
 def guest_facts(wildcards):
     """What guests boot and run and what executes them, once that is known."""
     guests(wildcards)
-    return guests_key(RECORDS, ACCELERATION, str(rules.build_workload.output))
+    return guests_key(RECORDS, ACCELERATION, list(rules.build_workload.output))
 
 
 rule measure_block:
     input:
         images=ancient(IMAGES),
         records=ancient(RECORDS),
-        workload=ancient(rules.build_workload.output),
+        workload=ancient(rules.build_workload.output.bench),
+        speed_check=ancient(rules.build_workload.output.speed),
         acceleration=ancient(ACCELERATION),
         guests=guests,
     output:
@@ -88,7 +89,7 @@ rule trace_mechanism:
     input:
         images=ancient(IMAGES),
         records=ancient(RECORDS),
-        workload=ancient(rules.build_workload.output),
+        workload=ancient(rules.build_workload.output.bench),
         acceleration=ancient(ACCELERATION),
         guests=guests,
     output:

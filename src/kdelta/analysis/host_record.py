@@ -52,12 +52,21 @@ class EarlierAttempt(StrictRecord):
     reason: str | None = None
 
 
+class HostQuiet(StrictRecord):
+    """Whether other programs left the host alone when the block began, and how long it waited."""
+
+    waited_s: _Seconds
+    share: Annotated[FiniteFloat, Field(ge=0)]
+    quiet: bool
+
+
 class HostRecord(StrictRecord):
     """One block's host.json."""
 
     schema_version: Literal[1] | None = Field(default=None, alias="schema")
     host: HostFacts = HostFacts()
     vcpus: Count | None = None
+    quiet: HostQuiet | None = None
     earlier_attempts: Annotated[tuple[EarlierAttempt, ...], Field(strict=False)] = ()
     boots: Annotated[tuple[HostBoot, ...], Field(strict=False)] = ()
 

@@ -41,8 +41,8 @@ class Limits:
     identity_overhead_ns: float = 0.0
     clock_jump_ms: float = 10.0
     steal: float = 0.05
-    host_load: float = 2.0
-    host_other_cpu: float = 0.5
+    host_load: float = 1.0
+    host_other_cpu: float = 0.05
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from kdelta.commands.common import Verbs, die_with_parent
+from kdelta.commands.noise import noise, noise_problems, noise_rows
+from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
 from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
 from kdelta.measure.diagnosis import FATAL, diagnose
 from kdelta.measure.environment import replay_messages, restore_left_behind
 from kdelta.measure.host import guest_vcpus
@@ -22,6 +26,10 @@ Group = tuple[str, list[tuple[str, str]]]
 
 _WIDTH = 80
 _UNAFFECTED = "Not affected"
+_CONFIG = Path("config/config.yaml")
+
+NOISE_S = 10.0
+"""For so long the speed of this host's CPUs is measured."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -32,6 +40,15 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("--kernel", type=Path, help="a bzImage: find out by booting it with KVM")
     parser.add_argument("--vcpus", type=_vcpus, default="auto", help="of the guest to be run")
     parser.add_argument("--compiler", default="gcc", help="the C compiler of the experiment")
+    parser.add_argument(
+        "--experiment",
+        help=f"forecast the noise floor of its protocols (default: as in {_CONFIG})",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"leave out the {NOISE_S:g} s in which the speed of the CPUs is measured",
+    )
     parser.add_argument("--json", action="store_true", help="for programs to read")
     parser.add_argument(
         "--restore", action="store_true", help="restore settings that a killed run left, and end"
@@ -54,9 +71,29 @@ def _doctor(args: argparse.Namespace) -> int:
         if not args.kernel.is_file():
             raise KdeltaError(f"--kernel: {args.kernel}: no such file; give a built bzImage")
         die_with_parent()
+    experiment = _experiment(args)  # a mistake in it is told before anything is measured
     found = diagnose(guest_vcpus(args.vcpus), args.kernel, args.compiler)
+    found["noise"] = None if args.quick else _noise(experiment)
+    found["problems"] += noise_problems(found["noise"])
     print(json.dumps(found, indent=1) if args.json else report_text(found))
     return int(any(problem["severity"] == FATAL for problem in found["problems"]))
+
+
+def _experiment(args: argparse.Namespace) -> Experiment | None:
+    """The experiment whose protocols are meant; None outside of a project."""
+    if args.experiment is not None:
+        return load_experiment(args.root / args.experiment, args.root)
+    if args.quick or not (args.root / _CONFIG).is_file():
+        return None
+    chosen = parse_model(RunConfig, read_yaml(args.root / _CONFIG), _CONFIG)
+    return load_experiment(args.root / chosen.experiment, args.root)
+
+
+def _noise(experiment: Experiment | None) -> Json:
+    # Shared: beside a build it says what the build takes; beside a measurement it would disturb.
+    with host_lock("measuring the speed of this host's CPUs", exclusive=False):
+        print(f"measuring the speed of this host's CPUs for {NOISE_S:g} s", file=sys.stderr)
+        return noise(experiment, NOISE_S)
 
 
 def _restore() -> int:
@@ -70,7 +107,9 @@ def _restore() -> int:
 
 def report_text(found: Json) -> str:
     """The diagnosis for people, at most 80 columns wide where words can be broken."""
-    groups = (_processor(found["host"]), _system(found), _tools(found["host"]), _settings(found))
+    groups = [_processor(found["host"]), _system(found), _tools(found["host"]), _settings(found)]
+    if found.get("noise"):
+        groups.append(noise_rows(found["noise"]))
     width = max(len(label) for _, rows in groups for label, _ in rows) + 2
     lines: list[str] = []
     for title, rows in groups:

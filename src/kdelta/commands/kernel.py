@@ -43,8 +43,10 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("--jobs", type=int, default=host_cpus(), help="parallel compilations")
     parser.set_defaults(run=_build)
 
-    parser = verbs.add_parser("workload", help="build pipe_bench")
-    parser.add_argument("--output", type=Path, required=True, help="the binary")
+    parser = verbs.add_parser("workload", help="build pipe_bench and the speed check")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="pipe_bench; speed_check goes beside it"
+    )
     parser.add_argument("--log", type=Path, required=True, help="receives the compiler's output")
     parser.set_defaults(run=_workload)
 

@@ -16,6 +16,7 @@ from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.launch import SHARE_IN_GUEST, GuestExit, GuestSpec, guest_python, run_guest
 from kdelta.guest.pinning import Pinning
+from kdelta.guest.speed import PROGRAM as SPEED_CHECK
 
 Json = dict[str, Any]
 
@@ -26,6 +27,7 @@ TIMED_MODULES = (
     "guest/driver.py",
     "guest/conditions.py",
     "guest/counters.py",
+    "guest/speed.py",
     "guest/stressor.py",
 )
 GUEST_MODULES = (
@@ -54,7 +56,8 @@ class BootRequest:
     Attributes:
         label: how messages name it, for example "idle, block 3, arm patched".
         kernel: the arm's bzImage.
-        workload: the static benchmark binary.
+        workload: the static benchmark binary; for a boot that is timed, the speed check's
+            lies beside it.
         plan: the driver's plan (see `kdelta.measure.plan`).
         boot_timeout_s: the driver must have written its first record by then.
         sweep_timeout_s: seconds the whole sweep may take after that.
@@ -213,6 +216,8 @@ def _fill_share(share: Path, request: BootRequest) -> None:
     try:
         shutil.copy(request.kernel, share / "bzImage")
         shutil.copy(request.workload, share / "pipe_bench")
+        if not request.plan["mechanism"]:
+            shutil.copy(request.workload.with_name(SPEED_CHECK), share)
         (share / "start.py").write_text(_START)
         for module in GUEST_MODULES:
             target = share / "kdelta" / module

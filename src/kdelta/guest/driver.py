@@ -28,6 +28,7 @@ from typing import Any
 
 from kdelta.guest import conditions, mechanism
 from kdelta.guest.counters import counters, parse_meminfo
+from kdelta.guest.speed import DEADLINE_S, PROGRAM, check_speed, speed_record
 from kdelta.guest.stressor import Stressor
 
 Json = dict[str, Any]
@@ -212,12 +213,25 @@ def read_clocks() -> tuple[int, int]:
     return best[0], best[1]
 
 
+def speed(plan: Json, bench: Path) -> tuple[Json | None, str | None]:
+    """One speed check, an ordinary process in the root cgroup; see `check_speed`."""
+
+    def run(argv: list[str]) -> tuple[Json | None, str | None]:
+        return judge_bench(*run_bench(argv, DEADLINE_S))
+
+    return check_speed(bench.with_name(PROGRAM), plan["speed_work"], run)
+
+
 def measure_cell(
     plan: Json, order: int, cell: Json, bench: Path, stressor: Stressor | None
 ) -> Json:
-    """Run one cell and return its sample record (without the boot's identity)."""
+    """Run one cell and return its sample record (without the boot's identity).
+
+    The speed checks lie outside of the sample's clocks and counters, which are the workload's.
+    """
     argv = [str(bench), *cell["argv"]]
     start = as_workload(plan["conditions"]["memcg"])
+    speed_before = speed(plan, bench)
     before = counters()
     realtime_ns, monotonic_ns = read_clocks()
     started = {"realtime_start_ns": realtime_ns, "monotonic_start_ns": monotonic_ns}
@@ -225,6 +239,8 @@ def measure_cell(
     realtime_ns, monotonic_ns = read_clocks()
     ended = {"monotonic_end_ns": monotonic_ns, "realtime_end_ns": realtime_ns}
     after = counters()
+    alive = stressor.alive() if stressor else None
+    speed_after = speed(plan, bench)
     result, error = judge_bench(status, out, err)
     return {
         "cell_order": order,
@@ -237,7 +253,8 @@ def measure_cell(
         "bench": result,
         "before": before,
         "after": after,
-        "stressor_alive": stressor.alive() if stressor else None,
+        "stressor_alive": alive,
+        "speed": speed_record(plan["speed_work"], speed_before, speed_after),
     }
 
 
@@ -290,8 +307,9 @@ def drive(share: Path) -> bool:
 
     # A copy in guest memory: the sweep must not read the host's disk.
     bench = Path("/run/pipe_bench")
-    shutil.copy(share / "pipe_bench", bench)
-    bench.chmod(0o755)
+    for program in (bench.name,) if plan["mechanism"] else (bench.name, PROGRAM):
+        shutil.copy(share / program, bench.with_name(program))
+        bench.with_name(program).chmod(0o755)
     start = as_workload(plan["conditions"]["memcg"])
     argv = [str(bench), *plan["self_check_argv"]]
     boot["self_check"] = self_check(argv, plan["cell_deadline_s"], start)
@@ -309,6 +327,8 @@ def drive(share: Path) -> bool:
         stressor = Stressor(wanted["command"], log, wanted["settled_by"], wanted["settle_s"])
         boot["stressor"] = stressor.start(wanted["settle_timeout_s"])
     records.write(boot)
+    if not plan["mechanism"]:
+        speed(plan, bench)  # the first run of a program is slower than all later ones
 
     for order, cell in enumerate(plan["cells"], start=1):
         records.write({"record": kind, **identity, **measure(plan, order, cell, bench, stressor)})

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from kdelta.measure.environment import HostEnvironment, host_environment
 from kdelta.measure.host import host_cpus, host_facts
 from kdelta.measure.hostlock import host_lock
 from kdelta.measure.progress import BootProgress, pending
+from kdelta.measure.quiet import wait_for_quiet
 from kdelta.measure.schedule import Schedule, block_schedule, schedule_record
 from kdelta.measure.write import write_json, write_lines
 
@@ -68,6 +70,7 @@ def measure_block(request: BlockRequest) -> None:
     with (
         host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
         attempts.remembered(request.out, _remove_leftovers(request.out)) as earlier,
+        contextlib.nullcontext(_wait_for_quiet(request, name)) as quiet,
         host_environment(experiment.environment, request.source.vcpus) as environment,
         tempfile.TemporaryDirectory(prefix=".writing-", dir=request.out) as folder,
         progress,
@@ -93,8 +96,16 @@ def measure_block(request: BlockRequest) -> None:
             progress.arm_done(arm, boot.entry)
         _require_some_sample(request, schedule, boots)
         write_json(scratch / "schedule.json", schedule_record(schedule, experiment, protocol))
-        write_json(scratch / "host.json", _host_record(request, facts, boots, environment, earlier))
+        host = _host_record(request, facts, boots, environment, earlier)
+        write_json(scratch / "host.json", {**host, "quiet": quiet})
         _publish(scratch, request.out)
+
+
+def _wait_for_quiet(request: BlockRequest, name: str) -> Json | None:
+    experiment = request.source.experiment
+    return wait_for_quiet(
+        name, experiment.validity.host_other_cpu, experiment.environment.wait_for_quiet_s
+    )
 
 
 def _remove_leftovers(out: Path) -> int:

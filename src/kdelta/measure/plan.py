@@ -7,6 +7,7 @@ from typing import Any
 
 from kdelta.experiment import Experiment, Level
 from kdelta.guest.conditions import CHILD
+from kdelta.guest.speed import DEADLINE_S, WORK
 from kdelta.measure.schedule import Cell, Schedule
 from kdelta.units import parse_size_bytes
 
@@ -107,6 +108,7 @@ def boot_plan(
         },
         "conditions": {"sysctl": regime.sysctl, "swap_bytes": swap_bytes, "memcg": regime.memcg},
         "mechanism": mechanism,
+        "speed_work": WORK[acceleration],
         "self_check_argv": [
             *SELF_CHECK,
             *option_argv({**fixed, "timeout": timeout, "format": "json"}),
@@ -160,4 +162,6 @@ def _record_s(experiment: Experiment, protocol: str, regime: str, mechanism: boo
     if mechanism:
         # Two runs, each up to five times, and traces to read that grow with the machine's speed.
         deadline_s += 2 * (20 * duration_s + BETWEEN_RECORDS_S)
+    else:
+        deadline_s += 2 * DEADLINE_S  # of the speed checks
     return deadline_s + BETWEEN_RECORDS_S

@@ -48,16 +48,16 @@ def test_facts_that_are_well_or_not_recorded_break_nothing(host: dict[str, Any] 
 
 
 def test_host_load_is_what_exceeds_the_guests_vcpus_per_host_cpu() -> None:
-    assert breaches(host_json(load_before=10.0)) == []  # (10 - 2) / 4 is the limit itself
-    (found,) = breaches(host_json(load_before=10.4))
-    assert (found.rule, found.limit) == ("host-load", 2.0)
-    assert found.value == pytest.approx(2.1)
-    assert "10.40" in found.detail
-    assert breaches(host_json(load_before=10.4), host_load=2.2) == []
+    assert breaches(host_json(load_before=6.0)) == []  # (6 - 2) / 4 is the limit itself
+    (found,) = breaches(host_json(load_before=6.4))
+    assert (found.rule, found.limit) == ("host-load", 1.0)
+    assert found.value == pytest.approx(1.1)
+    assert "6.40" in found.detail
+    assert breaches(host_json(load_before=6.4), host_load=1.2) == []
 
 
 def test_host_load_takes_the_cpus_of_the_boot_before_those_of_the_facts() -> None:
-    host = host_json(load_before=10.4, host_cpu={"cpus": 8})
+    host = host_json(load_before=6.4, host_cpu={"cpus": 8})
     assert breaches(host) == []
 
 
@@ -70,10 +70,11 @@ def test_host_steal() -> None:
 
 def test_host_other_cpu() -> None:
     busy = {**CPU, "busy_s": 36.0}
-    assert breaches(host_json(host_cpu={**busy, "own_s": 16.0})) == []
-    (found,) = breaches(host_json(host_cpu={**busy, "own_s": 15.0}))
-    assert (found.rule, found.limit) == ("host-other-cpu", 0.5)
-    assert found.value == pytest.approx(21 / 40)
+    assert breaches(host_json(host_cpu={**busy, "own_s": 34.1})) == []
+    (found,) = breaches(host_json(host_cpu={**busy, "own_s": 33.9}))
+    assert (found.rule, found.limit) == ("host-other-cpu", 0.05)
+    assert found.value == pytest.approx(2.1 / 40)
+    assert breaches(host_json(host_cpu={**busy, "own_s": 16.0}), host_other_cpu=0.5) == []
     # Rounding can make our own share larger than all of it.
     assert breaches(host_json(host_cpu={**CPU, "own_s": 25.0})) == []
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from kdelta.analysis.records import SampleRecord, SpeedCheck, SpeedTimes, parse_record
 from kdelta.guest import conditions, driver
 
 MAIN = "from pathlib import Path; driver.main(Path(sys.argv[1]))"
@@ -101,15 +102,33 @@ def test_the_self_check_reports_payload_errors() -> None:
 
 
 def cell_plan() -> dict[str, Any]:
-    return {"cell_deadline_s": 30, "conditions": {"memcg": False}}
+    return {"cell_deadline_s": 30, "conditions": {"memcg": False}, "speed_work": WORK}
 
 
-def test_a_sample_is_the_contracts(tmp_path: Path) -> None:
-    bench = tmp_path / "bench"
-    bench.write_text(f"#!/bin/sh\necho '{GOOD.strip()}'\n")
-    bench.chmod(0o755)
-    cell = {"levels": {"writers": 1}, "argv": ["--writers", "1"]}
-    sample = driver.measure_cell(cell_plan(), 4, cell, bench, None)
+WORK = 7
+SPEED = f'{{"program":"speed_check","work":{WORK},"wall_ns":[12,11],"cpu_ns":[10,9]}}'
+TIMES = {"wall_ns": [12, 11], "cpu_ns": [10, 9]}
+
+
+def program(folder: Path, name: str, script: str) -> Path:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    """A workload that is well, and a speed check beside it that is too."""
+    program(tmp_path, "speed_check", f"echo '{SPEED}'")
+    return program(tmp_path, "bench", f"echo '{GOOD.strip()}'")
+
+
+CELL = {"levels": {"writers": 1}, "argv": ["--writers", "1"]}
+
+
+def test_a_sample_is_the_contracts(bench: Path) -> None:
+    sample = driver.measure_cell(cell_plan(), 4, CELL, bench, None)
     assert sample["cell_order"] == 4
     assert sample["cell"] == {"writers": 1}
     assert (sample["status"], sample["error"], sample["exit_status"]) == ("ok", None, 0)
@@ -117,17 +136,86 @@ def test_a_sample_is_the_contracts(tmp_path: Path) -> None:
     assert sample["monotonic_start_ns"] < sample["monotonic_end_ns"]
     assert sample["before"]["vmstat"]["pgfault"] <= sample["after"]["vmstat"]["pgfault"]
     assert sample["stressor_alive"] is None
+    assert sample["speed"] == {"work": WORK, "before": TIMES, "after": TIMES, "reason": None}
 
 
-def test_a_failed_sample_keeps_its_counters(tmp_path: Path) -> None:
-    bench = tmp_path / "bench"
-    bench.write_text("#!/bin/sh\necho 'pipe_bench: zero writes' >&2\nexit 1\n")
-    bench.chmod(0o755)
-    cell = {"levels": {"writers": 1}, "argv": []}
-    sample = driver.measure_cell(cell_plan(), 1, cell, bench, None)
+def test_a_failed_sample_keeps_its_counters(bench: Path) -> None:
+    program(bench.parent, bench.name, "echo 'pipe_bench: zero writes' >&2; exit 1")
+    sample = driver.measure_cell(cell_plan(), 1, CELL, bench, None)
     assert (sample["status"], sample["error"]) == ("failed", "pipe_bench: zero writes")
     assert sample["bench"] is None
     assert sample["after"]["vmstat"]
+    assert sample["speed"]["after"] == TIMES
+
+
+def test_a_sample_as_the_guest_records_it_is_one_that_the_analysis_reads(bench: Path) -> None:
+    sample = driver.measure_cell(cell_plan(), 1, CELL, bench, None)
+    identity = {"regime": "idle", "block": 1, "arm": "a", "variant": "a", "boot_order": 1}
+    record = {"record": "sample", **identity, **sample, "bench": None}
+    read = parse_record(json.dumps(record).encode(), "here")
+    assert isinstance(read, SampleRecord)
+    times = SpeedTimes(wall_ns=(12, 11), cpu_ns=(10, 9))
+    assert read.speed == SpeedCheck(work=WORK, before=times, after=times)
+
+
+def test_the_speed_check_stays_out_of_the_samples_counters_and_clocks(
+    bench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def run(argv: list[str], *_: object) -> tuple[int, str, str]:
+        seen.append(Path(argv[0]).name)
+        return 0, SPEED if argv[0].endswith("speed_check") else GOOD, ""
+
+    monkeypatch.setattr(driver, "run_bench", run)
+    monkeypatch.setattr(driver, "counters", lambda: seen.append("counters"))
+    monkeypatch.setattr(driver, "read_clocks", lambda: (seen.append("clocks"), (0, 0))[1])
+    driver.measure_cell(cell_plan(), 1, CELL, bench, None)
+    window = ["counters", "clocks", "bench", "clocks", "counters"]
+    assert seen == ["speed_check", *window, "speed_check"]
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 3", "exit status 3"),
+        ("kill -9 $$", "killed by SIGKILL"),
+        ("echo 'speed_check: cannot start a thread on CPU 1: no' >&2; exit 1", "on CPU 1: no"),
+        ("sleep 1000", "killed at its deadline"),
+        ("echo", "expected one line of JSON, got 0"),
+        (f"echo '{SPEED.replace('7', '8')}'", "not a result of 7 steps"),
+        (f"echo '{SPEED.replace('12', '0')}'", "not a result of 7 steps"),
+        (f"echo '{SPEED.replace('[10,9]', '[]')}'", "not a result of 7 steps"),
+        (f"echo '{SPEED.replace('[10,9]', '5')}'", "not a result of 7 steps"),
+        (None, "cannot be run: "),
+    ],
+)
+def test_a_speed_check_that_fails_costs_no_sample(
+    bench: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, reason: str
+) -> None:
+    monkeypatch.setattr(driver, "DEADLINE_S", 0.5 if "killed at" in reason else 60.0)
+    check = program(bench.parent, "speed_check", script or "")
+    if script is None:
+        check.unlink()
+    sample = driver.measure_cell(cell_plan(), 1, CELL, bench, None)
+    assert (sample["status"], sample["bench"]) == ("ok", json.loads(GOOD))
+    assert (sample["speed"]["before"], sample["speed"]["after"]) == (None, None)
+    before, after = sample["speed"]["reason"].split("; after: ")
+    assert before.startswith("before: ")
+    assert reason in before
+    assert reason in after
+
+
+def test_a_speed_check_that_fails_once_keeps_the_other_half(bench: Path) -> None:
+    script = f"[ -e $0.ran ] || {{ touch $0.ran; exit 4; }}\necho '{SPEED}'"
+    program(bench.parent, "speed_check", script)
+    found = driver.measure_cell(cell_plan(), 1, CELL, bench, None)["speed"]
+    assert found == {
+        "work": WORK,
+        "before": None,
+        "after": TIMES,
+        "reason": "before: exit status 4",
+    }
 
 
 def test_two_clocks_are_read_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kdelta.experiment import Experiment
+from kdelta.guest import speed
 from kdelta.measure.plan import boot_plan, option_argv, sweep_timeout_s
 from kdelta.measure.schedule import block_schedule
 from tests.conftest import SMALL
@@ -64,6 +65,7 @@ def test_the_plan_of_a_boot() -> None:
     assert made["stressor"] is None
     assert made["conditions"] == {"sysctl": {}, "swap_bytes": 0, "memcg": False}
     assert made["mechanism"] is False
+    assert made["speed_work"] == speed.WORK["tcg"]
     json.dumps(made)
 
 
@@ -136,8 +138,8 @@ def test_deadlines_leave_room_for_what_is_planned() -> None:
     assert plan("idle")["silence_s"] > 15.6
     assert plan("pressed")["silence_s"] > 60
     idle = sweep_timeout_s(EXPERIMENT, "quick", "idle", 4)
-    # No cell that keeps to its own deadline is lost to the sweep's.
-    assert idle >= 4 * 15.6
+    # No cell that keeps to its own deadline is lost to the sweep's, nor one whose checks hang.
+    assert idle >= 4 * (15.6 + 2 * speed.DEADLINE_S)
     # the stressor's time to settle comes on top
     pressed = sweep_timeout_s(EXPERIMENT, "quick", "pressed", 4)
     assert pressed >= idle + 60

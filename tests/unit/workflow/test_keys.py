@@ -64,6 +64,7 @@ def test_moving_the_project_changes_nothing(project: Project) -> None:
         ("patches/other.patch", {"build other"}),
         ("kernel-configs/guest.config", BUILDS),
         ("src/pipe_bench/pipe_bench.c", {"workload"}),
+        ("src/speed_check/speed_check.c", {"workload"}),
     ],
 )
 def test_a_byte_of_a_file(project: Project, name: str, expected: set[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from kdelta import workload
 from kdelta.errors import KdeltaError
+from kdelta.kernel.image import sha256_file
 from kdelta.workload import build_workload
 
 PT_INTERP = 3
@@ -47,6 +48,17 @@ def test_a_static_binary_and_its_origin(tmp_path: Path, source: Path) -> None:
     assert record["binary_sha256"] == digest
     assert "gcc" in record["compiler"]
     assert (tmp_path / "out" / "build.log").exists()
+
+
+def test_the_speed_check_comes_beside_it(tmp_path: Path, source: Path) -> None:
+    build(tmp_path)
+    check = tmp_path / "out" / "speed_check"
+    done = subprocess.run([check, "1000"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["work"] == 1000
+    assert PT_INTERP not in segment_types(check.read_bytes())
+    record = json.loads((tmp_path / "out" / "speed_check.json").read_text())
+    assert record["program"] == "speed_check"
+    assert record["binary_sha256"] == sha256_file(check)
 
 
 def test_the_same_bytes_whatever_the_cache(tmp_path: Path, source: Path) -> None:
