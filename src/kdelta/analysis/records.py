@@ -7,9 +7,17 @@ analysis reads.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from kdelta.analysis.histogram import Histogram
 from kdelta.errors import KdeltaError
@@ -21,6 +29,7 @@ Cell = tuple[Level, ...]
 """One point of the matrix, its levels in the order of `AnalysisSettings.factors`."""
 
 Count = Annotated[int, Field(ge=0)]
+_Nanoseconds = Annotated[int, Field(gt=0)]
 
 
 class StrictRecord(BaseModel):
@@ -126,6 +135,35 @@ class BootRecord(StrictRecord):
     stressor: StressorStart | None = None
 
 
+class SpeedTimes(StrictRecord):
+    """What one run of the speed check took, one value per vCPU, all of them at work at once."""
+
+    wall_ns: tuple[_Nanoseconds, ...] = Field(min_length=1)
+    cpu_ns: tuple[_Nanoseconds, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _same_cpus(self) -> Self:
+        if len(self.wall_ns) != len(self.cpu_ns):
+            raise ValueError(f"{len(self.wall_ns)} vCPUs in wall_ns, {len(self.cpu_ns)} in cpu_ns")
+        return self
+
+
+class SpeedCheck(StrictRecord):
+    """A fixed amount of arithmetic on every vCPU directly before and directly after a sample.
+
+    Attributes:
+        work: the amount, in steps of the generator; times of different work do not compare.
+        before: None if that run of the check failed.
+        after: likewise.
+        reason: why a run failed.
+    """
+
+    work: Annotated[int, Field(gt=0)]
+    before: SpeedTimes | None = None
+    after: SpeedTimes | None = None
+    reason: str | None = None
+
+
 class SampleRecord(StrictRecord):
     """One cell, run once."""
 
@@ -148,6 +186,7 @@ class SampleRecord(StrictRecord):
     before: Counters | None = None
     after: Counters | None = None
     stressor_alive: bool | None = None
+    speed: SpeedCheck | None = None
 
     @property
     def wall_s(self) -> float | None:

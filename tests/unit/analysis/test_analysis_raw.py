@@ -13,6 +13,7 @@ from synthetic import SETTINGS, Truth, edit, read_records, write_raw, write_reco
 
 from kdelta.analysis.boots import planned_cells
 from kdelta.analysis.raw import read_raw
+from kdelta.analysis.records import SpeedCheck, SpeedTimes
 from kdelta.errors import KdeltaError
 
 BLOCK = Path("idle/block-001")
@@ -74,6 +75,39 @@ def test_malformed_records(
     assert message.startswith(str(path))
     assert expected in message
     assert "\n" not in message
+
+
+TIMES = {"wall_ns": [10_100_000, 9_900_000], "cpu_ns": [10_000_000, 9_800_000]}
+
+
+def test_the_speed_check_of_a_sample_is_read_and_old_data_has_none(raw: Path) -> None:
+    path = raw / BLOCK / "patched.jsonl"
+    whole = {"work": 5, "before": TIMES, "after": TIMES, "reason": None}
+    half = {"work": 5, "before": None, "after": TIMES, "reason": "killed at its deadline"}
+    edit(path, lambda r: (r[1].update(speed=whole), r[2].update(speed=half)))
+    (boot,) = [b for b in read_raw(raw, SETTINGS).boots if b.arm == "patched"]
+    full, failed, old, none = (sample.record.speed for sample in boot.samples)
+    times = SpeedTimes(wall_ns=(10_100_000, 9_900_000), cpu_ns=(10_000_000, 9_800_000))
+    assert full == SpeedCheck(work=5, before=times, after=times)
+    assert failed == SpeedCheck(work=5, after=times, reason="killed at its deadline")
+    assert (old, none) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({**TIMES, "cpu_ns": [1]}, "key speed.before: Value error, 2 vCPUs in wall_ns, 1 in"),
+        ({**TIMES, "cpu_ns": [1, 0]}, "key speed.before.cpu_ns.1: Input should be greater than 0"),
+        ({"wall_ns": [], "cpu_ns": []}, "key speed.before.wall_ns: "),
+        ({"wall_ns": [1, 2]}, "key speed.before.cpu_ns: Field required"),
+    ],
+)
+def test_malformed_speed_checks(raw: Path, times: dict[str, Any], expected: str) -> None:
+    path = raw / BLOCK / "patched.jsonl"
+    edit(path, lambda r: r[1].update(speed={"work": 5, "before": times, "after": TIMES}))
+    message = refused(raw)
+    assert message.startswith(f"{path}:2: ")
+    assert expected in message
 
 
 @pytest.mark.parametrize(
