@@ -20,6 +20,7 @@ _Seconds = Annotated[FiniteFloat, Field(ge=0)]
 class HostFacts(StrictRecord):
     """The machine."""
 
+    cpu_model: str | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
 
 
