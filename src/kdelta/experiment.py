@@ -286,6 +286,11 @@ class Validity(_Model):
         default=0.05,
         description="largest share of the host's CPU time that other programs took during a boot",
     )
+    cpu_speed: Share = Field(
+        default=0.8,
+        description="smallest speed of the vCPUs directly before and after a sample, as a share of "
+        "what they reach in the regime when nothing disturbs them",
+    )
 
 
 class Environment(_Model):

@@ -9,6 +9,7 @@ RESULT_FILES = (
     "tables/deltas_all.csv",
     "tables/overall_all.csv",
     "tables/set_aside.csv",
+    "tables/disturbance.csv",
     "tables/control.csv",
     "tables/ratios.csv",
     "tables/latency.csv",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.analysis.console import Splat
-from kdelta.analysis.host_record import HostBoot, HostRecord
+from kdelta.analysis.host_record import HostBoot, HostCpu, HostRecord
 from kdelta.analysis.records import BootRecord, Cell, EndRecord, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings
 
@@ -52,6 +52,11 @@ class RawBoot:
         return next((boot for boot in boots if boot.arm == self.arm), None)
 
     @property
+    def host_cpu(self) -> HostCpu | None:
+        """CPU seconds of the host over this boot, if recorded."""
+        return self.host_boot.host_cpu if self.host_boot else None
+
+    @property
     def failed(self) -> bool:
         """Whether host.json says that the boot failed."""
         return self.host_boot is not None and self.host_boot.status == "failed"
@@ -78,7 +83,7 @@ class RawBoot:
     @property
     def host_cpus(self) -> int | None:
         """CPUs of the host; None if not recorded."""
-        cpu = self.host_boot.host_cpu if self.host_boot else None
+        cpu = self.host_cpu
         if cpu is not None and cpu.cpus is not None:
             return cpu.cpus
         return self.host.host.cpus if self.host else None

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DISTURBANCE_RULES = ("host-load", "host-steal", "host-other-cpu", "guest-steal", "cpu-speed")
+"""Validity rules that say that the host was disturbed."""
+
 
 @dataclass(frozen=True)
 class Breach:

@@ -22,6 +22,7 @@ _Difference = FiniteFloat
 class HostFacts(StrictRecord):
     """The machine."""
 
+    cpu_model: str | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
 
 

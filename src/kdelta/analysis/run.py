@@ -13,6 +13,7 @@ from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells
 from kdelta.analysis.claims import claims_frame
 from kdelta.analysis.control import control_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
+from kdelta.analysis.disturbance import disturbance_frame
 from kdelta.analysis.latency import latency_frame
 from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
@@ -44,6 +45,7 @@ class AnalysisResult:
     deltas_all: pd.DataFrame
     overall_all: pd.DataFrame
     set_aside: pd.DataFrame
+    disturbance: pd.DataFrame
     control: pd.DataFrame
     pressure: pd.DataFrame
     expectations: pd.DataFrame
@@ -62,6 +64,7 @@ class AnalysisResult:
             "deltas_all",
             "overall_all",
             "set_aside",
+            "disturbance",
             "control",
             "pressure",
             "expectations",
@@ -142,6 +145,7 @@ def analyse_boots(
         deltas_all = deltas_frame(everything, cells, settings, planned=planned)
         overall_all = overall_frame(everything, cells, settings, planned=planned)
     else:
+        everything = ratios
         deltas_all, overall_all = deltas.iloc[:0], overall.iloc[:0]
     return AnalysisResult(
         samples=samples,
@@ -151,6 +155,7 @@ def analyse_boots(
         deltas_all=deltas_all,
         overall_all=overall_all,
         set_aside=set_aside_frame(boots, broken, settings),
+        disturbance=disturbance_frame(boots, broken, ratios, everything, settings),
         control=control_frame(ratios, deltas, overall, settings),
         pressure=pressure_frame(boots, samples, measured, settings),
         expectations=expectations_frame(samples, settings),

@@ -12,13 +12,19 @@ from kdelta.analysis.levels import wrong_level
 from kdelta.analysis.records import Bench, SampleRecord
 from kdelta.analysis.samples import counter_difference, identity_error, steal_ticks
 from kdelta.analysis.settings import Limits
+from kdelta.analysis.speed import SampleSpeed
 
 USER_HZ = 100
 """Ticks per second of the times in /proc/stat: the kernel's ABI on every architecture but alpha."""
 
 
 def sample_breaches(
-    boot: RawBoot, record: SampleRecord, *, is_last: bool, limits: Limits
+    boot: RawBoot,
+    record: SampleRecord,
+    *,
+    is_last: bool,
+    limits: Limits,
+    speed: SampleSpeed | None = None,
 ) -> Iterator[Breach]:
     """Rules that one sample breaks.
 
@@ -27,6 +33,7 @@ def sample_breaches(
         record: the sample.
         is_last: no other sample of the boot ran after it.
         limits: of the rules.
+        speed: what the vCPUs were worth around it; None without a check.
     """
     if record.status != "ok" or record.exit_status not in (0, None) or record.bench is None:
         why = record.error or "no result was recorded"
@@ -39,6 +46,14 @@ def sample_breaches(
         yield from _identity_breaches(record.bench, limits)
     yield from _clock_breaches(record, limits)
     yield from _steal_breaches(boot, record, limits)
+    if speed is not None and speed.relative < limits.cpu_speed:
+        yield Breach(
+            "cpu-speed",
+            speed.relative,
+            limits.cpu_speed,
+            f"the slowest vCPU did {_told(speed.before)} million steps a second before the sample "
+            f"and {_told(speed.after)} after it, of {speed.reference:.0f}",
+        )
     yield from _stressor_breaches(boot, record, is_last)
     kills = counter_difference(record.before, record.after, "oom_kill")
     if kills:
@@ -110,17 +125,27 @@ def _clock_breaches(record: SampleRecord, limits: Limits) -> Iterator[Breach]:
 
 
 def _steal_breaches(boot: RawBoot, record: SampleRecord, limits: Limits) -> Iterator[Breach]:
-    ticks, wall_s = steal_ticks(record.before, record.after), record.wall_s
-    if ticks is None or not boot.vcpus or wall_s is None or wall_s <= 0:
-        return
-    share = ticks / USER_HZ / (boot.vcpus * wall_s)
-    if share > limits.steal:
+    share = guest_steal(boot, record)
+    if share is not None and share > limits.steal:
+        stolen_s = (steal_ticks(record.before, record.after) or 0) / USER_HZ
         yield Breach(
             "guest-steal",
             share,
             limits.steal,
-            f"{ticks / USER_HZ:.2f} s stolen from {boot.vcpus} vCPUs within {wall_s:.2f} s",
+            f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {record.wall_s:.2f} s",
         )
+
+
+def guest_steal(boot: RawBoot, record: SampleRecord) -> float | None:
+    """Share of a sample's CPU time that a hypervisor took; None if not recorded."""
+    ticks, wall_s = steal_ticks(record.before, record.after), record.wall_s
+    if ticks is None or not boot.vcpus or wall_s is None or wall_s <= 0:
+        return None
+    return ticks / USER_HZ / (boot.vcpus * wall_s)
+
+
+def _told(speed: float) -> str:
+    return "an unknown number of" if math.isnan(speed) else f"{speed:.0f}"
 
 
 def _stressor_breaches(boot: RawBoot, record: SampleRecord, is_last: bool) -> Iterator[Breach]:

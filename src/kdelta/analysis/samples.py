@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from kdelta.analysis.boots import RawBoot, RawSample, cell_key
 from kdelta.analysis.columns import SAMPLE_DTYPES
 from kdelta.analysis.records import Bench, Cell, Counters, Gate
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.speed import SampleSpeed, sample_speeds
 
 SampleKey = tuple[str, int, str, Cell]
 """Regime, block, arm, cell: what identifies a sample."""
@@ -28,7 +29,7 @@ def sample_columns(settings: AnalysisSettings) -> list[str]:
 
 
 def samples_frame(
-    boots: Iterable[RawBoot], broken: frozenset[SampleKey], settings: AnalysisSettings
+    boots: Sequence[RawBoot], broken: frozenset[SampleKey], settings: AnalysisSettings
 ) -> pd.DataFrame:
     """One row per sample that was run, in display order.
 
@@ -37,16 +38,20 @@ def samples_frame(
         broken: samples that break a validity rule; they get valid=false.
         settings: names and order of the factors, arms and regimes.
     """
-    rows = [
-        {
-            **_bench_columns(sample.record.bench),
-            **_counter_columns(sample.record.before, sample.record.after),
-            **_boot_columns(boot, sample),
-            **dict(zip(settings.factors, sample.cell, strict=True)),
-            "valid": (boot.regime, boot.block, boot.arm, sample.cell) not in broken,
-        }
-        for boot, sample in samples_in_order(boots, settings)
-    ]
+    speeds = sample_speeds(boots)
+    rows = []
+    for boot, sample in samples_in_order(boots, settings):
+        key = (boot.regime, boot.block, boot.arm, sample.cell)
+        rows.append(
+            {
+                **_bench_columns(sample.record.bench),
+                **_counter_columns(sample.record.before, sample.record.after),
+                **_speed_columns(speeds.get(key)),
+                **_boot_columns(boot, sample),
+                **dict(zip(settings.factors, sample.cell, strict=True)),
+                "valid": key not in broken,
+            }
+        )
     frame = pd.DataFrame(rows, columns=sample_columns(settings))
     return frame.astype({k: v for k, v in SAMPLE_DTYPES.items() if k not in settings.factors})
 
@@ -154,6 +159,16 @@ def _bench_columns(bench: Bench | None) -> dict[str, object]:
         "system_s": bench.cpu_s.system,
         "eagain": bench.eagain,
         "short_writes": bench.short_writes,
+    }
+
+
+def _speed_columns(speed: SampleSpeed | None) -> dict[str, object]:
+    if speed is None:
+        return {}
+    return {
+        "speed_before": speed.before,
+        "speed_after": speed.after,
+        "relative_speed": speed.relative,
     }
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from kdelta.analysis.breach import DISTURBANCE_RULES
+
 RATE_COUNTERS = (
     "pgscan_direct",
     "pgsteal_direct",
@@ -28,6 +30,23 @@ SET_ASIDE_DTYPES = {
     "boots_failed": "int64",
     "samples": "int64",
     "set_aside": "int64",
+}
+DISTURBANCE_DTYPES = {
+    "regime": "str",
+    "boots": "int64",
+    "boots_disturbed": "int64",
+    "samples": "int64",
+    "samples_disturbed": "int64",
+    "samples_run": "int64",
+    "samples_checked": "int64",
+    **{f"boots_{rule.replace('-', '_')}": "int64" for rule in DISTURBANCE_RULES},
+    "other_cpu_highest": "float64",
+    "steal_highest": "float64",
+    "relative_speed_lowest": "float64",
+    "speed_variance_share": "float64",
+    "control_spread_percent": "float64",
+    "times_quiet": "float64",
+    "unexplained": "bool",
 }
 PRESSURE_DTYPES = {
     "regime": "str",

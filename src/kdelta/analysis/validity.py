@@ -7,7 +7,7 @@ too: a table must be able to say why a block is missing from a cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -20,6 +20,7 @@ from kdelta.analysis.records import Cell
 from kdelta.analysis.sample_rules import sample_breaches
 from kdelta.analysis.samples import SampleKey
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.speed import SampleSpeed, sample_speeds
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Violation:
         return (self.regime, self.block, self.arm, self.cell)
 
 
-def violations(boots: Iterable[RawBoot], settings: AnalysisSettings) -> list[Violation]:
+def violations(boots: Sequence[RawBoot], settings: AnalysisSettings) -> list[Violation]:
     """Every rule that any planned sample breaks, in display order."""
+    speeds = sample_speeds(boots)
     return sorted(
-        (found for boot in boots for found in _boot_violations(boot, settings)),
+        (found for boot in boots for found in _boot_violations(boot, settings, speeds)),
         key=lambda v: (
             settings.regimes.index(v.regime),
             v.block,
@@ -79,7 +81,9 @@ def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd
     )
 
 
-def _boot_violations(boot: RawBoot, settings: AnalysisSettings) -> list[Violation]:
+def _boot_violations(
+    boot: RawBoot, settings: AnalysisSettings, speeds: Mapping[SampleKey, SampleSpeed]
+) -> list[Violation]:
     ran = {sample.cell: sample.record for sample in boot.samples}
     last = max((record.cell_order for record in ran.values()), default=0)
     # By rule: where both the boot and the sample break it, the sample's own facts are told.
@@ -90,7 +94,11 @@ def _boot_violations(boot: RawBoot, settings: AnalysisSettings) -> list[Violatio
         record = ran.get(cell)
         if record is not None:
             own = sample_breaches(
-                boot, record, is_last=record.cell_order == last, limits=settings.limits
+                boot,
+                record,
+                is_last=record.cell_order == last,
+                limits=settings.limits,
+                speed=speeds.get((boot.regime, boot.block, boot.arm, cell)),
             )
             breaches.update((breach.rule, breach) for breach in own)
         elif not boot.failed:

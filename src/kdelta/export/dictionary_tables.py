@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from kdelta.analysis.breach import DISTURBANCE_RULES
 from kdelta.export.dictionary_types import (
     ARM,
     BLOCK,
@@ -49,6 +50,36 @@ _SET_ASIDE = (
     Column("samples", "integer", "", "planned"),
     Column("set_aside", "integer", "", "samples that break a rule"),
     Column(RULE, "integer", "", "one column per rule that was broken: samples that break it"),
+)
+_DISTURBANCE = (
+    REGIME,
+    Column("boots", "integer", "", "planned"),
+    Column("boots_disturbed", "integer", "", "boots with a sample that breaks a rule on the host"),
+    Column("samples", "integer", "", "planned"),
+    Column("samples_disturbed", "integer", "", "samples that break a rule on the host"),
+    Column("samples_run", "integer", "", "run, set aside or not"),
+    Column("samples_checked", "integer", "", "run with a speed check before or after"),
+    *(
+        Column(f"boots_{rule.replace('-', '_')}", "integer", "", f"boots that break {rule}")
+        for rule in DISTURBANCE_RULES
+    ),
+    Column("other_cpu_highest", "number", "", "share of the host's CPUs, other programs, a boot"),
+    Column("steal_highest", "number", "", "share of CPU time stolen, of a boot or a sample"),
+    Column("relative_speed_lowest", "number", "", "lowest relative_speed of a sample"),
+    Column(
+        "speed_variance_share",
+        "number",
+        "",
+        "share of the variance of throughput log ratios that goes with those of the speed",
+    ),
+    Column(
+        "control_spread_percent",
+        "number",
+        "%",
+        "standard deviation over blocks of the control's log ratio, throughput, pooled over cells",
+    ),
+    Column("times_quiet", "number", "", "the same as a multiple of a quiet host's"),
+    Column("unexplained", "boolean", "", "whether that is more than a quiet host gives"),
 )
 _CONTROL = (
     REGIME,
@@ -179,6 +210,12 @@ TABLES = (
         _OVERALL,
     ),
     Table("tables/set_aside.csv", "what an arm lost in a regime", ("regime", "arm"), _SET_ASIDE),
+    Table(
+        "tables/disturbance.csv",
+        "whether the host was quiet in a regime",
+        ("regime",),
+        _DISTURBANCE,
+    ),
     Table(
         "tables/control.csv",
         "our own error in a regime, as the control arm shows it",

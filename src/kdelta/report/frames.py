@@ -30,6 +30,11 @@ _REQUIRED = {
         *("median_half_width_percent", "noise_floor_percent", "false_verdicts", "differs"),
     ),
     "tables/set_aside.csv": ("regime", "arm", "boots", "boots_failed", "samples", "set_aside"),
+    "tables/disturbance.csv": (
+        *("regime", "boots", "boots_disturbed", "samples_run", "samples_checked"),
+        *("other_cpu_highest", "steal_highest", "relative_speed_lowest", "speed_variance_share"),
+        *("control_spread_percent", "times_quiet", "unexplained"),
+    ),
     "tables/pressure.csv": (
         *("regime", "arm", "samples", "with_direct_reclaim", "pgscan_direct_per_s"),
         *("allocstall_per_s", "pswpin_per_s", "pswpout_per_s", "psi_memory_some_percent"),
@@ -57,7 +62,7 @@ _TEXT_COLUMNS = (
     *("regime", "arm", "metric", "unit", "direction", "verdict", "rule", "detail"),
     *("status", "reason", "counter", "bound"),
 )
-_TRUTH_COLUMNS = ("valid", "met", "differs")
+_TRUTH_COLUMNS = ("valid", "met", "differs", "unexplained")
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class ReportFrames:
     deltas_all: pd.DataFrame
     overall_all: pd.DataFrame
     set_aside: pd.DataFrame
+    disturbance: pd.DataFrame
     pressure: pd.DataFrame
     expectations: pd.DataFrame
     claims: pd.DataFrame

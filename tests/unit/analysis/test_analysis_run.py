@@ -38,13 +38,17 @@ COLUMNS = {
     "latency_p99_ns,latency_p99_9_ns,latency_max_ns,identity_error,voluntary_switches,"
     "involuntary_switches,user_s,system_s,eagain,short_writes,pgscan_direct,pgsteal_direct,"
     "pgscan_kswapd,allocstall,oom_kill,pswpin,pswpout,psi_memory_some_us,psi_memory_full_us,"
-    "psi_cpu_some_us,steal_ticks,memcg,stressor_alive,valid",
+    "psi_cpu_some_us,steal_ticks,speed_before,speed_after,relative_speed,memcg,stressor_alive,valid",
     "validity.csv": "regime,block,arm,writers,readers,rule,value,limit,detail",
     "tables/deltas.csv": DELTAS,
     "tables/deltas_all.csv": DELTAS,
     "tables/overall.csv": OVERALL,
     "tables/overall_all.csv": OVERALL,
     "tables/set_aside.csv": "regime,arm,boots,boots_failed,samples,set_aside",
+    "tables/disturbance.csv": "regime,boots,boots_disturbed,samples,samples_disturbed,"
+    "samples_run,samples_checked,boots_host_load,boots_host_steal,boots_host_other_cpu,"
+    "boots_guest_steal,boots_cpu_speed,other_cpu_highest,steal_highest,relative_speed_lowest,"
+    "speed_variance_share,control_spread_percent,times_quiet,unexplained",
     "tables/control.csv": "regime,metric,cells,blocks,largest_delta_percent,"
     "median_half_width_percent,noise_floor_percent,false_verdicts,differs",
     "tables/pressure.csv": "regime,arm,writers,readers,samples,with_direct_reclaim,"
@@ -121,6 +125,7 @@ def test_row_counts(pristine: Path) -> None:
         "tables/claims.csv": 0,
         "tables/negative_controls.csv": 0,
         "tables/mechanism.csv": 0,
+        "tables/disturbance.csv": 2,
         "tables/control.csv": 2 * 4,
         "tables/ratios.csv": 2 * 8 * 2 * 4 * 4,
         "tables/latency.csv": 2 * 3 * 4 * 100,

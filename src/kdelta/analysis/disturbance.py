@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""tables/disturbance.csv: whether the host was quiet, and what its disturbances came to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.breach import DISTURBANCE_RULES
+from kdelta.analysis.host_rules import host_other_cpu, host_steal
+from kdelta.analysis.sample_rules import guest_steal
+from kdelta.analysis.samples import SampleKey
+from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.analysis.speed import SampleSpeed, sample_speeds
+from kdelta.analysis.table_columns import DISTURBANCE_DTYPES, table
+from kdelta.analysis.validity import Violation
+
+QUIET_SPREAD = 0.05
+"""Standard deviation of a cell's log ratio between two boots of one kernel on a quiet host.
+
+Measured under emulation, 2 vCPUs on 2 cores, cells of 0.6 s: 4.5 to 5.5 %. Longer cells and
+hardware spread by less, so that it errs towards saying nothing.
+"""
+UNEXPLAINED = 3.0
+"""Times `QUIET_SPREAD` from which the control's spread is too large for a quiet host.
+
+Known disturbed runs have 4 to 7 times in all but one regime, quiet ones 0.9 to 1.1.
+"""
+_FEWEST_DF = 10
+"""With fewer degrees of freedom a share of variance is chance: on average 1 over their number."""
+
+
+def disturbance_frame(
+    boots: Sequence[RawBoot],
+    found: Sequence[Violation],
+    ratios: pd.DataFrame,
+    ratios_all: pd.DataFrame,
+    settings: AnalysisSettings,
+) -> pd.DataFrame:
+    """One row per measured regime: columns of tables/disturbance.csv.
+
+    A boot is disturbed if any of its planned samples breaks a rule on the host: on other
+    programs, load, steal or the speed of the vCPUs.
+
+    Args:
+        boots: every planned boot.
+        found: every violation.
+        ratios: pairs of valid samples, as `ratios_frame` makes them.
+        ratios_all: the same with the samples that were set aside.
+        settings: display order, the control arm's name.
+    """
+    speeds = sample_speeds(boots)
+    shares = speed_shares(ratios_all, speeds, settings)
+    spreads = control_spreads(ratios, settings)
+    rows: list[dict[str, object]] = []
+    for regime in settings.regimes:
+        here = [boot for boot in boots if boot.regime == regime]
+        if not here:
+            continue
+        ours = [v for v in found if v.regime == regime and v.breach.rule in DISTURBANCE_RULES]
+        relative = [s.relative for key, s in speeds.items() if key[0] == regime]
+        relative = [value for value in relative if math.isfinite(value)]
+        spread = spreads.get(regime)
+        rows.append(
+            {
+                "regime": regime,
+                "boots": len(here),
+                "boots_disturbed": len({(v.block, v.arm) for v in ours}),
+                "samples": sum(len(boot.planned) for boot in here),
+                "samples_disturbed": len({v.key for v in ours}),
+                "samples_run": sum(len(boot.samples) for boot in here),
+                "samples_checked": len(relative),
+                **{
+                    f"boots_{rule.replace('-', '_')}": len(
+                        {(v.block, v.arm) for v in ours if v.breach.rule == rule}
+                    )
+                    for rule in DISTURBANCE_RULES
+                },
+                "other_cpu_highest": _highest(host_other_cpu(boot) for boot in here),
+                "steal_highest": _highest(_steals(here)),
+                "relative_speed_lowest": min(relative, default=None),
+                "speed_variance_share": shares.get(regime),
+                "control_spread_percent": None if spread is None else 100 * spread,
+                "times_quiet": None if spread is None else spread / QUIET_SPREAD,
+                "unexplained": spread is not None and spread > UNEXPLAINED * QUIET_SPREAD,
+            }
+        )
+    return table(rows, DISTURBANCE_DTYPES, after="regime")
+
+
+def control_spreads(ratios: pd.DataFrame, settings: AnalysisSettings) -> dict[str, float]:
+    """Regime -> standard deviation over blocks of the control's log ratio, pooled over cells.
+
+    Of the throughput. A regime without control arm, or without a cell that has two blocks, has
+    none.
+    """
+    ours = ratios[(ratios["metric"] == THROUGHPUT.name) & (ratios["arm"] == settings.control)]
+    found = {}
+    for regime, rows in ours.groupby("regime", sort=False):
+        logs = np.log(rows["ratio"].to_numpy())
+        cells = rows.groupby(list(settings.factors), sort=False).ngroup().to_numpy()
+        df = len(logs) - len(set(cells))
+        if df > 0:
+            found[str(regime)] = math.sqrt(float((_centred(logs, cells) ** 2).sum()) / df)
+    return found
+
+
+def speed_shares(
+    ratios: pd.DataFrame, speeds: Mapping[SampleKey, SampleSpeed], settings: AnalysisSettings
+) -> dict[str, float]:
+    """Regime -> share of the log ratios' variance that goes with the speeds' log ratio.
+
+    R^2 of the throughput's log ratio on that of the speeds (geometric means of before and after),
+    both within an arm's cell, so that neither effects nor levels of cells count. A regime without
+    enough pairs, or without any spread, has none.
+    """
+    rows = ratios[ratios["metric"] == THROUGHPUT.name]
+    cells = list(zip(*(rows[factor] for factor in settings.factors), strict=True))
+    nothing = SampleSpeed(math.nan, math.nan, math.nan)
+    x = np.array(
+        [
+            math.log(
+                speeds.get((regime, block, arm, cell), nothing).mean
+                / speeds.get((regime, block, settings.baseline, cell), nothing).mean
+            )
+            for regime, block, arm, cell in zip(
+                rows["regime"], rows["block"], rows["arm"], cells, strict=True
+            )
+        ]
+    )
+    found = {}
+    for regime in dict.fromkeys(rows["regime"]):
+        here = ((rows["regime"] == regime) & np.isfinite(x)).to_numpy()
+        part = rows[here]
+        group = part.groupby(["arm", *settings.factors], sort=False).ngroup().to_numpy()
+        if len(part) - len(set(group)) < _FEWEST_DF:
+            continue
+        a, b = _centred(x[here], group), _centred(np.log(part["ratio"].to_numpy()), group)
+        variance = float(a @ a) * float(b @ b)
+        if variance > 0:
+            found[str(regime)] = float(a @ b) ** 2 / variance
+    return found
+
+
+def _centred(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The values less the mean of their group; groups are numbered from 0."""
+    counts = np.bincount(groups)
+    return np.asarray(values - (np.bincount(groups, weights=values) / counts)[groups])
+
+
+def _steals(boots: Sequence[RawBoot]) -> Iterable[float | None]:
+    for boot in boots:
+        yield host_steal(boot)
+        for sample in boot.samples:
+            yield guest_steal(boot, sample.record)
+
+
+def _highest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
