@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment, patch_files
-from kdelta.measure.schedule import cells
+from kdelta.measure.schedule import balanced_blocks, cells
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "config.schema.json": RunConfig,
@@ -45,16 +45,24 @@ def _check(args: argparse.Namespace) -> int:
     for name, variant in experiment.variants.items():
         patches = len(patch_files(variant, args.root))
         print(f"  variant {name}: {variant.title} ({patches} patches)")
+    arms = len(experiment.arms())
     for name, protocol in experiment.protocols.items():
-        boots = protocol.blocks * len(experiment.arms()) * len(protocol.duration_s)
+        boots = protocol.blocks * arms * len(protocol.duration_s)
         seconds = sum(
-            protocol.blocks * len(experiment.arms()) * count * (protocol.warmup_s + duration)
+            protocol.blocks * arms * count * (protocol.warmup_s + duration)
             for duration in protocol.duration_s.values()
         )
         print(
             f"  protocol {name}: {protocol.blocks} blocks, {boots} boots of {count} cells, "
             f"{seconds / 60:.0f} min of cells besides the boots themselves"
         )
+        balanced = balanced_blocks(arms, protocol.blocks)
+        if balanced != protocol.blocks:
+            print(
+                f"    boot orders of {arms} arms are not balanced after {protocol.blocks} blocks: "
+                f"where each boot of a block is 1 % faster than the one before, an arm can be off "
+                f"by {(arms - 1) / protocol.blocks:.2g} %. {balanced} blocks are balanced"
+            )
     return 0
 
 
