@@ -104,7 +104,7 @@ def claim_setup(
         "Acceleration": manifest["acceleration"]["mode"],
         "Kernel": image["kernel_release"],
         "Memory": f"{record.get('memory_mib', experiment.memory_mib())} MiB",
-        "Runs per cell": f"{chosen.blocks} per arm, each in a fresh boot, in random order",
+        "Runs per cell": f"{chosen.blocks} per arm, each in a fresh boot, in drawn order",
         "Seconds per cell": seconds,
     }
     return tuple(

@@ -22,6 +22,7 @@ from kdelta.experiment import Experiment, patch_files
 from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
 from kdelta.measure.host import first_line
+from kdelta.measure.schedule import block_schedule
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -98,10 +99,13 @@ class RunPlan:
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides what `guests_key` names.
 
-        The number of blocks is not part of it: adding blocks keeps the old ones.
+        The number of blocks is not part of it: adding blocks keeps the old ones. The balanced
+        order of the arms is: blocks that were ordered in another way would unbalance those to
+        come, so a version that orders them anew measures anew.
         """
         experiment = self.experiment
         chosen = experiment.protocols[self.protocol]
+        orders = [block_schedule(experiment, regime, n).arms for n in range(1, len(self.arms) + 1)]
         return _digest(
             {
                 **self._guest_facts(regime, TIMED_MODULES),
@@ -111,6 +115,7 @@ class RunPlan:
                 ),
                 "duration_s": chosen.duration_s[regime],
                 "warmup_s": chosen.warmup_s,
+                "arm_orders": orders,
             }
         )
 

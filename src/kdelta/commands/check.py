@@ -13,7 +13,7 @@ from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment, patch_files
 from kdelta.measure.progress import cell_seconds, trace_seconds
-from kdelta.measure.schedule import cells
+from kdelta.measure.schedule import balanced_blocks, cells
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "config.schema.json": RunConfig,
@@ -50,8 +50,16 @@ def _check(args: argparse.Namespace) -> int:
     for name, variant in experiment.variants.items():
         patches = len(patch_files(variant, args.root))
         print(f"  variant {name}: {variant.title} ({patches} patches)")
-    for name in experiment.protocols:
+    arms = len(experiment.arms())
+    for name, protocol in experiment.protocols.items():
         print(f"  protocol {name}: {_amount(experiment, name)}")
+        balanced = balanced_blocks(arms, protocol.blocks)
+        if balanced != protocol.blocks:
+            print(
+                f"    boot orders of {arms} arms are not balanced after {protocol.blocks} blocks: "
+                f"where each boot of a block is 1 % faster than the one before, an arm can be off "
+                f"by {(arms - 1) / protocol.blocks:.2g} %. {balanced} blocks are balanced"
+            )
     return 0
 
 

@@ -42,8 +42,9 @@ def _design(frames: ReportFrames, context: ReportContext) -> Paragraph:
     arms = join_words(arm.name for arm in context.arms)
     return Paragraph(
         "Design",
-        f"A block boots every arm once ({arms}), one after another on one host and in random "
-        f"order. Each boot runs every cell once, in the block's random order: {axes}. "
+        f"A block boots every arm once ({arms}), one after another on one host and in an order "
+        "drawn for the block. Each boot runs every cell once, in the block's random order: "
+        f"{axes}. "
         f"{plural(context.blocks, 'block')} per regime were planned before the first boot"
         + (f", with {seconds} measured per cell after a warm-up." if seconds else "."),
     )

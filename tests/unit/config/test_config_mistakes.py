@@ -381,6 +381,10 @@ def test_a_good_file_is_told_what_it_amounts_to(
     assert "variant patched: with the series (2 patches)" in printed
     # 2 blocks x 4 arms x 2 regimes, 2 x 2 cells each
     assert "protocol quick: 2 blocks, 16 boots of 4 cells" in printed
+    # Two blocks of four arms are balanced against a trend, three cannot be.
+    assert "after 2 blocks" not in printed
+    assert "boot orders of 4 arms are not balanced after 3 blocks" in printed
+    assert "an arm can be off by 1 %. 4 blocks are balanced" in printed
 
 
 def test_mechanism_boots_are_counted(

@@ -1,28 +1,54 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The order of arms and cells: complete, random, and the same for ever from one seed."""
+"""The order of arms is balanced, that of cells random, and both stay the same from one seed."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
-from kdelta.measure.schedule import block_schedule, cells, schedule_record
-from tests.conftest import SMALL
+from kdelta.measure.schedule import balanced_blocks, block_schedule, cells, schedule_record
+from tests.conftest import CHECKOUT, SMALL
 
 EXPERIMENT = Experiment.model_validate(SMALL)
 ARMS = {"baseline": "baseline", "patched": "patched", "other": "other", "control": "baseline"}
 
-FIRST_ARMS = ["other", "patched", "control", "baseline"]
-FIRST_CELLS = [(2, 3), (1, 3), (2, 1), (1, 1)]
+FIRST_ARMS = ["other", "patched", "baseline", "control"]
+FIRST_CELLS = [(2, 1), (1, 3), (2, 3), (1, 1)]
+
+SHIPPED = sorted((CHECKOUT / "config" / "experiments").glob("*.yaml"))
+SEEDS = st.integers(0, 2**63 - 1)
+REGIMES = st.sampled_from(["idle", "pressed"])
 
 
 def with_seed(seed: int) -> Experiment:
     return Experiment.model_validate(SMALL | {"seed": seed})
+
+
+def with_arms(count: int, seed: int = 7) -> Experiment:
+    """An experiment of that many arms, the control among them."""
+    names = ["baseline", *(f"v{i}" for i in range(1, count - 1))]
+    variants = {name: {"title": name} for name in names}
+    return Experiment.model_validate(SMALL | {"seed": seed, "variants": variants})
+
+
+def orders(experiment: Experiment, regime: str, blocks: int) -> list[list[str]]:
+    found = (block_schedule(experiment, regime, n) for n in range(1, blocks + 1))
+    return [[arm for arm, _ in schedule.arms] for schedule in found]
+
+
+def mean_positions(experiment: Experiment, regime: str, blocks: int) -> dict[str, float]:
+    """Arm -> mean position in its block, counted from 1."""
+    rows = orders(experiment, regime, blocks)
+    return {a: sum(row.index(a) + 1 for row in rows) / blocks for a in experiment.arms()}
 
 
 def test_cells_are_the_matrix_the_last_factor_fastest() -> None:
@@ -40,11 +66,8 @@ def test_the_arms_are_the_variants_and_the_control() -> None:
     assert "control" not in Experiment.model_validate(SMALL | {"control": False}).arms()
 
 
-@given(
-    seed=st.integers(0, 2**63 - 1),
-    regime=st.sampled_from(["idle", "pressed"]),
-    block=st.integers(1, 200),
-)
+@settings(deadline=None)
+@given(seed=SEEDS, regime=REGIMES, block=st.integers(0, 200))
 def test_a_block_is_a_permutation_of_everything(seed: int, regime: str, block: int) -> None:
     experiment = with_seed(seed)
     schedule = block_schedule(experiment, regime, block)
@@ -56,7 +79,7 @@ def test_a_block_is_a_permutation_of_everything(seed: int, regime: str, block: i
 
 
 def test_the_orders_of_one_seed_never_change() -> None:
-    """A changed shuffle would make published runs irreproducible."""
+    """A changed order would make published runs irreproducible."""
     schedule = block_schedule(EXPERIMENT, "idle", 1)
     assert schedule.seed == "7/idle/1"
     assert [arm for arm, _ in schedule.arms] == FIRST_ARMS
@@ -64,14 +87,14 @@ def test_the_orders_of_one_seed_never_change() -> None:
 
 
 def test_blocks_regimes_and_seeds_differ() -> None:
-    def orders(experiment: Experiment, regime: str) -> list[Any]:
+    def drawn(experiment: Experiment, regime: str) -> list[Any]:
         blocks = [block_schedule(experiment, regime, number) for number in range(1, 21)]
         return [(block.arms, tuple(map(str, block.cells))) for block in blocks]
 
     idle, pressed, other = (
-        orders(EXPERIMENT, "idle"),
-        orders(EXPERIMENT, "pressed"),
-        orders(with_seed(8), "idle"),
+        drawn(EXPERIMENT, "idle"),
+        drawn(EXPERIMENT, "pressed"),
+        drawn(with_seed(8), "idle"),
     )
     # 24 x 24 orders: twenty blocks can hardly share many
     assert len(set(idle)) >= 15
@@ -79,10 +102,80 @@ def test_blocks_regimes_and_seeds_differ() -> None:
     assert idle != other
 
 
-@pytest.mark.parametrize("position", range(4))
-def test_every_arm_comes_at_every_position(position: int) -> None:
-    seen = {block_schedule(EXPERIMENT, "idle", n).arms[position][0] for n in range(1, 60)}
-    assert seen == set(ARMS)
+def test_every_square_is_drawn_anew() -> None:
+    """Twenty squares of 4: with one draw for all, every fourth block would repeat itself."""
+    rows = orders(EXPERIMENT, "idle", 80)
+    squares = [tuple(map(tuple, rows[i : i + 4])) for i in range(0, 80, 4)]
+    assert len(set(squares)) >= 15
+    firsts = Counter(square[0][0] for square in squares)
+    assert set(firsts) == set(ARMS)
+
+
+def test_the_order_of_variants_in_the_file_does_not_count() -> None:
+    variants = dict(reversed(list(SMALL["variants"].items())))
+    turned = Experiment.model_validate(SMALL | {"variants": variants})
+    assert orders(turned, "idle", 8) == orders(EXPERIMENT, "idle", 8)
+
+
+@settings(deadline=None)
+@given(arms=st.integers(2, 6), blocks=st.integers(1, 12), seed=SEEDS, regime=REGIMES)
+def test_every_arm_comes_at_every_position_equally_often(
+    arms: int, blocks: int, seed: int, regime: str
+) -> None:
+    """As far as the number of blocks allows: counts differ by one at most."""
+    experiment = with_arms(arms, seed)
+    rows = orders(experiment, regime, blocks)
+    counts = Counter((arm, position) for row in rows for position, arm in enumerate(row))
+    every = [counts[arm, position] for arm in experiment.arms() for position in range(arms)]
+    assert max(every) - min(every) <= 1
+    assert blocks % arms or set(every) == {blocks // arms}
+
+
+@settings(deadline=None)
+@given(arms=st.integers(2, 6), blocks=st.integers(1, 12), seed=SEEDS, regime=REGIMES)
+def test_every_arm_follows_every_other_one_equally_often(
+    arms: int, blocks: int, seed: int, regime: str
+) -> None:
+    """By one at most for an even number of arms; for an odd one it takes both squares."""
+    experiment = with_arms(arms, seed)
+    counts = Counter(pair for row in orders(experiment, regime, blocks) for pair in pairwise(row))
+    names = list(experiment.arms())
+    every = [counts[one, other] for one in names for other in names if one != other]
+    odd = arms % 2
+    assert max(every) - min(every) <= (2 if odd else 1)
+    if blocks % (2 * arms if odd else arms) == 0:
+        assert set(every) == {blocks // arms}
+
+
+@settings(deadline=None)
+@given(arms=st.integers(2, 6), blocks=st.integers(1, 12), seed=SEEDS, regime=REGIMES)
+def test_the_mean_positions_are_level_where_they_can_be(
+    arms: int, blocks: int, seed: int, regime: str
+) -> None:
+    means = mean_positions(with_arms(arms, seed), regime, blocks).values()
+    spread = max(means) - min(means)
+    assert spread <= (arms - 1) / blocks + 1e-9
+    assert (spread < 1e-9) == (balanced_blocks(arms, blocks) == blocks)
+
+
+@pytest.mark.parametrize(
+    ("arms", "blocks", "level"),
+    [(2, 1, 2), (2, 4, 4), (3, 1, 3), (3, 4, 6), (3, 6, 6), (4, 5, 6), (4, 10, 10), (5, 6, 10)],
+)
+def test_the_next_number_of_blocks_that_is_level(arms: int, blocks: int, level: int) -> None:
+    assert balanced_blocks(arms, blocks) == level
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_trend_within_blocks_moves_no_arm_of_a_shipped_protocol(path: Path) -> None:
+    """2 % more per boot and no other effect: every arm is within 0.3 % of the baseline."""
+    experiment = load_experiment(path, CHECKOUT)
+    for name, protocol in experiment.protocols.items():
+        for regime in protocol.duration_s:
+            means = mean_positions(experiment, regime, protocol.blocks)
+            for arm, mean in means.items():
+                off = 1.02 ** (mean - means[experiment.baseline]) - 1
+                assert abs(off) <= 0.003, f"{name}, {regime}, {arm}: off by {100 * off:.2f} %"
 
 
 def test_the_record_is_the_contracts() -> None:

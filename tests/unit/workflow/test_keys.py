@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from kdelta.errors import KdeltaError
+from kdelta.measure import schedule
 from kdelta.workflow import RunPlan, plan_run
 from tests.conftest import Project
 
@@ -147,6 +148,28 @@ def test_a_regime_more_leaves_the_others_alone(project: Project, small: dict[str
     after = keys(project)
     assert after.pop("measure third")
     assert changed(before, after) == set()
+
+
+def test_another_balance_of_the_arms_measures_anew(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks ordered by another rule would unbalance those that are added to them."""
+    before = keys(project)
+    in_order = schedule.arm_orders
+
+    def turned(arms: Iterable[str], seed: str) -> list[tuple[str, ...]]:
+        return in_order(arms, seed)[::-1]
+
+    monkeypatch.setattr(schedule, "arm_orders", turned)
+    assert changed(before, keys(project)) == MEASURES
+
+
+def test_the_order_of_variants_in_the_file_does_not_count(
+    project: Project, small: dict[str, Any]
+) -> None:
+    before = keys(project)
+    project.write(small | {"variants": dict(reversed(list(small["variants"].items())))})
+    assert changed(before, keys(project)) == set()
 
 
 def test_the_order_of_keys_in_the_file_does_not_count(
