@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from kdelta.cli import main
-from kdelta.experiment import patch_files
+from kdelta.patch_files import patch_files
 from tests.conftest import SMALL, Project
 from tests.unit.workflow.test_provenance import HOST, image
 

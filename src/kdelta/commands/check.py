@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from kdelta.cache import cache_root
 from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
-from kdelta.experiment import Experiment, patch_files
+from kdelta.experiment import Experiment
+from kdelta.kernel.patches import PatchFile, order_warning
+from kdelta.kernel.preflight import read_inputs, try_patches
+from kdelta.kernel.source import cached_source
 from kdelta.measure.schedule import cells
 
 SCHEMAS: dict[str, type[BaseModel]] = {
@@ -42,9 +47,18 @@ def _check(args: argparse.Namespace) -> int:
     experiment = load_experiment(args.root / args.experiment, args.root)
     count = len(cells(experiment))
     print(f"{experiment.name}: {experiment.title}")
+    patches = read_inputs(experiment, args.root, str(args.experiment))
     for name, variant in experiment.variants.items():
-        patches = len(patch_files(variant, args.root))
-        print(f"  variant {name}: {variant.title} ({patches} patches)")
+        number = sum(len(file.commits) for file in patches[name])
+        print(f"  variant {name}: {variant.title} ({number} patch{'' if number == 1 else 'es'})")
+        for line in _patch_lines(patches[name]):
+            print(f"    {line}")
+    source = cached_source(experiment.kernel.source, cache_root())
+    if source is not None:
+        try_patches(patches, source)
+        print(f"  patches apply to {source.title}")
+    elif any(patches.values()):
+        print("  patches were not tried: the kernel's source is not in the cache yet")
     for name, protocol in experiment.protocols.items():
         boots = protocol.blocks * len(experiment.arms()) * len(protocol.duration_s)
         seconds = sum(
@@ -56,6 +70,17 @@ def _check(args: argparse.Namespace) -> int:
             f"{seconds / 60:.0f} min of cells besides the boots themselves"
         )
     return 0
+
+
+def _patch_lines(files: Sequence[PatchFile]) -> list[str]:
+    """What the patches are, in the order in which they apply."""
+    lines = [f"cover letter: {subject} (kept)" for file in files for subject in file.covers]
+    for file in files:
+        for commit in file.commits:
+            author = f", by {commit.author.name}" if commit.author else ""
+            lines.append(f"{file.path.name}: {commit.subject}{author}")
+    warning = order_warning(files)
+    return [*lines, f"note: {warning}"] if warning else lines
 
 
 def _schema(args: argparse.Namespace) -> int:
