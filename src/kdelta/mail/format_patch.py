@@ -168,7 +168,8 @@ def _encoded(address: str, repository: Path) -> str:
     settings = ["-c", "format.encodeEmailHeaders=true"]
     shown = _text([*settings, "log", "-1", "--format=email", made], repository)
     header = shown.partition("\nFrom: ")[2].partition("\nDate: ")[0]
-    return " ".join(header.split())
+    # Folded as git folds it.
+    return header.strip()
 
 
 def _identity(role: str, who: Identity, when: str) -> dict[str, str]:
