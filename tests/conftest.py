@@ -89,15 +89,20 @@ def small() -> dict[str, Any]:
     return copy.deepcopy(SMALL)
 
 
+def plain_diff(old: str, new: str) -> str:
+    """A patch to a file of one line."""
+    return f"--- a/fs/one.c\n+++ b/fs/one.c\n@@ -1 +1 @@\n-{old}\n+{new}\n"
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A folder that holds the small experiment and the files that it names."""
     root = tmp_path / "project"
     contents = {
         "kernel-configs/guest.config": "CONFIG_SMP=y\n",
-        "patches/series/0001-first.patch": "first\n",
-        "patches/series/0002-second.patch": "second\n",
-        "patches/other.patch": "other\n",
+        "patches/series/0001-first.patch": plain_diff("return 1;", "return 2;"),
+        "patches/series/0002-second.patch": plain_diff("return 2;", "return 3;"),
+        "patches/other.patch": plain_diff("return 1;", "return 4;"),
         "src/pipe_bench/pipe_bench.c": "int main(void) { return 0; }\n",
         "src/speed_check/speed_check.c": "int main(void) { return 0; }\n",
     }

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kdelta.config_messages import problem_lines
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Experiment, patch_files
+from kdelta.experiment import Experiment
+from kdelta.patch_files import patch_files
 
 M = TypeVar("M", bound=BaseModel)
 

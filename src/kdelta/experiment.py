@@ -9,7 +9,6 @@ generated from these models (`kdelta schema`), so that they cannot disagree.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -102,7 +101,8 @@ class Variant(_Model):
     title: str = Field(min_length=1, max_length=200)
     patches: list[str] = Field(
         default_factory=list,
-        description="patch files, or folders whose *.patch files are taken in name order",
+        description="patch files, or folders whose patch files (*.patch, *.mbx ...) are taken in "
+        "name order, numbers as numbers",
     )
     fragments: list[str] = Field(default_factory=list, description="further config fragments")
 
@@ -461,25 +461,3 @@ class Experiment(_Model):
             KeyError: there is none; callers check at the edge (`config.load`).
         """
         return self.protocols[name]
-
-
-def patch_files(variant: Variant, root: Path) -> list[Path]:
-    """The variant's patch files in the order they apply.
-
-    Raises:
-        FileNotFoundError: a named file or folder does not exist, or a folder
-            holds no patch (the message is the path).
-    """
-    files: list[Path] = []
-    for entry in variant.patches:
-        path = root / entry
-        if path.is_dir():
-            found = sorted(path.glob("*.patch"))
-            if not found:
-                raise FileNotFoundError(f"{entry} (a folder without *.patch files)")
-            files.extend(found)
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise FileNotFoundError(entry)
-    return files

@@ -18,11 +18,12 @@ from typing import Any
 
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Experiment, patch_files
+from kdelta.experiment import Experiment
 from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
 from kdelta.measure.host import first_line
 from kdelta.measure.schedule import block_schedule
+from kdelta.patch_files import patch_files, surely_cover_letter
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -81,7 +82,11 @@ class RunPlan:
         return _digest(
             {
                 "source": self.fetch_key(),
-                "patches": [sha256_file(file) for file in patch_files(chosen, self.root)],
+                "patches": [
+                    sha256_file(file)
+                    for file in patch_files(chosen, self.root)
+                    if not surely_cover_letter(file.read_bytes())
+                ],
                 "base": config.base,
                 "fragments": [
                     sha256_file(self.root / file) for file in [*config.fragments, *chosen.fragments]

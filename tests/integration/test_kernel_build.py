@@ -115,6 +115,7 @@ def test_a_one_file_patch_compiles_one_file(baseline: BuildRequest, cache: Path)
             "file": "patches/0001.patch",
             "sha256": hashlib.sha256(request.patches[0].read_bytes()).hexdigest(),
             "subject": "fs/pipe: a change",
+            "author": "",
         }
     ]
     assert listed(request) == {"fs/pipe.o": "patched", "init/version-timestamp.o": "identity"}

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from kdelta.cli import main
-from kdelta.experiment import patch_files
+from kdelta.patch_files import patch_files
 from tests.conftest import SMALL, Project
 from tests.unit.workflow.test_provenance import HOST, image
 
@@ -36,9 +36,10 @@ PLAN = Plan(
     effects={("idle", "patched"): 1.2, ("idle", "control"): 1.0},
     matrix={"writers": (1, 2), "readers": (1, 3)},
 )
-# As little of checkpatch as a test needs: it counts the lines that say BAD.
+# As little of checkpatch as a test needs: it counts the lines that say BAD, and leaves a file.
 CHECKPATCH = r"""
 my $file = pop @ARGV; open(my $in, '<', $file) or die; my $bad = grep { /^\+.*BAD/ } <$in>;
+open(my $out, '>', '.checkpatch-camelcase.date.0') or die; print $out "readCount\n"; close($out);
 print "ERROR: bad\n" x $bad;
 print "total: $bad errors, 0 warnings, 1 checks, 9 lines checked\n"; exit($bad ? 1 : 0);
 """
@@ -285,6 +286,62 @@ def test_tampered_mails_are_refused(
     assert run.series() == 0
     assert run.check_file["result"] == "equal"
     assert second.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("] fs/pipe: more", "] fs/pipe: less", "patch 2: its subject is 'fs/pipe: more', in"),
+        ("\n\nBecause.", "\n\nFrom: B <b@example.org>\n\nBecause.", "patch 2: its author is"),
+    ],
+)
+def test_another_message_is_told(run: Run, capsys: Captured, old: str, new: str, said: str) -> None:
+    assert run.series() == 0
+    assert run.check_file["messages"] == "subjects and authors as measured"
+    second = sorted(run.mails.iterdir())[2]
+    text = second.read_text()
+    assert old in text
+    second.write_text(text.replace(old, new))
+    assert run.series("--check") == 1
+    assert said in capsys.readouterr().err
+    assert said in run.check_file["messages"]
+    assert run.check_file["result"] == "DIFFERENT"
+
+
+def test_a_mail_inside_a_mail_is_refused(run: Run, capsys: Captured) -> None:
+    assert run.series() == 0
+    _, first, second = sorted(run.mails.iterdir())
+    for between in ("\n", "\n>"):
+        text = first.read_text()
+        first.write_text(text + between + second.read_text())
+        assert run.series("--check") == 1
+        assert "another mail in this mail's body" in capsys.readouterr().err
+        first.write_text(text)
+
+
+def test_a_mail_too_few_is_told(run: Run, capsys: Captured) -> None:
+    assert run.series() == 0
+    sorted(run.mails.iterdir())[2].unlink()
+    assert run.series("--check") == 1
+    assert run.check_file["patches"] == "2 measured, 1 mailed"
+    assert "2 patches were measured, and 1 are mailed" in run.check_file["messages"]
+
+
+def test_one_file_of_several_commits(run: Run) -> None:
+    folder = run.project.root / "patches/series"
+    files = sorted(folder.iterdir())
+    (folder / "v1_series.mbx").write_bytes(b"\n".join(file.read_bytes() for file in files))
+    for file in files:
+        file.unlink()
+    shutil.rmtree(run.folder.parent / "kernels")
+    write_records(run.folder, run.project)
+    assert run.series() == 0
+    assert [path.name for path in sorted(run.mails.iterdir())] == [
+        "0000-cover-letter.patch",
+        "0001-fs-pipe-gr-er.patch",
+        "0002-fs-pipe-more.patch",
+    ]
+    assert run.check_file["patches"] == "2 measured, 2 mailed"
 
 
 def test_words_edited_by_hand_are_no_matter(run: Run) -> None:

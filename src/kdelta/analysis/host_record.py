@@ -56,8 +56,8 @@ class EarlierAttempt(StrictRecord):
 class HostQuiet(StrictRecord):
     """Whether other programs left the host alone when the block began, and how long it waited."""
 
-    waited_s: _Seconds
-    share: Annotated[FiniteFloat, Field(ge=0)]
+    waited_s: Annotated[FiniteFloat, Field(ge=0)]
+    share: _Difference
     quiet: bool
 
 

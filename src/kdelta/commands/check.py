@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from kdelta.cache import cache_root
 from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
-from kdelta.experiment import Experiment, patch_files
+from kdelta.experiment import Experiment
+from kdelta.kernel.patches import PatchFile, order_warning
+from kdelta.kernel.preflight import read_inputs, try_patches
+from kdelta.kernel.source import cached_source
 from kdelta.measure.progress import cell_seconds, trace_seconds
 from kdelta.measure.schedule import balanced_blocks, cells
 
@@ -47,9 +52,18 @@ def _check(args: argparse.Namespace) -> int:
 
         read_claims(args.root / experiment.claims.file, experiment)
     print(f"{experiment.name}: {experiment.title}")
+    patches = read_inputs(experiment, args.root, str(args.experiment))
     for name, variant in experiment.variants.items():
-        patches = len(patch_files(variant, args.root))
-        print(f"  variant {name}: {variant.title} ({patches} patches)")
+        number = sum(len(file.commits) for file in patches[name])
+        print(f"  variant {name}: {variant.title} ({number} patch{'' if number == 1 else 'es'})")
+        for line in _patch_lines(patches[name]):
+            print(f"    {line}")
+    source = cached_source(experiment.kernel.source, cache_root())
+    if source is not None:
+        try_patches(patches, source)
+        print(f"  patches apply to {source.title}")
+    elif any(patches.values()):
+        print("  patches were not tried: the kernel's source is not in the cache yet")
     arms = len(experiment.arms())
     for name, protocol in experiment.protocols.items():
         print(f"  protocol {name}: {_amount(experiment, name)}")
@@ -81,6 +95,17 @@ def _amount(experiment: Experiment, name: str) -> str:
         f"{f' and {traced} mechanism boots' if traced else ''}, {minutes} besides the boots "
         "themselves"
     )
+
+
+def _patch_lines(files: Sequence[PatchFile]) -> list[str]:
+    """What the patches are, in the order in which they apply."""
+    lines = [f"cover letter: {subject} (kept)" for file in files for subject in file.covers]
+    for file in files:
+        for commit in file.commits:
+            author = f", by {commit.author.name}" if commit.author else ""
+            lines.append(f"{file.path.name}: {commit.subject}{author}")
+    warning = order_warning(files)
+    return [*lines, f"note: {warning}"] if warning else lines
 
 
 def _schema(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from kdelta.commands.common import (
 )
 from kdelta.errors import KdeltaError
 from kdelta.kernel.build import build, request_for
+from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.source import fetch, restore
 from kdelta.measure.host import host_cpus
 from kdelta.measure.hostlock import host_lock
@@ -53,7 +54,11 @@ def add_verbs(verbs: Verbs) -> None:
 
 def _fetch(args: argparse.Namespace) -> int:
     die_with_parent()
-    tree = fetch(experiment_of(args).kernel.source, cache_root())
+    experiment = experiment_of(args)
+    patches = read_inputs(experiment, args.root, str(args.experiment))
+    tree = fetch(experiment.kernel.source, cache_root())
+    # Before the first kernel is built: the baseline alone takes minutes.
+    try_patches(patches, tree)
     write_json(args.output, tree.record())
     print(f"source: {tree.title}", file=sys.stderr)
     return 0

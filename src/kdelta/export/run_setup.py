@@ -74,7 +74,9 @@ def arm_facts(run: RunFolder, arm: str) -> str:
     """Which bytes an arm is: its image's key and the patches that it was built with."""
     variant = run.experiment.arms()[arm]
     image = run.manifest.get("kernels", {}).get(variant, {})
-    patches = ", ".join(_hash(patch.get("sha256")) for patch in image.get("patches", []))
+    # A file of several commits is listed with each.
+    hashes = dict.fromkeys(_hash(patch.get("sha256")) for patch in image.get("patches", []))
+    patches = ", ".join(hashes)
     return f"image {_hash(image.get('key'))}, " + (f"patches {patches}" if patches else "no patch")
 
 

@@ -13,13 +13,14 @@ from typing import BinaryIO
 
 from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Experiment, patch_files
+from kdelta.experiment import Experiment
 from kdelta.kernel import image, objects
 from kdelta.kernel.bzimage import require_own_kernel
 from kdelta.kernel.compile import Compilation, compile_image
 from kdelta.kernel.configure import configure, count_set, read_fragments
 from kdelta.kernel.image import Image
-from kdelta.kernel.patching import Patch, stage
+from kdelta.kernel.patches import PatchFile, cover_letters, read_content, read_patches, records
+from kdelta.kernel.patching import stage
 from kdelta.kernel.process import ending_on_sigterm
 from kdelta.kernel.source import SourceTree
 from kdelta.kernel.toolchain import (
@@ -31,6 +32,7 @@ from kdelta.kernel.toolchain import (
     read_toolchain,
 )
 from kdelta.kernel.workspace import Workspace, open_workspace
+from kdelta.patch_files import patch_files, surely_cover_letter
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class BuildRequest:
     Attributes:
         variant: its name, for messages and image.json.
         source: the unpatched tree.
-        patches: patch files in the order they apply.
+        patches: patch files in the order they apply, cover letters among them.
         base: allnoconfig, defconfig or tinyconfig.
         fragments: config fragments; a later one wins.
         compiler: the C compiler's command name.
@@ -106,14 +108,11 @@ def request_key(request: BuildRequest) -> str:
     Raises:
         KdeltaError: a patch or fragment cannot be read, or a build program is missing.
     """
-    return _key(request, [Patch.read(path) for path in request.patches])
-
-
-def _key(request: BuildRequest, patches: Sequence[Patch]) -> str:
+    contents = [read_content(path) for path in request.patches]
     toolchain = read_toolchain(request.compiler)
     return image.image_key(
         source_id=request.source.id,
-        patches=[patch.content for patch in patches],
+        patches=[content for content in contents if not surely_cover_letter(content)],
         base=request.base,
         fragments=[_content(path) for path in request.fragments],
         compiler=toolchain.compiler,
@@ -149,8 +148,8 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
         ending_on_sigterm(),
         storage_errors_are_clear(cache, f"building variant {request.variant}"),
     ):
-        patches = [Patch.read(path) for path in request.patches]
-        key = _key(request, patches)
+        key = request_key(request)
+        patches = read_patches(request.patches)
         entry = cache / "images" / key
         # Messages about files name those of this request, whoever built the image.
         read_fragments(request.fragments)
@@ -171,7 +170,8 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
             request.log,
             image.Naming(
                 request.variant,
-                _named(request.patches, request.root),
+                records(patches, _named(request.patches, request.root)),
+                cover_letters(patches, _named(request.patches, request.root)),
                 _named(request.fragments, request.root),
             ),
             request.baseline,
@@ -189,7 +189,7 @@ def _named(files: Sequence[Path], root: Path | None) -> tuple[str, ...]:
 
 def _build(
     request: BuildRequest,
-    patches: Sequence[Patch],
+    patches: Sequence[PatchFile],
     key: str,
     toolchain: Toolchain,
     workspace: Workspace,
@@ -209,7 +209,7 @@ def _build(
     with request.log.open("wb") as log:
         _head(log, request, key, toolchain)
         workspace.begin_build()
-        workspace.set_files(staged)
+        workspace.set_files(staged.files)
         config = configure(
             make,
             env,
@@ -232,11 +232,9 @@ def _build(
         )
         workspace.end_build()
     require_own_kernel(workspace.obj, build_host(key), request.variant, compiler_cache(cache))
-    facts = _facts(
-        request, patches, key, toolchain, workspace, compiled, count_set(config), ccache_log
-    )
+    facts = _facts(request, key, toolchain, workspace, compiled, count_set(config), ccache_log)
     digests = objects.hash_objects(workspace.obj)
-    why = objects.reasons(workspace.obj, workspace.src, digests, staged)
+    why = objects.reasons(workspace.obj, workspace.src, digests, staged.files)
 
     def make_image(folder: Path) -> None:
         image.collect(
@@ -254,7 +252,6 @@ def _build(
 
 def _facts(
     request: BuildRequest,
-    patches: Sequence[Patch],
     key: str,
     toolchain: Toolchain,
     workspace: Workspace,
@@ -270,7 +267,6 @@ def _facts(
         "kernel_banner": image.kernel_banner(workspace.obj),
         "build_host": build_host(key),
         "source": request.source.record(),
-        "patches": [{"sha256": patch.sha256, "subject": patch.subject} for patch in patches],
         "base": request.base,
         "fragments": [{"sha256": image.sha256_file(path)} for path in request.fragments],
         "compiler": toolchain.compiler,

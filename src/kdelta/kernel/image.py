@@ -16,7 +16,7 @@ from kdelta.errors import KdeltaError
 from kdelta.kernel import objects
 
 # Part of every key: raise it when the way of building changes what comes out.
-RECIPE_VERSION = 3
+RECIPE_VERSION = 4
 
 BZIMAGE = Path("arch/x86/boot/bzImage")
 _BANNER = re.compile(rb"Linux version [\x20-\x7e]+ #[\x20-\x7e]+")
@@ -54,10 +54,18 @@ class Image:
 
 @dataclass(frozen=True)
 class Naming:
-    """What the same image is called in one experiment: the variant, and its files in order."""
+    """What the same image is called in one experiment.
+
+    Attributes:
+        variant: whose it is.
+        patches: of each commit, in order: file, sha256 of the file, subject and author.
+        cover_letters: file, sha256 and subject of each.
+        fragments: names of the config fragments, in order.
+    """
 
     variant: str
-    patches: tuple[str, ...]
+    patches: Sequence[Mapping[str, str]]
+    cover_letters: Sequence[Mapping[str, str]]
     fragments: tuple[str, ...]
 
 
@@ -74,7 +82,7 @@ def image_key(
 
     Args:
         source_id: `SourceTree.id`.
-        patches: contents, in the order they apply.
+        patches: contents of the files, in the order they apply, without cover letters.
         base: the make target that the configuration starts from.
         fragments: contents, in order.
         compiler: its version line.
@@ -204,10 +212,13 @@ def publish(
         copy_atomically(entry / "build.log", log)
     facts = json.loads((entry / "image.json").read_bytes())
     facts = {"schema": facts.pop("schema"), "variant": naming.variant, **facts}
-    for kind, names in (("patches", naming.patches), ("fragments", naming.fragments)):
-        facts[kind] = [
-            {"file": name, **known} for name, known in zip(names, facts[kind], strict=True)
-        ]
+    facts["patches"] = list(naming.patches)
+    if naming.cover_letters:
+        facts["cover_letters"] = list(naming.cover_letters)
+    facts["fragments"] = [
+        {"file": name, **known}
+        for name, known in zip(naming.fragments, facts["fragments"], strict=True)
+    ]
     if baseline is not None:
         different = _compare(entry, baseline, facts["config_sha256"])
         write_atomically(output / "objects-differ.txt", objects.differ_text(different).encode())

@@ -122,6 +122,30 @@ def restore(record: Mapping[str, Any], cache: Path) -> SourceTree:
     return tree
 
 
+def cached_source(source: DebianSource | GitSource, cache: Path) -> SourceTree | None:
+    """A tree in the cache that an experiment's source may stand for, without network or apt.
+
+    Of a Debian package without a version it is the one that was unpacked last, which need not be
+    the newest there is.
+
+    Args:
+        source: as the experiment names it.
+        cache: the cache folder.
+    """
+    if isinstance(source, GitSource):
+        return _cached(cache, source.commit)
+    wanted = {"package": source.package, "suite": source.suite}
+    if source.version is not None:
+        wanted["version"] = source.version
+    folder = cache / "sources"
+    entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime_ns, reverse=True):
+        found = _cached(cache, entry.name)
+        if found and all(found.describe.get(key) == value for key, value in wanted.items()):
+            return found
+    return None
+
+
 def kernel_version(makefile: str) -> str | None:
     """The version in the text of a kernel's top Makefile, for example ``6.12.117``.
 

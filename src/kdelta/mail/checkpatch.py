@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,14 +82,21 @@ def run_checkpatch(tree: Path, patches: Sequence[Path]) -> Checkpatch:
     perl = shutil.which("perl")
     if perl is None:
         return Checkpatch(why_not="perl is not installed")
-    return Checkpatch(tuple(_run(perl, script, patch.resolve()) for patch in patches))
+    with tempfile.TemporaryDirectory(prefix="kdelta-checkpatch-") as name:
+        # It leaves files where it is run. Of a kernel's top folder there, its own helpers see
+        # every entry.
+        for entry in tree.resolve().iterdir():
+            Path(name, entry.name).symlink_to(entry)
+        return Checkpatch(
+            tuple(_run(perl, script.resolve(), Path(name), patch.resolve()) for patch in patches)
+        )
 
 
-def _run(perl: str, script: Path, patch: Path) -> Checked:
+def _run(perl: str, script: Path, folder: Path, patch: Path) -> Checked:
     tree = script.parents[1]
     done = subprocess.run(
         [perl, str(script), f"--root={tree}", "--strict", "--color=never", str(patch)],
-        cwd=tree,
+        cwd=folder,
         # Its Python scripts must leave nothing in the tree; no settings of the user count.
         env=clean_environment({"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}),
         stdin=subprocess.DEVNULL,

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Experiment, patch_files
-from kdelta.kernel.patching import Patch
+from kdelta.experiment import Experiment
+from kdelta.kernel.patches import PatchFile, read_patches
 from kdelta.kernel.source import SourceTree
 from kdelta.mail.settings import Mail
+from kdelta.patch_files import patch_files
 
 Json = dict[str, Any]
 _PROSE_WIDTH = 72
@@ -79,8 +80,8 @@ def require_measured(experiment: Experiment, manifest: Json) -> None:
 
 def measured_patches(
     experiment: Experiment, variant: str, root: Path, source: SourceTree, manifest: Json
-) -> list[Path]:
-    """The variant's patch files, if they are the ones that were measured, on that source.
+) -> list[PatchFile]:
+    """The variant's patches, if they are the ones that were measured, on that source.
 
     Args:
         experiment: the experiment.
@@ -93,11 +94,12 @@ def measured_patches(
         KdeltaError: a patch or the source is another than the run's.
     """
     image: Mapping[str, Any] = manifest["kernels"][variant]
-    files = patch_files(experiment.variants[variant], root)
-    now = [Patch.read(file).sha256 for file in files]
-    then = [patch["sha256"] for patch in image["patches"]]
+    files = read_patches(patch_files(experiment.variants[variant], root))
+    # A file of several commits is recorded with each.
+    now = list(dict.fromkeys(file.sha256 for file in files if file.commits))
+    then = list(dict.fromkeys(patch["sha256"] for patch in image["patches"]))
     if now != then:
-        changed = [str(f) for f, digest in zip(files, now, strict=True) if digest not in then]
+        changed = [str(f.path) for f in files if f.commits and f.sha256 not in then]
         what = f"changed since: {', '.join(changed)}" if changed else "others, or in another order"
         raise KdeltaError(
             f"variant {variant}: its patches are not those that were measured ({what}); "

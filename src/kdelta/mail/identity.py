@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import subprocess
-from email.utils import parseaddr
+from email.utils import formataddr, parseaddr
 from pathlib import Path
 from typing import NamedTuple
 
 from kdelta.errors import KdeltaError
-from kdelta.mail.headers import address
+from kdelta.kernel.patches import NOBODY
 
 
 class Identity(NamedTuple):
@@ -22,14 +22,9 @@ class Identity(NamedTuple):
         """As in a trailer of a commit: ``Name <mail>``, whatever the name is."""
         return f"{self.name} <{self.email}>"
 
-    @property
-    def header(self) -> str:
-        """As in a mail's header: quoted or encoded where that needs it."""
-        return address(self.name, self.email)
 
-
-# Author of this project's own patches, which stands for whoever mails them.
-PLACEHOLDER = Identity("kdelta authors", "kdelta@example.org")
+# Stands for whoever mails a patch.
+PLACEHOLDER = Identity(*NOBODY)
 
 
 def git_identity(folder: Path) -> Identity:
@@ -48,7 +43,7 @@ def git_identity(folder: Path) -> Identity:
             f"author and Signed-off-by come from there. Set it: {commands}"
         )
     found = Identity(name, email)
-    if not email.isascii() or "@" not in email or parseaddr(found.header)[1] != email:
+    if not email.isascii() or "@" not in email or parseaddr(formataddr(found))[1] != email:
         raise KdeltaError(
             f"git's user.email is {email!r}, which is no mail address; set it: "
             "git config --global user.email you@example.org"

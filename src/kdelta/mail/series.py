@@ -3,31 +3,41 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from kdelta.cache import storage_errors_are_clear, write_atomically
 from kdelta.errors import KdeltaError
-from kdelta.kernel.patching import Patch
+from kdelta.kernel.isolated_git import git, scratch_repository
+from kdelta.kernel.patches import PatchFile, read_content
+from kdelta.kernel.patching import Staged, stage
 from kdelta.kernel.source import SourceTree
 from kdelta.mail.checkpatch import Checkpatch, run_checkpatch
 from kdelta.mail.cover import Letter, base_lines, render_cover
-from kdelta.mail.headers import file_name, message_headers, mime_headers, subject_line
+from kdelta.mail.format_patch import (
+    COVER,
+    commits_to_mail,
+    diffstat,
+    shortlog,
+    sign_commits,
+    write_mails,
+)
 from kdelta.mail.identity import Identity
-from kdelta.mail.patch_mail import PatchMail, read_patch_mail
-from kdelta.mail.rewrite import render_patch, shortlog
 from kdelta.mail.settings import Mail
-from kdelta.mail.trees import AppliedSeries, TreeStore, commit_tree_of
+from kdelta.mail.trees import AppliedSeries, TreeStore, commit_tree_of, commits_of
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
 
-COVER = "0000-cover-letter.patch"
 CHECK_FILE = "series-check.txt"
 CHECKPATCH_FILE = "checkpatch.txt"
+# As git begins every mail that it writes; quoted where a mail program kept it.
+_MAIL_IN_BODY = re.compile(rb"^>?From [0-9a-f]{40} Mon Sep 17 00:00:00 2001$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class SeriesMaker:
         mail: variant, prefix, version, addresses.
         sender: who mails it.
         date: of the mails.
-        patches: the measured patch files, in order.
+        patches: the measured patches, in order.
         store: git trees of the kernel source.
         source: the kernel source.
         cache: the cache folder.
@@ -73,7 +83,7 @@ class SeriesMaker:
     mail: Mail
     sender: Identity
     date: datetime
-    patches: Sequence[Path]
+    patches: Sequence[PatchFile]
     store: TreeStore
     source: SourceTree
     cache: Path
@@ -92,17 +102,16 @@ class SeriesMaker:
         """
         _refuse_foreign(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        mails = [read_patch_mail(path) for path in self.patches]
         with (
             storage_errors_are_clear(folder.parent, "writing the mails"),
             tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name,
+            self._signed() as (staged, tip),
         ):
             fresh = Path(name) / folder.name
             fresh.mkdir()
-            paths = [self._write_patch(fresh, mails, n) for n in range(1, len(mails) + 1)]
-            diffstat = self._check(paths, folder).diffstat
-            cover = fresh / f"{self.mail.file_prefix}{COVER}"
-            cover.write_bytes(self._cover(mails, diffstat))
+            body = self._cover(staged, tip)
+            write_mails(staged, tip, fresh, self.mail, self.sender, self.date, self.title, body)
+            self._check(fresh, folder, staged, tip)
             shutil.rmtree(folder, ignore_errors=True)
             fresh.rename(folder)
         return self.check(folder)
@@ -114,30 +123,36 @@ class SeriesMaker:
             KdeltaError: there are none, `git am` does not take them, or they give another tree
                 than the one measured.
         """
-        found = sorted(folder.glob("*.patch"))
-        covers = [path for path in found if path.name.endswith(COVER)]
-        patches = [path for path in found if path not in covers]
-        if not patches:
-            raise KdeltaError(f"{folder}: no mails here; `kdelta series` writes them")
-        tree = self._check(patches, folder).tree
+        with self._signed() as (staged, tip):
+            tree = self._check(folder, folder, staged, tip).tree
+        covers, patches = _mails_in(folder)
         checked = run_checkpatch(self.source.path, patches)
         write_atomically(folder.parent / CHECKPATCH_FILE, checked.text.encode())
         return Series(folder, (*covers, *patches), tree, self.store.base_tree, checked)
 
-    def _write_patch(self, folder: Path, mails: Sequence[PatchMail], number: int) -> Path:
-        patch = mails[number - 1]
-        path = folder / file_name(self.mail.file_prefix, number, patch.subject)
-        # One second apart, so that mail readers keep them in order.
-        date = self.date + timedelta(seconds=number)
-        path.write_bytes(render_patch(patch, self.sender, self.mail, number, len(mails), date))
-        return path
+    @contextmanager
+    def _signed(self) -> Iterator[tuple[Staged, str]]:
+        """The measured patches as commits with the sender's sign-off, and the last of these."""
+        with tempfile.TemporaryDirectory(prefix="kdelta-series-") as name:
+            pristine, title = self.source.path, self.source.title
+            staged = stage(pristine, Path(name), self.patches, self.mail.variant, title)
+            commits = commits_to_mail(self.patches)
+            yield staged, sign_commits(staged, commits, self.sender, self.date)
 
-    def _check(self, mails: Sequence[Path], folder: Path) -> AppliedSeries:
-        """Apply the mails, compare trees, and keep the result beside `folder`."""
-        patches = [Patch.read(path) for path in self.patches]
-        measured = self.store.measured_tree(patches, self.mail.variant)
-        applied = self.store.apply_mails(mails)
-        text = self._check_text(folder, measured, applied.tree)
+    def _check(self, mails: Path, folder: Path, staged: Staged, tip: str) -> AppliedSeries:
+        """Compare the mails with what was measured, and keep the result beside `folder`.
+
+        Trees are compared, the number of mails, and their subjects and authors.
+        """
+        covers, patches = _mails_in(mails)
+        for mail in (*covers, *patches):
+            _refuse_mail_in_mail(mail)
+        measured = self.store.measured_tree(staged)
+        # Of the last so many: before them may stand the cover letter.
+        meant = commits_of(staged.repository, staged.base, tip)[-len(staged.commits) :]
+        applied = self.store.apply_mails(patches)
+        differences = _differences(meant, applied.commits)
+        text = self._check_text(folder, measured, applied, len(meant), differences)
         write_atomically(folder.parent / CHECK_FILE, text.encode())
         if applied.tree != measured:
             raise KdeltaError(
@@ -145,9 +160,22 @@ class SeriesMaker:
                 f"measured (variant {self.mail.variant}); do not mail them. Make them anew with "
                 "`kdelta series`, or measure what they say"
             )
+        if differences:
+            raise KdeltaError(
+                f"{folder}: the mails are not the patches that were measured: "
+                f"{'; '.join(differences)}. Make them anew with `kdelta series`; a subject is "
+                "changed in the patch, not in the mail"
+            )
         return applied
 
-    def _check_text(self, folder: Path, measured: str, mailed: str) -> str:
+    def _check_text(
+        self,
+        folder: Path,
+        measured: str,
+        applied: AppliedSeries,
+        patches: int,
+        differences: Sequence[str],
+    ) -> str:
         rows = [
             ("source", self.source.title),
             ("source tree", self.store.base_tree),
@@ -155,8 +183,10 @@ class SeriesMaker:
                 "measured tree",
                 f"{measured}  patches of {self.mail.variant}, applied as for its build",
             ),
-            ("mailed tree", f"{mailed}  git am of {folder.name}/"),
-            ("result", "equal" if measured == mailed else "DIFFERENT"),
+            ("mailed tree", f"{applied.tree}  git am of {folder.name}/"),
+            ("patches", f"{patches} measured, {len(applied.commits)} mailed"),
+            ("messages", "; ".join(differences) or "subjects and authors as measured"),
+            ("result", "equal" if measured == applied.tree and not differences else "DIFFERENT"),
         ]
         commit = self.source.describe.get("commit")
         if commit and (tree := commit_tree_of(self.cache, commit)):
@@ -164,7 +194,7 @@ class SeriesMaker:
             rows.insert(2, ("base-commit", f"{commit}, tree {tree}: {same} the source tree"))
         return "".join(f"{label:<14} {text}\n" for label, text in rows)
 
-    def _cover(self, mails: Sequence[PatchMail], diffstat: str) -> bytes:
+    def _cover(self, staged: Staged, tip: str) -> str:
         letter = Letter(
             prose=self.prose,
             arm=self.mail.variant,
@@ -173,19 +203,47 @@ class SeriesMaker:
                 self.source.title, self.source.describe.get("commit"), self.store.base_tree
             ),
             sign_off=str(self.sender),
-            shortlog=shortlog(mails, self.sender),
-            diffstat=diffstat,
+            shortlog=shortlog(staged.repository, staged.base, tip),
+            diffstat=diffstat(staged.repository, staged.base, tip),
             tables=self.mail.tables,
         )
-        body = render_cover(self.frames, self.context, letter, self.templates).encode()
-        headers = message_headers(
-            self.sender.header,
-            self.date,
-            subject_line(self.mail.prefix, self.mail.version, 0, len(mails), self.title),
-            self.mail.to,
-            self.mail.cc,
+        return render_cover(self.frames, self.context, letter, self.templates)
+
+
+def _mails_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Cover letters and patches, each in order."""
+    found = sorted(folder.glob("*.patch"))
+    covers = [path for path in found if path.name.endswith(COVER)]
+    patches = [path for path in found if path not in covers]
+    if not patches:
+        raise KdeltaError(f"{folder}: no mails here; `kdelta series` writes them")
+    return covers, patches
+
+
+def _refuse_mail_in_mail(path: Path) -> None:
+    """See to it that a file is one mail, with no other in its body."""
+    content = read_content(path)
+    with scratch_repository() as repository:
+        out = repository / "split"
+        out.mkdir()
+        count = int(git(["mailsplit", "-b", f"-o{out}"], repository, stdin=content))
+    if count != 1 or _MAIL_IN_BODY.search(content, 1):
+        raise KdeltaError(
+            f"{path}: there is another mail in this mail's body; make the mails anew with "
+            "`kdelta series`, or take it out"
         )
-        return (headers + mime_headers(body) + "\n").encode() + body
+
+
+def _differences(meant: Sequence[tuple[str, str]], mailed: Sequence[tuple[str, str]]) -> list[str]:
+    """What differs between the commits that are meant and those that the mails make."""
+    if len(meant) != len(mailed):
+        return [f"{len(meant)} patches were measured, and {len(mailed)} are mailed"]
+    found = []
+    for number, (ours, theirs) in enumerate(zip(meant, mailed, strict=True), start=1):
+        for what, wanted, got in zip(("author", "subject"), ours, theirs, strict=True):
+            if wanted != got:
+                found.append(f"patch {number}: its {what} is {wanted!r}, in the mail {got!r}")
+    return found
 
 
 def _refuse_foreign(folder: Path) -> None:

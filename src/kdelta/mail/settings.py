@@ -9,13 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-# ASCII on one line, so that it goes into a mail's header as it stands.
+# What git puts into a header as it stands, or, with a name beyond ASCII, encoded.
 _MAILBOX = r'[^\s<>@,"]+@[^\s<>@,"]+'
-_ADDRESS = re.compile(rf'(?:"[ !#-~]+"|[!#-+\--;=?A-~ ]+) <{_MAILBOX}>|{_MAILBOX}', re.ASCII)
+_ADDRESS = re.compile(rf'(?:"[^"\\]+"|[^"<>@,]+) <(?P<named>{_MAILBOX})>|(?P<bare>{_MAILBOX})')
 
 
 def _checked_address(text: str) -> str:
-    if not text.isascii() or _ADDRESS.fullmatch(text) is None or not parseaddr(text)[1]:
+    found = _ADDRESS.fullmatch(text) if text.isprintable() else None
+    mailbox = found and (found["named"] or found["bare"])
+    if not mailbox or not mailbox.isascii() or not parseaddr(text)[1]:
         raise ValueError(f"{text!r} is not one mail address, such as Name <name@example.org>")
     return text
 

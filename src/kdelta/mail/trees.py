@@ -5,35 +5,23 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.cache import file_lock, make_entry, remove_leftovers, require_free
 from kdelta.errors import KdeltaError
-from kdelta.kernel.patching import Patch, stage, touched_paths
-from kdelta.kernel.process import clean_environment
+from kdelta.kernel.isolated_git import environment, git, init, run_git, said
+from kdelta.kernel.patches import read_patches
+from kdelta.kernel.patching import Staged
 from kdelta.kernel.process import run as run_watched
 from kdelta.kernel.source import SourceTree
 from kdelta.progress import Progress
 
 _NEEDED_BYTES = 700 * 2**20  # packed objects of a kernel tree, and an index
 _BASE = "refs/heads/base"
-# Bytes as they are: neither line ends nor keywords are converted.
-_RAW = "* -text -ident -filter -working-tree-encoding\n"
-_NOBODY = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (
-        ("NAME", "kdelta"),
-        ("EMAIL", "kdelta@example.org"),
-        ("DATE", "1970-01-01T00:00:00Z"),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -42,11 +30,11 @@ class AppliedSeries:
 
     Attributes:
         tree: hash of the resulting tree.
-        diffstat: of the whole series, with created and deleted files, as under a cover letter.
+        commits: author (``Name <mail>``) and subject of each, in order.
     """
 
     tree: str
-    diffstat: str
+    commits: tuple[tuple[str, str], ...]
 
 
 class TreeStore:
@@ -73,12 +61,10 @@ class TreeStore:
                 require_free(self._path, _NEEDED_BYTES, "the git tree of a kernel source")
                 remove_leftovers(self._path)
                 make_entry(self._path, self._create)
-        self.base_tree = _git(["rev-parse", f"{_BASE}^{{tree}}"], self._path).strip()
+        self.base_tree = _word(["rev-parse", f"{_BASE}^{{tree}}"], self._path)
 
     def _create(self, repository: Path) -> None:
-        _git(["init", "--quiet", "--bare", "--template=", "."], repository)
-        (repository / "info").mkdir(exist_ok=True)
-        (repository / "info" / "attributes").write_text(_RAW)
+        init(repository, bare=True)
         # The size limit of 1 byte makes git write one pack and not 90,000 files.
         fast = ["-c", "core.bigFileThreshold=1", "-c", "core.compression=1", "-c", "gc.auto=0"]
         tree = str(self._source.path.resolve())
@@ -87,33 +73,31 @@ class TreeStore:
             done = run_watched(
                 ["git", *arguments, "."],
                 cwd=Path(tree),
-                env=_environment(),
+                env=environment(repository),
                 on_tick=progress.update,
             )
         if done.status != 0:
             raise KdeltaError(f"{tree}: git cannot hash this kernel source: {done.tail.strip()}")
-        found = _git(["write-tree"], repository).strip()
-        commit = _git(["commit-tree", found, "-m", self._source.title], repository, _NOBODY)
-        _git(["update-ref", _BASE, commit.strip()], repository)
+        found = _word(["write-tree"], repository)
+        commit = _word(["commit-tree", found, "-m", self._source.title], repository)
+        git(["update-ref", _BASE, commit], repository)
         (repository / "index").unlink()
 
-    def measured_tree(self, patches: Sequence[Patch], variant: str) -> str:
-        """Hash of the tree that a variant's kernel was built from: patched as the build does it.
-
-        Raises:
-            KdeltaError: a patch does not apply.
-        """
+    def measured_tree(self, staged: Staged) -> str:
+        """Hash of the tree that a variant's kernel was built from: the source with these files."""
         with self._scratch() as repository:
-            staging = repository / "staging"
-            files = stage(self._source.path, staging, patches, variant, self._source.title)
-            _git(["read-tree", _BASE], repository)
-            for path, file in files.items():
+            git(["read-tree", _BASE], repository)
+            for path, file in staged.files.items():
                 if file is None:
-                    _git(["update-index", "--force-remove", "--", path], repository)
-                else:
+                    git(["update-index", "--force-remove", "--", path], repository)
+            for path, file in staged.files.items():
+                if file is not None:
                     entry = f"{_mode(file)},{_hash_object(file, repository)},{path}"
-                    _git(["update-index", "--add", "--cacheinfo", entry], repository)
-            return _git(["write-tree"], repository).strip()
+                    git(["update-index", "--add", "--cacheinfo", entry], repository)
+            for path, commit in staged.submodules.items():
+                entry = f"160000,{commit},{path}"
+                git(["update-index", "--add", "--cacheinfo", entry], repository)
+            return _word(["write-tree"], repository)
 
     def apply_mails(self, mails: Sequence[Path]) -> AppliedSeries:
         """Apply mails with `git am`, as whoever receives them does.
@@ -122,49 +106,53 @@ class TreeStore:
             mails: the patches in order, without the cover letter.
 
         Raises:
-            KdeltaError: `git am` does not take one of them.
+            KdeltaError: one of them is damaged, or `git am` does not take it.
         """
+        touched = sorted({path for file in read_patches(mails) for path in file.paths})
         with self._scratch() as repository:
-            texts = [mail.read_text(encoding="utf-8", errors="surrogateescape") for mail in mails]
-            touched = sorted({path for text in texts for path in touched_paths(text)})
             # Only these files are written out, of 90,000.
-            (repository / ".git" / "info" / "sparse-checkout").write_text(
-                "".join(f"/{_pattern(path)}\n" for path in touched),
-                encoding="utf-8",
-                errors="surrogateescape",
+            (repository / ".git" / "info" / "sparse-checkout").write_bytes(
+                b"".join(b"/%s\n" % os.fsencode(_pattern(path)) for path in touched)
             )
-            _git(["config", "core.sparseCheckout", "true"], repository)
-            _git(["read-tree", "-m", "-u", _BASE], repository)
-            _git(["update-ref", "HEAD", _BASE], repository)
-            done = _run_git(
-                ["am", "--quiet", "--no-gpg-sign", *(str(mail.resolve()) for mail in mails)],
-                repository,
-                _NOBODY,
-            )
-            if done.returncode != 0:
-                said = "; ".join(_lines(done.stderr) or _lines(done.stdout))
+            git(["config", "core.sparseCheckout", "true"], repository)
+            git(["read-tree", "-m", "-u", _BASE], repository)
+            git(["update-ref", "HEAD", _BASE], repository)
+            names = [str(mail.resolve()) for mail in mails]
+            # The second is what a maintainer does for files whose lines end in CR LF.
+            failures = []
+            for keep in ("--no-keep-cr", "--keep-cr"):
+                done = run_git(["am", "--quiet", "--no-gpg-sign", keep, *names], repository)
+                if done.returncode == 0:
+                    break
+                failures.append(said(done))
+                run_git(["am", "--abort"], repository)
+            else:
                 raise KdeltaError(
                     f"git am does not apply the mails in {mails[0].parent} to "
-                    f"{self._source.title}: {said}"
+                    f"{self._source.title}: {failures[0]}"
                 )
-            tree = _git(["rev-parse", "HEAD^{tree}"], repository).strip()
-            stat = ["diff", "--stat=72", "--summary", "-M", _BASE, "HEAD"]
-            return AppliedSeries(tree, _git(stat, repository).rstrip("\n"))
+            tree = _word(["rev-parse", "HEAD^{tree}"], repository)
+            return AppliedSeries(tree, commits_of(repository, _BASE, "HEAD"))
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
         """A temporary repository that has the store's objects and its base."""
         with tempfile.TemporaryDirectory(prefix="kdelta-series-") as name:
             folder = Path(name)
-            _git(["init", "--quiet", "--template=", "."], folder)
-            git_dir = folder / ".git"
-            for sub in ("info", "objects/info"):
-                (git_dir / sub).mkdir(parents=True, exist_ok=True)
-            (git_dir / "info" / "attributes").write_text(_RAW)
-            (git_dir / "objects/info/alternates").write_text(f"{self._path / 'objects'}\n")
-            base = _git(["rev-parse", _BASE], self._path).strip()
-            _git(["update-ref", _BASE, base], folder)
+            init(folder)
+            alternates = folder / ".git" / "objects" / "info" / "alternates"
+            alternates.parent.mkdir(parents=True, exist_ok=True)
+            alternates.write_text(f"{self._path / 'objects'}\n")
+            git(["update-ref", _BASE, _word(["rev-parse", _BASE], self._path)], folder)
             yield folder
+
+
+def commits_of(repository: Path, base: str, tip: str) -> tuple[tuple[str, str], ...]:
+    """Author (``Name <mail>``) and subject of the commits after `base`, in order."""
+    arguments = ["log", "--reverse", "-z", "--format=%an <%ae>%n%s", f"{base}..{tip}"]
+    listed = git(arguments, repository).decode("utf-8", "replace").split("\0")
+    pairs = [entry.split("\n", 1) for entry in listed if entry]
+    return tuple((author, subject.rstrip("\n")) for author, subject in pairs)
 
 
 def commit_tree_of(cache: Path, commit: str) -> str | None:
@@ -172,38 +160,12 @@ def commit_tree_of(cache: Path, commit: str) -> str | None:
     repository = cache.resolve() / "git" / "kernels.git"
     if not repository.is_dir():
         return None
-    done = _run_git(["rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}"], repository)
+    done = run_git(["rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}"], repository)
     return done.stdout.decode().strip() if done.returncode == 0 else None
 
 
-def _environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """No settings of the user or the system: they could change what is hashed or applied."""
-    return clean_environment(
-        {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **(extra or {})}
-    )
-
-
-def _run_git(
-    arguments: Sequence[str], folder: Path, extra: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    if shutil.which("git") is None:
-        raise KdeltaError("git is not installed; the mails cannot be checked without it")
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, env=_environment(extra), capture_output=True, check=False
-    )
-
-
-def _git(arguments: Sequence[str], folder: Path, extra: Mapping[str, str] | None = None) -> str:
-    done = _run_git(arguments, folder, extra)
-    if done.returncode != 0:
-        said = "; ".join(_lines(done.stderr))
-        raise KdeltaError(f"{folder}: git {' '.join(arguments[:2])} failed: {said}")
-    return done.stdout.decode("utf-8", "surrogateescape")
-
-
-def _lines(output: bytes) -> list[str]:
-    lines = (line.strip() for line in output.decode("utf-8", "replace").splitlines())
-    return [line for line in lines if line and not line.startswith("hint:")]
+def _word(arguments: Sequence[str], folder: Path) -> str:
+    return git(arguments, folder).decode().strip()
 
 
 def _mode(file: Path) -> str:
@@ -214,15 +176,7 @@ def _mode(file: Path) -> str:
 
 def _hash_object(file: Path, repository: Path) -> str:
     content = os.fsencode(file.readlink()) if file.is_symlink() else file.read_bytes()
-    done = subprocess.run(
-        ["git", "hash-object", "-w", "--stdin"],
-        cwd=repository,
-        env=_environment(),
-        input=content,
-        capture_output=True,
-        check=True,
-    )
-    return done.stdout.decode().strip()
+    return git(["hash-object", "-w", "--stdin"], repository, stdin=content).decode().strip()
 
 
 def _pattern(path: str) -> str:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Patches: parsing, applying, and naming the hunk that does not apply."""
+"""Applying patches: the tree is left alone, and the hunk that does not apply is named."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdelta.errors import KdeltaError
-from kdelta.kernel.patching import (
-    Patch,
-    explain_failure,
-    mail_subject,
-    parse_diff,
-    stage,
-    touched_paths,
-)
+from kdelta.kernel.patch_advice import where
+from kdelta.kernel.patches import PatchFile, read_patches
+from kdelta.kernel.patching import stage
 
 PIPE = [f"line {number}\n" for number in range(1, 101)]
 
@@ -40,14 +36,14 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
-def patch(tmp_path: Path, text: str, name: str = "0001.patch") -> Patch:
+def patch(tmp_path: Path, text: str, name: str = "0001.patch") -> PatchFile:
     file = tmp_path / name
     file.write_text(text)
-    return Patch.read(file)
+    return read_patches([file])[0]
 
 
-def apply(tree: Path, *patches: Patch) -> dict[str, Path | None]:
-    return stage(tree, tree.parent / "staging", patches, "patched", "Linux 6.12.1")
+def apply(tree: Path, *patches: PatchFile) -> Mapping[str, Path | None]:
+    return stage(tree, tree.parent / "staging", patches, "patched", "Linux 6.12.1").files
 
 
 def test_applies_in_order_and_leaves_the_tree_alone(tree: Path, tmp_path: Path) -> None:
@@ -116,7 +112,7 @@ def test_a_repository_around_the_cache_does_not_matter(tree: Path, tmp_path: Pat
 
 
 def test_missing_file_is_named(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(KdeltaError, match=r"fs/gone\.c: No such file"):
+    with pytest.raises(KdeltaError, match=r"fs/gone\.c: does not exist"):
         apply(tree, patch(tmp_path, diff(["a\n"], ["b\n"], "fs/gone.c")))
 
 
@@ -133,55 +129,29 @@ def test_a_file_without_diff_is_no_patch(tree: Path, tmp_path: Path) -> None:
 
 def test_unreadable_patch(tmp_path: Path) -> None:
     with pytest.raises(KdeltaError, match=r"gone\.patch: the patch cannot be read: No such file"):
-        Patch.read(tmp_path / "gone.patch")
+        read_patches([tmp_path / "gone.patch"])
 
 
-def test_a_removed_line_that_looks_like_a_header_is_none() -> None:
+def test_a_removed_line_that_looks_like_a_header_is_none(tmp_path: Path) -> None:
     text = (
         "--- a/fs/pipe.c\n+++ b/fs/pipe.c\n@@ -1,2 +1,2 @@\n context\n--- a/trap.c\n+++ b/trap.c\n"
     )
-    assert touched_paths(text) == {"fs/pipe.c"}
-
-
-def test_mail_text_and_signature_are_no_part_of_the_diff() -> None:
-    text = (
-        "From 1234 Mon Sep 17 00:00:00 2001\nSubject: [PATCH] x\n\nWhy\n---\n fs/pipe.c | 2 +-\n\n"
-        "diff --git a/fs/pipe.c b/fs/pipe.c\nindex 1..2 100644\n--- a/fs/pipe.c\n+++ b/fs/pipe.c\n"
-        "@@ -1 +1 @@ int f(void)\n-a\n+b\n-- \n2.39.5\n"
-    )
-    (file,) = parse_diff(text)
-    assert file.paths == {"fs/pipe.c"}
-    assert file.hunks == [(1, "@@ -1 +1 @@ int f(void)")]
-
-
-@pytest.mark.parametrize(
-    ("header", "subject"),
-    [
-        ("Subject: [PATCH 1/2] fs/pipe: allocate\n early", "fs/pipe: allocate early"),
-        ("Subject: =?utf-8?q?[PATCH]_fs=3A_caf=C3=A9?=", "fs: café"),
-        ("Subject: plain", "plain"),
-        ("From: someone", None),
-    ],
-)
-def test_mail_subject(header: str, subject: str | None) -> None:
-    assert mail_subject(f"{header}\n\nbody\nSubject: not this\n") == subject
+    assert patch(tmp_path, text).paths == {"fs/pipe.c"}
 
 
 def test_other_failures_keep_gits_words() -> None:
-    assert explain_failure("", "error: corrupt patch at line 12\n") == "corrupt patch at line 12"
+    assert where(b"", "error: corrupt patch at line 12") == "corrupt patch at line 12"
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.sets(st.integers(1, 100), min_size=1), st.integers(0, 9))
 def test_every_hunk_is_found_again(numbers: set[int], pick: int) -> None:
-    text = diff(PIPE, changed(*numbers))
-    (file,) = parse_diff(text)
-    headers = [line for line in text.splitlines() if line.startswith("@@")]
-    assert [header for _, header in file.hunks] == headers
+    text = diff(["x\n"], ["y\n"], "fs/other.c") + diff(PIPE, changed(*numbers))
+    headers = [line for line in text.splitlines() if line.startswith("@@")][1:]
     number = pick % len(headers)
-    start = file.hunks[number][0]
-    said = f"error: patch failed: fs/pipe.c:{start}\nerror: fs/pipe.c: patch does not apply\n"
+    start = int(headers[number].split(",")[0].removeprefix("@@ -"))
+    said = f"error: patch failed: fs/pipe.c:{start}; error: fs/pipe.c: patch does not apply"
     assert (
-        explain_failure(text, said)
+        where(text.encode(), said)
         == f"fs/pipe.c, hunk {number + 1} of {len(headers)}: {headers[number]}"
     )

@@ -29,6 +29,8 @@ def _prose(project: Project) -> None:
         ({"to": ["nobody"]}, "mail.to.*'nobody' is not one mail address"),
         ({"cc": ["a@b.org\nBcc: c@d.org"]}, "mail.cc.*is not one mail address"),
         ({"cc": ["a@b.org, c@d.org"]}, "mail.cc.*is not one mail address"),
+        ({"cc": ["Jörg <jörg@example.org>"]}, "mail.cc.*is not one mail address"),
+        ({"cc": ["A\u2028B <a@b.org>"]}, "mail.cc.*is not one mail address"),
         ({"prefix": "PATCH]\nX: "}, "mail.prefix"),
         ({"version": 0}, "mail.version"),
         ({"sender": "me"}, "mail.sender"),
@@ -39,7 +41,16 @@ def test_mistakes(project: Project, small: Data, changes: Data, said: str) -> No
         project.load({**small, "mail": {**MAIL, **changes}})
 
 
-@pytest.mark.parametrize("address", ["a@b.org", "A B <a@b.org>", '"A. B." <a-b+c@d.example.org>'])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a@b.org",
+        "A B <a@b.org>",
+        '"A. B." <a-b+c@d.example.org>',
+        "Jörg Beispiel <joerg@example.org>",
+        "你好 <a@b.org>",
+    ],
+)
 def test_addresses(project: Project, small: Data, address: str) -> None:
     mail = project.load({**small, "mail": {**MAIL, "to": [address]}}).mail
     assert mail is not None

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Patches and fragments tried before anything is built: a mistake in them costs seconds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
+from kdelta.kernel.configure import read_fragments
+from kdelta.kernel.patches import PatchFile, read_patches
+from kdelta.kernel.patching import stage
+from kdelta.kernel.source import SourceTree
+from kdelta.patch_files import patch_files
+
+
+def read_inputs(experiment: Experiment, root: Path, name: str) -> dict[str, list[PatchFile]]:
+    """Read every patch and fragment that an experiment names.
+
+    Args:
+        experiment: checked by `config.load_experiment`.
+        root: the folder that its files are relative to.
+        name: of the experiment file, for messages.
+
+    Returns:
+        Variant -> its patch files, in the order they apply.
+
+    Raises:
+        KdeltaError: a fragment has a line that is none, or a file is no patch or damaged.
+    """
+    found = {}
+    shared = experiment.kernel.config.fragments
+    _read_fragments(f"{name}: kernel.config.fragments", shared, root)
+    for variant, chosen in experiment.variants.items():
+        _read_fragments(f"{name}: variants.{variant}.fragments", chosen.fragments, root)
+        try:
+            found[variant] = read_patches(patch_files(chosen, root))
+        except KdeltaError as error:
+            raise KdeltaError(f"{name}: variants.{variant}.patches: {error}") from None
+        if chosen.patches and not any(file.commits for file in found[variant]):
+            raise KdeltaError(
+                f"{name}: variants.{variant}.patches: a cover letter and no patch; add the patches"
+            )
+    return found
+
+
+def try_patches(patches: Mapping[str, Sequence[PatchFile]], source: SourceTree) -> None:
+    """Apply every variant's patches to copies of the files that they touch.
+
+    Args:
+        patches: variant -> its patch files, from `read_inputs`.
+        source: the kernel; only read.
+
+    Raises:
+        KdeltaError: one does not apply; the message says why and what helps.
+    """
+    for variant, files in patches.items():
+        with tempfile.TemporaryDirectory(prefix="kdelta-try-") as folder:
+            stage(source.path, Path(folder), files, variant, source.title)
+
+
+def _read_fragments(key: str, fragments: Sequence[str], root: Path) -> None:
+    try:
+        read_fragments([root / fragment for fragment in fragments])
+    except KdeltaError as error:
+        raise KdeltaError(f"{key}: {error}") from None
