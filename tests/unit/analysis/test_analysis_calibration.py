@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Simulated experiments with known truth: do the numbers keep their promises?
 
-Two hundred of each world go through the functions that the delta tables are made with, some through raw files and
+Two hundred of each world go through the functions that the delta tables are made with, some
+through raw files and
 `analyse`, to show that both ways are one. Seeds are fixed, so the figures are, too. Many more:
 `benchmarks/calibration.py`.
 """
