@@ -16,11 +16,9 @@ import pandas as pd
 
 from kdelta.analysis.boots import RawBoot, cell_key
 from kdelta.analysis.columns import EFFECT_COLUMNS, typed
-from kdelta.analysis.effects import effect_columns, family
-from kdelta.analysis.inference import Floats, estimate_over_cells, estimates, over_cells
+from kdelta.analysis.effects import cell_effects, effect_columns, overall_effect
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Metric
-from kdelta.analysis.verdict import is_invalid, is_invalid_over_cells
 
 PlannedPairs = Mapping[tuple[str, str, Cell], int]
 """(regime, arm, cell) -> number of blocks in which arm and baseline were to run the cell."""
@@ -134,12 +132,7 @@ def deltas_frame(
             _planned(planned, (regime, arm, cell), len(found_pairs))
             for (regime, cell), found_pairs in zip(places, found, strict=True)
         ]
-        effects = family(
-            estimates([_log_ratios(found_pairs) for found_pairs in found], settings.confidence),
-            [is_invalid(p, len(found_pairs)) for p, found_pairs in zip(wanted, found, strict=True)],
-            metric.direction,
-            settings,
-        )
+        effects = cell_effects([_logs(one) for one in found], wanted, metric.direction, settings)
         for (regime, cell), found_pairs, pairs_planned, effect in zip(
             places, found, wanted, effects, strict=True
         ):
@@ -192,17 +185,16 @@ def overall_frame(
                 found = pairs.get((regime, arm, metric.name, cell), {})
                 used.append(len(found))
                 wanted.append(_planned(planned, (regime, arm, cell), len(found)))
-                logs.append({b: math.log(value / base) for b, (base, value) in found.items()})
-            estimate = estimate_over_cells(over_cells(logs), settings.confidence)
-            invalid = is_invalid_over_cells(wanted, used)
-            (effect,) = family([estimate], [invalid], metric.direction, settings)
+                logs.append(_logs(found))
+            effect = overall_effect(logs, wanted, metric.direction, settings)
+            blocks = effect.estimate.blocks
             rows.append(
                 {
                     **_family_columns(regime, arm, metric),
                     "cells": sum(map(bool, used)),
-                    "blocks": estimate.blocks,
+                    "blocks": blocks,
                     # Every block plans every cell, so any cell says how many blocks there are.
-                    "set_aside": max(0, max(wanted, default=0) - estimate.blocks),
+                    "set_aside": max(0, max(wanted, default=0) - blocks),
                     **effect_columns(effect, settings.confidence),
                 }
             )
@@ -254,8 +246,8 @@ def _cells(frame: pd.DataFrame, settings: AnalysisSettings) -> list[Cell]:
     return list(zip(*(frame[factor] for factor in settings.factors), strict=True))
 
 
-def _log_ratios(pairs: _Pairs) -> Floats:
-    return np.array([math.log(pairs[b][1] / pairs[b][0]) for b in sorted(pairs)], dtype=float)
+def _logs(pairs: _Pairs) -> dict[int, float]:
+    return {block: math.log(value / baseline) for block, (baseline, value) in pairs.items()}
 
 
 def _geometric_mean(values: list[float]) -> float:

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kdelta.analysis.inference import Estimate, blocks_to_settle, holm
+from kdelta.analysis.inference import (
+    Estimate,
+    blocks_to_settle,
+    estimate_over_cells,
+    estimates,
+    holm,
+    over_cells,
+)
 from kdelta.analysis.settings import AnalysisSettings, Direction
-from kdelta.analysis.verdict import Verdict, verdict
+from kdelta.analysis.verdict import Verdict, is_invalid, is_invalid_over_cells, verdict
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,58 @@ class Effect:
     p_holm: float
     verdict: Verdict
     blocks_to_settle: int | None
+
+
+Blocks = Mapping[int, float]
+"""Block -> log ratio of one cell."""
+
+
+def cell_effects(
+    cells: Sequence[Blocks],
+    planned: Sequence[int],
+    direction: Direction,
+    settings: AnalysisSettings,
+    *,
+    sign_flip: bool = True,
+) -> list[Effect]:
+    """The effects of one arm and metric in every planned cell: one family of tests.
+
+    Args:
+        cells: what is left of each, which may be nothing.
+        planned: pairs that each was to give.
+        direction: which way of the metric is better.
+        settings: confidence and margin.
+        sign_flip: as for `estimates`.
+    """
+    logs = [np.array([cell[block] for block in sorted(cell)], dtype=float) for cell in cells]
+    return family(
+        estimates(logs, settings.confidence, sign_flip=sign_flip),
+        [is_invalid(wanted, len(cell)) for wanted, cell in zip(planned, cells, strict=True)],
+        direction,
+        settings,
+    )
+
+
+def overall_effect(
+    cells: Sequence[Blocks],
+    planned: Sequence[int],
+    direction: Direction,
+    settings: AnalysisSettings,
+    *,
+    sign_flip: bool = True,
+) -> Effect:
+    """The effect of one arm and metric over all cells of a regime: a family of its own.
+
+    Args:
+        cells: as for `cell_effects`, those of one regime.
+        planned: likewise.
+        direction: likewise.
+        settings: likewise.
+        sign_flip: likewise.
+    """
+    found = estimate_over_cells(over_cells(cells), settings.confidence, sign_flip=sign_flip)
+    invalid = is_invalid_over_cells(planned, list(map(len, cells)))
+    return family([found], [invalid], direction, settings)[0]
 
 
 def family(

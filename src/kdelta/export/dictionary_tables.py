@@ -27,7 +27,9 @@ _DELTAS = (
     FACTORS,
     *METRIC,
     _BLOCKS,
-    Column("set_aside", "integer", "", "blocks planned and not used, a sample being invalid"),
+    Column(
+        "set_aside", "integer", "", "blocks planned and not used: a sample is invalid or missing"
+    ),
     Column("baseline", "number", "as `unit`", "the baseline's geometric mean over these blocks"),
     Column("value", "number", "as `unit`", "the arm's: baseline x ratio"),
     *EFFECT,
@@ -36,7 +38,7 @@ _OVERALL = (
     REGIME,
     ARM,
     *METRIC,
-    Column("cells", "integer", "", "cells with a pair"),
+    Column("cells", "integer", "", "cells with a pair; invalid if one has none"),
     _BLOCKS,
     Column("set_aside", "integer", "", "blocks of which no pair is left"),
     *EFFECT,

@@ -71,8 +71,9 @@ def _effect(_frames: ReportFrames, context: ReportContext) -> Paragraph:
         "Effect and interval",
         "The effect of a cell is the ratio of an arm to "
         f"{context.baseline} within a block, over blocks the geometric mean; "
-        "a delta is that ratio minus 1. The effect of a regime is the geometric mean over its "
-        f"cells. Intervals hold {confidence_label(context)} confidence: {context.interval_method}. "
+        "a delta is that ratio minus 1. The effect of a regime is the geometric mean of its "
+        f"cells' effects. Intervals hold {confidence_label(context)} confidence: "
+        f"{context.interval_method}. "
         "Samples of one boot are never treated as independent.",
     )
 

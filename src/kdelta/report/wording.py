@@ -166,8 +166,14 @@ def _invalid_answer(
     lost, planned = pairs_set_aside(frames, regime, arm, PRIMARY)
     sentence = (
         f"{arm.name} against {context.baseline}: invalid, no claim: {lost} of "
-        f"{plural(planned, 'pair')} of samples set aside."
+        f"{plural(planned, 'pair')} of samples set aside or missing."
     )
+    rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
+    gone = int((pd.to_numeric(rows["blocks"]) < min(2, context.blocks)).sum())
+    if gone:
+        verb = "has" if gone == 1 else "have"
+        cells = plural(len(rows), "cell")
+        sentence += f" {gone} of {cells} {verb} fewer than two pairs left."
     if math.isfinite(number(row["ratio"])):
         sentence += f" What is left: {PRIMARY.short} {' '.join(effect(row))}."
     return Answer(regime, arm, INVALID, VERDICT_MARKS[INVALID], "no result", "", sentence)

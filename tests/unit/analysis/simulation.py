@@ -1,22 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Simulated experiments with a known truth, many at a time.
+"""Simulated experiments with a known truth, and the package's own words on them.
 
 The logarithm of a sample is the sum of
-  the host's mood in the block (shared by its arms) + drift, boot after boot
-  + the arm's true effect + the boot's luck (shared by its cells) + the sample's luck,
-and now and then an outlier. Boots fail, and single samples.
+  the cell's own level + the host's mood in the block (shared by its arms)
+  + drift, boot after boot, and a trend over the boots of a block
+  + the arm's true effect in the cell + the boot's luck (shared by its cells) + the sample's luck
+  + what a burst of other work on the host left of the CPU meanwhile,
+and now and then an outlier. Boots fail, and single samples. Arms are booted in the order that
+the package's own schedule says.
+
+Nothing here computes an effect: `effects` goes through the functions that the delta tables are
+made with.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdelta.analysis.inference import MIN_BLOCKS, Floats, t_interval
+from kdelta.analysis.effects import Effect, cell_effects, overall_effect
+from kdelta.analysis.inference import Floats
+from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.verdict import DIFFERENT
+from kdelta.experiment import Experiment
+from kdelta.measure.schedule import block_schedule
 
 ARMS = ("baseline", "patched", "control")
+BOOT_S = 14.0
+CELL_S = 1.0
+STEP_S = 0.25  # of the time line on which bursts come and go
 
 
 @dataclass(frozen=True)
@@ -24,101 +39,302 @@ class World:
     """What experiments are drawn from; spreads are standard deviations of logarithms.
 
     Attributes:
-        effect: true log ratio of the arm "patched"; the control's is 0.
+        effect: true log ratio of the arm "patched", on average over cells; the control's is 0.
+        unequal: the effects of the cells lie evenly between effect - unequal and
+            effect + unequal.
+        noisier: the cells' sample_sd lies, evenly on the log scale, between sample_sd / noisier
+            and sample_sd x noisier.
         drift: growth of the logarithm from the first boot of a regime to its last.
+        trend: growth of the logarithm from one boot of a block to the next.
         outliers: share of samples that are off by a factor between 0.5 and 2.
         failing_boots, failing_samples: shares.
+        lost_blocks: blocks in which the last cell of the arm "patched" fails.
+        bursts_s: mean time between two bursts of other work on the host, each of 5 to 60 s, in
+            which the machine is slower by 20 to 50 %; 0 for none.
     """
 
     regimes: int = 1
     cells: int = 9
     blocks: int = 10
     effect: float = 0.0
+    unequal: float = 0.0
+    noisier: float = 1.0
     block_sd: float = 0.2
     boot_sd: float = 0.05
     sample_sd: float = 0.05
     drift: float = 0.0
+    trend: float = 0.0
     outliers: float = 0.0
     failing_boots: float = 0.0
     failing_samples: float = 0.0
+    lost_blocks: int = 0
+    bursts_s: float = 0.0
+
+    @property
+    def effects(self) -> Floats:
+        """True log ratios of "patched", shape (cells,)."""
+        return np.linspace(self.effect - self.unequal, self.effect + self.unequal, self.cells)
 
 
+QUIET = World(boot_sd=0.02)
 SCENARIOS = {
     "clean": World(),
     "boots differ": World(boot_sd=0.1, sample_sd=0.02),
     "samples differ": World(boot_sd=0.0, sample_sd=0.1),
     "drift": World(drift=0.5),
     "outliers": World(outliers=0.02),
-    "failures": World(failing_boots=0.06, failing_samples=0.02),
-    "everything": World(drift=0.3, outliers=0.02, failing_boots=0.05, failing_samples=0.02),
+    "unequal effects": World(unequal=0.3),
+    "missing": World(unequal=0.3, noisier=2, failing_boots=0.06, failing_samples=0.05),
+    "one cell lost": World(unequal=0.3, noisier=2, lost_blocks=4),
+    "trend": World(boot_sd=0.02, trend=0.02),
+    "everything": World(
+        unequal=0.3,
+        noisier=2,
+        drift=0.3,
+        trend=0.02,
+        outliers=0.02,
+        failing_boots=0.05,
+        failing_samples=0.02,
+    ),
 }
-
-
-def simulate(world: World, experiments: int, seed: int) -> Floats:
-    """Logarithms of throughputs, NaN where there is none.
-
-    Returns:
-        shape (experiments, regimes, arms, blocks, cells), arms as in `ARMS`.
-    """
-    rng = np.random.default_rng(seed)
-    outer = (experiments, world.regimes)
-    arms, blocks, cells = len(ARMS), world.blocks, world.cells
-    x = rng.normal(0, world.block_sd, (*outer, 1, blocks, 1)) + np.zeros((arms, blocks, cells))
-    # Arms are booted in random order, so the drift within a block differs from block to block.
-    order = rng.permuted(np.broadcast_to(np.arange(arms)[:, None], (*outer, arms, blocks)), axis=2)
-    boot = order + arms * np.arange(blocks)
-    x += (world.drift * boot / (arms * blocks - 1))[..., None]
-    x += rng.normal(0, world.boot_sd, (*outer, arms, blocks, 1))
-    x += rng.normal(0, world.sample_sd, x.shape)
-    x += np.where(
-        rng.uniform(size=x.shape) < world.outliers, rng.uniform(-1, 1, x.shape) * np.log(2), 0
-    )
-    x[:, :, ARMS.index("patched")] += world.effect
-    failed_boot = rng.uniform(size=(*outer, arms, blocks, 1)) < world.failing_boots
-    failed = failed_boot | (rng.uniform(size=x.shape) < world.failing_samples)
-    return np.where(failed, np.nan, x)
-
-
-def log_ratios(x: Floats, arm: str) -> Floats:
-    """Log ratios of an arm; shape (experiments, regimes, cells, blocks)."""
-    ratios = x[:, :, ARMS.index(arm)] - x[:, :, ARMS.index("baseline")]
-    return np.swapaxes(ratios, -1, -2)
-
-
-def overall(ratios: Floats) -> Floats:
-    """Mean log ratio of each block over the cells that it has; (experiments, regimes, blocks)."""
-    there = ~np.isnan(ratios)
-    with np.errstate(invalid="ignore"):  # a block without any pair is NaN again
-        return np.asarray(np.nansum(ratios, axis=-2) / there.sum(axis=-2))
+BURSTS = World(boot_sd=0.02, unequal=0.3, bursts_s=120.0)
 
 
 @dataclass(frozen=True)
-class Found:
-    """t intervals with NaN where there are too few blocks; arrays without the last axis."""
+class Simulated:
+    """Many experiments.
 
-    mean: Floats
-    low: Floats
-    high: Floats
-    sd: Floats
-    p_value: Floats
-    blocks: NDArray[np.int64] = field(repr=False)
+    Attributes:
+        logs: logarithms of throughputs, NaN where there is none; shape
+            (experiments, regimes, arms, blocks, cells), arms as in `ARMS`.
+        speeds: of the machine at the start and the end of each sample, 1 where nothing else
+            runs; shape (experiments, regimes, arms, blocks, cells, 2).
+    """
+
+    logs: Floats
+    speeds: Floats
 
 
-def intervals(ratios: Floats, confidence: float = 0.95) -> Found:
-    """The package's t interval of every row, each on the blocks that it has.
+def simulate(world: World, experiments: int, seed: int) -> Floats:
+    """`Simulated.logs` of so many experiments."""
+    return simulate_all(world, experiments, seed).logs
+
+
+def simulate_all(world: World, experiments: int, seed: int) -> Simulated:
+    """So many experiments of a world."""
+    rng = np.random.default_rng(seed)
+    outer = (experiments, world.regimes)
+    arms, blocks, cells = len(ARMS), world.blocks, world.cells
+    shape = (*outer, arms, blocks, cells)
+    x = rng.normal(0, world.block_sd, (*outer, 1, blocks, 1)) + np.zeros(shape[2:])
+    position = np.array(
+        [
+            [_positions(seed * 100_003 + n, regime, blocks) for regime in range(world.regimes)]
+            for n in range(experiments)
+        ]
+    )
+    boot = position + arms * np.arange(blocks)
+    x += (world.drift * boot / (arms * blocks - 1) + world.trend * position)[..., None]
+    x += rng.normal(0, world.boot_sd, (*outer, arms, blocks, 1))
+    sds = world.sample_sd * world.noisier ** np.linspace(-1, 1, cells)
+    x += rng.normal(0, 1, shape) * sds
+    x += np.where(
+        rng.uniform(size=shape) < world.outliers, rng.uniform(-1, 1, shape) * np.log(2), 0
+    )
+    x[:, :, ARMS.index("patched")] += world.effects
+    speeds = np.ones((*shape, 2))
+    if world.bursts_s:
+        during, speeds = _bursts(world, boot, rng)
+        x += np.log(during)
+    failed_boot = rng.uniform(size=(*outer, arms, blocks, 1)) < world.failing_boots
+    failed = failed_boot | (rng.uniform(size=shape) < world.failing_samples)
+    failed[:, :, ARMS.index("patched"), : world.lost_blocks, -1] = True
+    return Simulated(np.where(failed, np.nan, x), speeds)
+
+
+@lru_cache(maxsize=20_000)
+def _positions(seed: int, regime: int, blocks: int) -> NDArray[np.int64]:
+    """When each arm is booted in each block, from 0; shape (arms, blocks)."""
+    experiment = _experiment().model_copy(update={"seed": seed})
+    orders = [
+        [arm for arm, _ in block_schedule(experiment, f"regime-{regime}", block + 1).arms]
+        for block in range(blocks)
+    ]
+    return np.array([[order.index(arm) for order in orders] for arm in ARMS])
+
+
+@lru_cache(maxsize=1)
+def _experiment() -> Experiment:
+    """With the arms of `ARMS`; of its matrix nothing is used."""
+    return Experiment.model_validate(
+        {
+            "schema": 1,
+            "name": "simulated",
+            "title": "simulated",
+            "kernel": {
+                "source": {"type": "debian", "package": "linux-source-6.12"},
+                "config": {"fragments": ["fragment.config"]},
+            },
+            "variants": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
+            "matrix": {"writers": [1]},
+            "seed": 1,
+            "regimes": {"idle": {"title": "idle"}},
+            "protocols": {"quick": {"blocks": 5, "duration_s": {"idle": 1.0}}},
+        }
+    )
+
+
+def _bursts(
+    world: World, boot: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """The machine's speed during each sample, and at its start and end.
+
+    Boots follow one another, in each of them the cells, in an order that the block's arms share.
 
     Args:
-        ratios: shape (..., blocks), NaN where there is no pair.
-        confidence: of the intervals.
+        world: how often bursts come, and how many cells a boot has.
+        boot: number of each boot from the regime's start, (experiments, regimes, arms, blocks).
+        rng: where they are drawn from.
     """
-    rows = ratios.reshape(-1, ratios.shape[-1])
-    counts = (~np.isnan(rows)).sum(axis=-1)
-    packed = np.take_along_axis(rows, np.argsort(np.isnan(rows), axis=-1, kind="stable"), axis=-1)
-    out = np.full((5, len(rows)), np.nan)
-    for count in np.unique(counts):
-        if count >= MIN_BLOCKS:
-            here = counts == count
-            one = t_interval(packed[here, :count], confidence)
-            out[:, here] = (one.mean, one.low, one.high, one.sd, one.p_value)
-    shape = ratios.shape[:-1]
-    return Found(*(part.reshape(shape) for part in out), counts.reshape(shape))
+    boot_s = BOOT_S + CELL_S * world.cells
+    steps = int(boot_s * len(ARMS) * world.blocks / STEP_S) + 1
+    during = np.empty((*boot.shape, world.cells))
+    ends = np.empty((*boot.shape, world.cells, 2))
+    inside = np.arange(int(CELL_S / STEP_S))
+    for place in np.ndindex(boot.shape[:2]):
+        line = np.ones(steps)
+        now = -60.0
+        while now < steps * STEP_S:
+            now += rng.exponential(world.bursts_s)
+            length = rng.uniform(5, 60)
+            first, last = (max(0, int(t / STEP_S)) for t in (now, now + length))
+            line[first:last] = 1 - rng.uniform(0.2, 0.5)
+            now += length
+        turns = np.array([rng.permutation(world.cells) for _ in range(world.blocks)])
+        start = boot[place][..., None] * boot_s + BOOT_S + CELL_S * turns
+        first = (start / STEP_S).astype(int)
+        during[place] = line[first[..., None] + inside].mean(axis=-1)
+        ends[place] = line[np.stack([first, first + inside[-1]], axis=-1)]
+    return during, ends
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What the package says of one arm of one experiment, on one metric.
+
+    Attributes:
+        cells: of all regimes, regime by regime.
+        overall: of each regime.
+    """
+
+    cells: list[Effect]
+    overall: list[Effect]
+
+
+def effects(
+    logs: Floats,
+    arm: str,
+    settings: AnalysisSettings,
+    *,
+    set_aside: NDArray[np.bool_] | None = None,
+) -> Effects:
+    """Cells and overall effects, of every planned block and cell.
+
+    Args:
+        logs: of one experiment, shape (regimes, arms, blocks, cells).
+        arm: one of `ARMS`.
+        settings: confidence and margin.
+        set_aside: samples that a rule sets aside, of the shape of `logs`.
+    """
+    if set_aside is not None:
+        logs = np.where(set_aside, np.nan, logs)
+    ratios = logs[:, ARMS.index(arm)] - logs[:, ARMS.index("baseline")]
+    blocks = ratios.shape[1]
+    regimes = [
+        [
+            {block: float(y) for block, y in enumerate(cell, start=1) if not np.isnan(y)}
+            for cell in regime.T
+        ]
+        for regime in ratios
+    ]
+    flat = [cell for regime in regimes for cell in regime]
+    return Effects(
+        cell_effects(flat, [blocks] * len(flat), "higher", settings, sign_flip=False),
+        [
+            overall_effect(regime, [blocks] * len(regime), "higher", settings, sign_flip=False)
+            for regime in regimes
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What became of the promises; shares.
+
+    Attributes:
+        cells: intervals of "patched"'s cells that hold their true effect.
+        overall: likewise of its overall effects.
+        false: experiments in which any cell of the control is called faster or slower.
+        worded: of all effects, those that are not invalid; the other shares are of these.
+        width: median width of the overall intervals, as a difference of logarithms.
+    """
+
+    cells: float
+    overall: float
+    false: float
+    worded: float
+    width: float
+
+
+def calibrate(
+    world: World,
+    settings: AnalysisSettings,
+    experiments: int,
+    seed: int,
+    *,
+    limit: float | None = None,
+) -> Calibration:
+    """Many experiments of a world, each through the package's functions.
+
+    Args:
+        world: what is true.
+        settings: confidence and margin.
+        experiments: how many.
+        seed: of the draw.
+        limit: sets samples aside whose machine was slower than this, at their start or end.
+    """
+    drawn = simulate_all(world, experiments, seed)
+    cells: list[bool] = []
+    overall: list[bool] = []
+    false: list[bool] = []
+    widths: list[float] = []
+    for logs, speeds in zip(drawn.logs, drawn.speeds, strict=True):
+        slow = None if limit is None else speeds.min(axis=-1) < limit
+        found = effects(logs, "patched", settings, set_aside=slow)
+        true = np.exp(np.tile(world.effects, world.regimes))
+        cells += _held(found.cells, true)
+        overall += _held(found.overall, np.exp([world.effect] * world.regimes))
+        widths += [
+            float(np.log(one.estimate.high / one.estimate.low))
+            for one in found.overall
+            if one.verdict != "invalid"
+        ]
+        control = effects(logs, "control", settings, set_aside=slow)
+        false.append(any(one.verdict in DIFFERENT for one in control.cells))
+    planned = experiments * world.regimes * (world.cells + 1)
+    return Calibration(
+        cells=float(np.mean(cells)),
+        overall=float(np.mean(overall)),
+        false=float(np.mean(false)),
+        worded=(len(cells) + len(overall)) / planned,
+        width=float(np.median(widths)),
+    )
+
+
+def _held(found: list[Effect], true: Floats) -> list[bool]:
+    """Whether the interval holds the true ratio, of every effect that is not invalid."""
+    return [
+        bool(one.estimate.low <= ratio <= one.estimate.high)
+        for one, ratio in zip(found, true, strict=True)
+        if one.verdict != "invalid"
+    ]
