@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import multiprocessing
 import os
 import subprocess
@@ -155,8 +154,10 @@ def measure(
 def samples_of(
     raw: Path, experiment: Experiment, settings: AnalysisSettings, disturbed: list[bool]
 ) -> pd.DataFrame:
-    """One row per sample: block, arm, cell, throughput, speed, and of its boot: hog, the number
-    of samples set aside, flagged (half of them or more) and the rules that were broken."""
+    """One row per sample: block, arm, cell, throughput, speed, and some columns of its boot.
+
+    Those are: hog, set_aside (number of samples), flagged (half of them or more), rules.
+    """
     boots = read_raw(raw, settings).boots
     broken: dict[tuple[int, str], dict[Any, set[str]]] = {}
     for violation in violations(boots, settings):
