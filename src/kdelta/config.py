@@ -60,8 +60,10 @@ def parse_model(model: type[M], data: Any, path: Path) -> M:
         KdeltaError: naming the file and, a line each, what is wrong.
     """
     if not isinstance(data, dict):
+        found = "nothing" if data is None else f"a {type(data).__name__}"
         raise KdeltaError(
-            f"{path}: expected a mapping of keys to values, found {type(data).__name__}"
+            f"{path}: expected a mapping of keys to values (lines such as `name: value`), found "
+            f"{found}"
         )
     try:
         return model.model_validate(data)
@@ -80,18 +82,56 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise KdeltaError(f"{path}: no such file; give the path of an experiment file") from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no possible path
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise KdeltaError(
+            f"{path}:{line}: cannot be read: not UTF-8 (byte {error.object[error.start]:#x}); save "
+            "the file as UTF-8"
+        ) from None
+    except IsADirectoryError:
+        raise KdeltaError(f"{path}: cannot be read: a folder; give a file") from None
+    except (OSError, ValueError) as error:  # ValueError: no possible path
         raise KdeltaError(f"{path}: cannot be read: {error}") from None
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise KdeltaError(f"{path}{where}: not valid YAML: {error.problem}") from None
+        raise KdeltaError(
+            f"{path}{where}: not valid YAML: {error.problem}{_yaml_advice(error, text)}"
+        ) from None
     except yaml.YAMLError as error:
         raise KdeltaError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise KdeltaError(f"{path}: not valid YAML: nested too deeply") from None
+
+
+# What the parser says -> what the author can do about it.
+_YAML_ADVICE = {
+    "found character '\\t'": "indent with blanks, not with tabs",
+    "mapping values are not": "indent keys of one mapping alike, and quote text that holds a colon",
+    "expected <block end>": "indent what belongs together alike, and quote the whole text",
+    "is given twice": "keep one",
+    "found another document": "a file holds one document: remove the line with ---",
+    "expected ',' or": "close the bracket",
+    "while scanning a quoted": "close the quotes",
+}
+
+
+def _yaml_advice(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Advice on a mistake in the YAML, and the line that it was found in."""
+    said = f"{error.context or ''} {error.problem or ''}"
+    advice = next((words for sign, words in _YAML_ADVICE.items() if sign in said), "")
+    lines = text.splitlines()
+    mark = error.problem_mark
+    # A bracket or quote that is never closed is found out about far behind it.
+    if error.context_mark and advice.startswith("close"):
+        mark = error.context_mark
+        advice += f" that line {mark.line + 1} opens"
+    line = lines[mark.line].strip() if mark and mark.line < len(lines) else ""
+    if line.isprintable() and line:
+        advice += f"{', ' if advice else ''}in: {line[:80]}"
+    return f"; {advice}" if advice else ""
 
 
 class _Loader(yaml.SafeLoader):

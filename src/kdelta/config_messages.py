@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import re
 import reprlib
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,18 @@ Path = tuple[int | str, ...]
 
 # YAML reads these where an author meant text: 6.12, 2026-05-15, yes.
 _UNQUOTED = (bool, int, float, datetime.date)
+
+# pydantic speaks to people who write Python.
+_PYDANTICS_WORDS = (
+    (re.compile(r"^(String|List|Tuple|Dictionary) should"), "should"),
+    (re.compile(r" after validation, not \d+$"), ""),
+    (re.compile(r"a valid dictionary( or instance of \w+)?"), "a mapping of keys to values"),
+    (re.compile(r"a valid (list|tuple)"), "a list"),
+    (re.compile(r"a valid integer"), "a whole number"),
+    (re.compile(r"a valid string"), "text"),
+    (re.compile(r"a valid boolean"), "true or false"),
+    (re.compile(r"a valid number"), "a number"),
+)
 
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
@@ -112,7 +125,8 @@ def _whole_line(detail: ErrorDetails, key: str, path: Path, schema: Json) -> str
 
 def _message(detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    message = message.replace("String should", "should", 1)
+    for pattern, words in _PYDANTICS_WORDS:
+        message = pattern.sub(words, message)
     return f"this name {message}" if detail["loc"][-1:] == ("[key]",) else message
 
 
@@ -120,9 +134,21 @@ def _ending(detail: ErrorDetails, path: Path, schema: Json) -> str:
     if detail["type"] == "value_error":
         return ""  # our own checks say what they found
     value = detail["input"]
+    if value is None:
+        return ", found nothing; give a value, or leave the key out if it has a default"
     ending = f", found {_SHOWN.repr(value)}"
-    if detail["type"] == "string_type" and isinstance(value, _UNQUOTED):
-        return ending + "; put it in quotes"
+    match detail["type"]:
+        case "string_type" if isinstance(value, _UNQUOTED):
+            return ending + "; put it in quotes"
+        case "list_type" | "tuple_type" if isinstance(value, str | int | float):
+            return f"{ending}; write [{_SHOWN.repr(value)}]"
+        case "int_type" | "float_type" if isinstance(value, str):
+            is_number = re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?", value.strip())
+            return ending + (
+                "; without quotes" if is_number else "; a number alone, no unit or word"
+            )
+        case "bool_type":
+            return ending + "; without quotes"
     if detail["type"] == "string_pattern_mismatch" and path:
         for node in _nodes(schema, path[:-1]):
             description = node.get("properties", {}).get(path[-1], {}).get("description")

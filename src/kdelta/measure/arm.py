@@ -19,6 +19,7 @@ from kdelta.measure.cpu_time import HostCpu
 from kdelta.measure.host import guest_vcpus, load_average
 from kdelta.measure.plan import boot_plan, sweep_timeout_s
 from kdelta.measure.schedule import Schedule
+from kdelta.workload_options import highest_cpu
 
 Json = dict[str, Any]
 
@@ -142,6 +143,25 @@ def boot_of(
         "bzimage_sha256": image["bzimage_sha256"],
     }
     return ArmBoot(records, entry, unpinned=pinning is not None and not pinned)
+
+
+def require_cpus(source: GuestSource) -> None:
+    """Check that a guest of this host has the CPUs that workers are to be pinned to.
+
+    Where `guest.vcpus` is a number, `kdelta check` has done so.
+
+    Raises:
+        KdeltaError: naming the key, the CPU and what to do.
+    """
+    experiment = source.experiment
+    pins = [experiment.workload.arguments.get("pin"), *experiment.matrix.get("pin", [])]
+    highest = max((highest_cpu(pin) or 0 for pin in pins), default=0)
+    if highest >= source.vcpus:
+        raise KdeltaError(
+            f"{'matrix' if 'pin' in experiment.matrix else 'workload.arguments'}.pin: CPU "
+            f"{highest} is none of the guest's, which has {source.vcpus} on this host, numbered "
+            f"from 0; set guest.vcpus to {highest + 1} or more, or pin to others"
+        )
 
 
 def require_programs(experiment: Experiment, regime: str) -> None:

@@ -15,7 +15,7 @@ from kdelta.errors import KdeltaError
 from kdelta.guest.launch import require_tools
 from kdelta.guest.pinning import Pinning
 from kdelta.measure import attempts
-from kdelta.measure.arm import ArmBoot, GuestSource, boot_of, require_programs
+from kdelta.measure.arm import ArmBoot, GuestSource, boot_of, require_cpus, require_programs
 from kdelta.measure.environment import HostEnvironment, host_environment
 from kdelta.measure.host import host_cpus, host_facts
 from kdelta.measure.hostlock import host_lock
@@ -59,6 +59,7 @@ def measure_block(request: BlockRequest) -> None:
     require_tools()
     experiment, protocol = request.source.experiment, request.source.protocol
     require_programs(experiment, request.regime)
+    require_cpus(request.source)
     schedule = block_schedule(experiment, request.regime, request.block)
     request.out.mkdir(parents=True, exist_ok=True)
     name = f"{request.regime}, block {request.block}"

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from kdelta.guest.launch import require_tools
-from kdelta.measure.arm import GuestSource, boot_of, require_programs
+from kdelta.measure.arm import GuestSource, boot_of, require_cpus, require_programs
 from kdelta.measure.hostlock import host_lock
 from kdelta.measure.progress import BootProgress, pending
 from kdelta.measure.schedule import block_schedule
@@ -35,6 +35,7 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
     require_tools()
     experiment = source.experiment
     require_programs(experiment, regime)
+    require_cpus(source)
     schedule = block_schedule(experiment, regime, BLOCK)
     out.mkdir(parents=True, exist_ok=True)
     current = out.resolve()

@@ -55,16 +55,20 @@ MISTAKES = [
         "keys here: acceleration, boot_timeout_s, memory, vcpus",
     ),
     # a wrong type
-    ("title", 6.12, "title: should be a valid string, found 6.12; put it in quotes"),
-    ("guest.memory", 1024, "guest.memory: should be a valid string, found 1024; put it in quotes"),
-    ("guest.vcpus", "two", "guest.vcpus: should be 'auto' or should be a valid integer"),
+    ("title", 6.12, "title: should be text, found 6.12; put it in quotes"),
+    ("guest.memory", 1024, "guest.memory: should be text, found 1024; put it in quotes"),
+    ("guest.vcpus", "two", "guest.vcpus: should be 'auto' or should be a whole number"),
     ("guest.vcpus", 0, "guest.vcpus: should be 'auto' or should be greater than or equal to 1"),
-    ("protocols.quick.blocks", True, "protocols.quick.blocks: should be a valid integer"),
-    ("protocols.quick.blocks", "3", "protocols.quick.blocks: should be a valid integer, found '3'"),
+    ("protocols.quick.blocks", True, "protocols.quick.blocks: should be a whole number"),
+    ("protocols.quick.blocks", "3", "protocols.quick.blocks: should be a whole number, found '3'"),
     ("protocols.quick.blocks", 0, "protocols.quick.blocks: should be greater than or equal to 1"),
-    ("control", "no", "control: should be a valid boolean, found 'no'"),
-    ("variants", [], "variants: should be a valid dictionary, found []"),
-    ("matrix.writers.1", 1.5, "matrix.writers.1: should be a valid integer or should be a valid"),
+    ("protocols.quick.blocks", "3", "found '3'; without quotes"),
+    ("protocols.quick.warmup_s", "1s", "found '1s'; a number alone, no unit"),
+    ("matrix.writers", 5, "matrix.writers: should be a list, found 5; write [5]"),
+    ("workload", None, "workload: should be a mapping of keys to values, found nothing; give a"),
+    ("control", "no", "control: should be true or false, found 'no'"),
+    ("variants", [], "variants: should be a mapping of keys to values, found []"),
+    ("matrix.writers.1", 1.5, "matrix.writers.1: should be a whole number or should be "),
     ("guest.acceleration", "hvf", "guest.acceleration: should be 'auto', 'kvm' or 'tcg', found"),
     ("schema", 2, "schema: should be 1, found 2"),
     ("seed", -1, "seed: should be greater than or equal to 0, found -1"),
@@ -74,8 +78,8 @@ MISTAKES = [
     ("title", REMOVE, "title: this key is required"),
     ("variants.baseline.title", REMOVE, "variants.baseline.title: this key is required"),
     ("kernel.source.type", REMOVE, "kernel.source.type: this key is required; it is one of debian"),
-    ("matrix", {}, "matrix: Dictionary should have at least 1 item"),
-    ("matrix.writers", [], "matrix.writers: List should have at least 1 item"),
+    ("matrix", {}, "matrix: should have at least 1 item"),
+    ("matrix.writers", [], "matrix.writers: should have at least 1 item"),
     # sources
     ("kernel.source.type", "tar", "kernel.source.type: should be one of 'debian', 'git', found"),
     ("kernel.source.package", "linux-6.12", "kernel.source.package: should match pattern"),
@@ -133,7 +137,7 @@ MISTAKES = [
     (
         "protocols.quick.duration_s",
         {},
-        "protocols.quick.duration_s: Dictionary should have at least",
+        "protocols.quick.duration_s: should have at least",
     ),
     (
         "protocols.long.duration_s.lazy",
@@ -169,8 +173,8 @@ MISTAKES = [
         "regimes.pressed.stressor.settle_s: 61 is longer than its settle_timeout_s, 60; raise",
     ),
     ("protocols.long.duration_s.idle", 0, "protocols.long.duration_s.idle: should be greater than"),
-    ("regimes.pressed.stressor.command", [], "regimes.pressed.stressor.command: List should have"),
-    ("regimes.idle.memcg", "yes", "regimes.idle.memcg: should be a valid boolean, found 'yes'"),
+    ("regimes.pressed.stressor.command", [], "regimes.pressed.stressor.command: should have"),
+    ("regimes.idle.memcg", "yes", "regimes.idle.memcg: should be true or false, found 'yes'"),
     ("regimes.idle.memgc", True, "regimes.idle.memgc: unknown key (value True); did you mean 'mem"),
     ("regimes.idle.swap", "lots", "regimes.idle.swap: 'lots' is not a size; write for example"),
     ("regimes.idle.sysctl", {"swappiness": 1}, "regimes.idle.sysctl.swappiness: this name should"),
@@ -206,10 +210,10 @@ MISTAKES = [
         [{"counter": "allocstall", "at_least": 1, "share": 95}],
         "regimes.pressed.expects.0.share: should be less than or equal to 1, found 95",
     ),
-    ("regimes.pressed.expects", {"allocstall": 1}, "regimes.pressed.expects: should be a valid tu"),
+    ("regimes.pressed.expects", {"allocstall": 1}, "regimes.pressed.expects: should be a list"),
     # traced boots
     ("mechanism", {}, "mechanism.regimes: this key is required"),
-    ("mechanism", {"regimes": []}, "mechanism.regimes: Tuple should have at least 1 item"),
+    ("mechanism", {"regimes": []}, "mechanism.regimes: should have at least 1 item"),
     (
         "mechanism",
         {"regimes": ["idle", "lazy"]},
@@ -225,15 +229,15 @@ MISTAKES = [
     ("validity", {"identity_overhead_ns": -1}, "validity.identity_overhead_ns: should be greater"),
     ("validity", {"clock_jump_ms": 0}, "validity.clock_jump_ms: should be greater than 0, found 0"),
     ("validity", {"steal": 5}, "validity.steal: should be less than or equal to 1, found 5"),
-    ("validity", {"host_load": "low"}, "validity.host_load: should be a valid number, found 'low'"),
+    ("validity", {"host_load": "low"}, "validity.host_load: should be a number, found 'low'"),
     ("validity", {"host_other_cpu": 0}, "validity.host_other_cpu: should be greater than 0, found"),
     ("validity", {"load": 1}, "validity.load: unknown key (value 1); did you mean 'host_load'?"),
     # the host
     ("environment", {"governor": "powersave"}, "environment.governor: should be 'performance' or"),
     # YAML reads a bare `off` so.
     ("environment", {"turbo": False}, "environment.turbo: should be 'off' or 'leave', found False"),
-    ("environment", {"pin_vcpus": 2}, "environment.pin_vcpus: should be a valid boolean, found 2"),
-    ("environment", {"move_irqs": "no"}, "environment.move_irqs: should be a valid boolean, found"),
+    ("environment", {"pin_vcpus": 2}, "environment.pin_vcpus: should be true or false, found 2"),
+    ("environment", {"move_irqs": "no"}, "environment.move_irqs: should be true or false, found"),
     # cells without effect
     (
         "negative_controls",
@@ -243,7 +247,7 @@ MISTAKES = [
     (
         "negative_controls",
         [{"cells": {}, "reason": "x"}],
-        "negative_controls.0.cells: Dictionary should have at least 1 item",
+        "negative_controls.0.cells: should have at least 1 item",
     ),
     (
         "negative_controls",
@@ -274,7 +278,7 @@ MISTAKES = [
     (
         "claims",
         {"file": "claims.csv", "source": "a mail", "arm": "patched", "setup": {"vCPUs": 16}},
-        "claims.setup.vCPUs: should be a valid string, found 16; put it in quotes",
+        "claims.setup.vCPUs: should be text, found 16; put it in quotes",
     ),
     # files
     (

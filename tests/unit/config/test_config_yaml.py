@@ -23,7 +23,11 @@ def complaint(path: Path, text: str) -> str:
     ("text", "place", "words"),
     [
         ("a: 1\nb: [1, 2\nc: 3\n", ":3:2: ", "not valid YAML: expected ',' or ']'"),
+        ("a: 1\nb: [1, 2\nc: 3\n", ":3:2: ", "close the bracket that line 2 opens, in: b: [1, 2"),
         ("a:\n\t- 1\n", ":2:1: ", "found character '\\t' that cannot start any token"),
+        ("a:\n\t- 1\n", ":2:1: ", "; indent with blanks, not with tabs, in: - 1"),
+        ("a: b: c\n", ":1:5: ", "; indent keys of one mapping alike, and quote text that holds a"),
+        ("a: 1\n---\nb: 1\n", ":2:1: ", "a file holds one document: remove the line with ---"),
         ("a: 1\nb: 2\na: 3\n", ":3:1: ", "the key 'a' is given twice"),
         ("a:\n  b: 1\n  b: 2\n", ":3:3: ", "the key 'b' is given twice"),
         # what looks like a date, a number or a tag, and is none
@@ -57,8 +61,8 @@ def test_nesting_without_end(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "e.yaml"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(KdeltaError, match="cannot be read"):
+    path.write_bytes("a: 1\nb: ü\n".encode("latin-1"))
+    with pytest.raises(KdeltaError, match=r":2: cannot be read: not UTF-8 \(byte 0xfc\); save the"):
         read_yaml(path)
 
 
@@ -77,10 +81,14 @@ def test_a_name_that_no_file_can_have() -> None:
         read_yaml(Path("a\0b"))
 
 
-@pytest.mark.parametrize(("text", "kind"), [("", "NoneType"), ("- 1\n", "list"), ("word", "str")])
+@pytest.mark.parametrize(
+    ("text", "kind"), [("", "nothing"), ("- 1\n", "a list"), ("word", "a str")]
+)
 def test_a_document_that_is_no_mapping(tmp_path: Path, text: str, kind: str) -> None:
     path = tmp_path / "e.yaml"
     path.write_text(text)
     with pytest.raises(KdeltaError) as caught:
         load_experiment(path)
-    assert str(caught.value) == f"{path}: expected a mapping of keys to values, found {kind}"
+    assert str(caught.value) == (
+        f"{path}: expected a mapping of keys to values (lines such as `name: value`), found {kind}"
+    )

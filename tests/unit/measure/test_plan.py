@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest import speed
+from kdelta.measure.arm import GuestSource, require_cpus
 from kdelta.measure.plan import boot_plan, option_argv, sweep_timeout_s
 from kdelta.measure.schedule import block_schedule
 from tests.conftest import SMALL
@@ -149,3 +152,17 @@ def test_memory_is_rounded_up_to_whole_mib() -> None:
     odd = SMALL | {"guest": SMALL["guest"] | {"memory": "8388609"}}
     assert Experiment.model_validate(odd).memory_mib() == 9
     assert EXPERIMENT.memory_mib() == 256
+
+
+def test_workers_are_pinned_to_cpus_that_the_guest_has() -> None:
+    """How many `auto` are is known on the host that measures; it is at most 16."""
+    auto = SMALL | {"guest": SMALL["guest"] | {"vcpus": "auto"}}
+    for pin, good in (("0", True), ("none", True), ("auto", True), ("0-15,16", False)):
+        arguments = SMALL["workload"]["arguments"] | {"pin": pin}
+        experiment = Experiment.model_validate(auto | {"workload": {"arguments": arguments}})
+        source = GuestSource(experiment, "quick", Path(), Path(), {"mode": "tcg"})
+        if good:
+            require_cpus(source)
+        else:
+            with pytest.raises(KdeltaError, match=r"workload.arguments.pin: CPU 16 is none of the"):
+                require_cpus(source)

@@ -200,7 +200,7 @@ def test_paths_and_names(project: Project) -> None:
             "config/config.yaml: protocol: 'fast' is not a protocol of experiment.yaml; "
             "it defines quick, long",
         ),
-        ({"protocol": 1}, "config/config.yaml: protocol: should be a valid string, found 1; put"),
+        ({"protocol": 1}, "config/config.yaml: protocol: should be text, found 1; put"),
         ({"exeriment": "x"}, "config/config.yaml: exeriment: unknown key (value 'x'); did you"),
         ({"experiment": "none.yaml"}, "none.yaml: no such file; give the path of an experiment"),
     ],
