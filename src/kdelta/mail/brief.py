@@ -27,7 +27,7 @@ from kdelta.report.weaknesses import (
     weak_cells,
     weaknesses,
 )
-from kdelta.report.wording import effect, magnitude
+from kdelta.report.wording import effect
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,8 @@ def control_words(frames: ReportFrames, context: ReportContext, regime: Regime) 
     if false > 0:
         cells = plural(int(number(row["cells"])), "cell")
         parts.append(f"declared different in {int(false)} of {cells}")
-    floor = number(row["noise_floor_percent"])
-    known = magnitude(floor) if math.isfinite(floor) else "unknown"
-    return f"Control arm: {', '.join([*parts, f'noise floor {known}'])}."
+    # The noise floor stands beside the answer.
+    return f"Control arm: {', '.join(parts)}." if parts else ""
 
 
 def met_words(frames: ReportFrames, regime: Regime) -> str:
@@ -161,7 +160,9 @@ def other_variants(view: View, kept: set[str]) -> list[tuple[str, str]]:
         for answer in section.answers:
             if answer.arm.name not in kept:
                 words = (section.regime.title, answer.delta, answer.interval, answer.verdict)
-                found.setdefault(answer.arm.name, []).append(" ".join(w for w in words if w))
+                told = " ".join(w for w in words if w)
+                told += f" ({answer.floor})" if answer.floor else ""
+                found.setdefault(answer.arm.name, []).append(told)
     return [(name, "; ".join(words)) for name, words in found.items()]
 
 

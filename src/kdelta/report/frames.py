@@ -31,7 +31,9 @@ _REQUIRED = {
     ),
     "tables/set_aside.csv": ("regime", "arm", "boots", "boots_failed", "samples", "set_aside"),
     "tables/disturbance.csv": (
-        *("regime", "boots", "boots_disturbed", "samples_run", "samples_checked"),
+        *("regime", "boots", "boots_disturbed", "samples_disturbed", "samples_run"),
+        *("samples_checked", "boots_host_load", "boots_host_steal", "boots_host_other_cpu"),
+        *("boots_guest_steal", "boots_cpu_speed"),
         *("other_cpu_highest", "steal_highest", "relative_speed_lowest", "speed_variance_share"),
         *("control_spread_percent", "times_quiet", "unexplained"),
     ),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from kdelta.report.cells import cell_words, number
 from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.disturbance import host_state
 from kdelta.report.formatting import join_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import PRIMARY
@@ -34,6 +35,7 @@ def notices(frames: ReportFrames, context: ReportContext) -> tuple[Notice, ...]:
         *_same_kernel(context),
         *_failed_boots(frames, context),
         *_missing_blocks(frames, context),
+        *_host(frames, context),
         *_control(frames, context),
         *_negative_controls(frames, context),
         *_regimes(frames, context),
@@ -151,6 +153,13 @@ def missing_blocks(frames: ReportFrames, context: ReportContext, regime: Regime)
     for table in (frames.samples, frames.validity):
         there.update(int(block) for block in table.loc[table["regime"] == regime.name, "block"])
     return [block for block in range(1, context.blocks + 1) if block not in there]
+
+
+def _host(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    """A disturbance that was seen, then a spread that nothing explains."""
+    host = host_state(frames, context)
+    found = ((host.disturbed, host.details), (host.spread, host.spread_details))
+    return [Notice(headline, details) for headline, details in found if headline]
 
 
 def _control(frames: ReportFrames, context: ReportContext) -> list[Notice]:

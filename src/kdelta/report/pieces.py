@@ -14,7 +14,7 @@ from kdelta.report.grid import Grid, Group
 from kdelta.report.metrics import MAIN_METRICS
 from kdelta.report.tables import VERDICT_MARKS, Cell, DeltaTable
 from kdelta.report.view import MetricTables, View
-from kdelta.report.wording import acceleration_label, confidence_label, effect
+from kdelta.report.wording import acceleration_label, confidence_label, effect, noise_floor
 
 METRIC_NAMES = {
     "throughput_mib_s": "throughput",
@@ -84,16 +84,17 @@ def overall_grid(frames: ReportFrames, context: ReportContext) -> Grid:
                 if row is None:
                     continue
                 counts = (str(int(float(row[c]))) for c in ("cells", "blocks"))
-                result = " ".join(effect(row)), str(row["verdict"]) or "none"
+                floor = noise_floor(frames, context, regime, metric) or "unknown"
+                result = (" ".join(effect(row)), floor.split()[-1], str(row["verdict"]) or "none")
                 rows.append((arm.name, metric.short, *result, *counts))
         groups.append(Group(regime.title, tuple(rows)))
     return Grid(
         f"Overall change against {context.baseline}, geometric mean over cells, with its "
         f"{confidence_label(context)} interval over blocks.",
-        ("arm", "metric", "change", "verdict", "cells", "blocks"),
+        ("arm", "metric", "change", "noise floor", "verdict", "cells", "blocks"),
         tuple(groups),
         labels=2,
-        statuses=frozenset({3}),
+        statuses=frozenset({4}),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
 from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.disturbance import HostState, host_state
 from kdelta.report.environment import environment_grids
 from kdelta.report.formatting import format_seconds, plural
 from kdelta.report.frames import ReportFrames
@@ -77,6 +78,7 @@ class View:
     banner: Banner | None
     notices: tuple[Notice, ...]
     setup: str
+    host: HostState
     confidence: str
     sections: tuple[Section, ...]
     weaknesses: tuple[str, ...]
@@ -113,6 +115,7 @@ def build_view(frames: ReportFrames, context: ReportContext) -> View:
         banner=emulation_banner(context),
         notices=notices(frames, context),
         setup=setup_sentence(context),
+        host=host_state(frames, context),
         confidence=confidence_label(context),
         sections=tuple(_section(frames, context, r, precision) for r in context.regimes),
         weaknesses=weaknesses(frames, context),

@@ -9,11 +9,11 @@ import pandas as pd
 
 from kdelta.report.cells import number
 from kdelta.report.context import Regime, ReportContext
+from kdelta.report.disturbance import host_state
 from kdelta.report.formatting import join_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import PRIMARY
 from kdelta.report.tables import INVALID, cell_count
-from kdelta.report.wording import magnitude
 
 UNPAIRED = "no valid pair of samples"
 NO_INTERVAL = "too few blocks for an interval"
@@ -37,6 +37,8 @@ def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
         )
     for regime in context.regimes:
         found.extend(_regime_weaknesses(frames, context, regime))
+    if weakness := host_state(frames, context).weakness:
+        found.append(weakness)
     found.extend(_noise_floor(frames, context))
     if not context.controls:
         found.append("No control arm was run: the noise floor is unknown.")
@@ -103,18 +105,13 @@ def _places(arms: dict[int, list[str]], cells: int, context: ReportContext) -> s
 
 
 def _noise_floor(frames: ReportFrames, context: ReportContext) -> list[str]:
-    """One sentence for all regimes: the same words for each would bury the rest."""
-    floors = []
-    for regime in context.regimes:
-        control = frames.control_of(regime.name, PRIMARY.name)
-        if control is not None and math.isfinite(number(control["noise_floor_percent"])):
-            floors.append(f"{magnitude(control['noise_floor_percent'])} ({regime.title})")
-    if not floors:
+    """What the number beside each answer means."""
+    rows = [frames.control_of(regime.name, PRIMARY.name) for regime in context.regimes]
+    if not any(r is not None and math.isfinite(number(r["noise_floor_percent"])) for r in rows):
         return []
     return [
-        f"The noise floor is {join_words(floors)}: a smaller true effect on a cell's "
-        f"{PRIMARY.short} would have been called faster or slower with less than "
-        f"{context.power * 100:g}% probability."
+        f"Below the noise floor a true effect on a cell's {PRIMARY.short} would have been called "
+        f"faster or slower with less than {context.power * 100:g}% probability."
     ]
 
 

@@ -49,7 +49,10 @@ class Banner:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a regime says about an arm, in one sentence with its interval."""
+    """What a regime says about an arm, in one sentence with its interval.
+
+    `floor` is the noise floor in words; empty without a control arm, or without an answer.
+    """
 
     regime: Regime
     arm: Arm
@@ -58,6 +61,7 @@ class Answer:
     delta: str
     interval: str
     sentence: str
+    floor: str = ""
 
 
 def emulation_banner(context: ReportContext) -> Banner | None:
@@ -137,16 +141,14 @@ def answer(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Ar
     verdict = str(row["verdict"])
     delta, interval = effect(row)
     counts = f"{plural(int(number(row['cells'])), 'cell')}, {plural(_blocks(row), 'block')}"
-    words = f"{PRIMARY.short} {delta} {interval} ({confidence_label(context)} interval, {counts})"
+    floor = noise_floor(frames, context, regime)
+    words = ", ".join(filter(None, (f"{PRIMARY.short} {delta} {interval}", floor)))
     if interval == NO_INTERVAL:
-        words = f"{PRIMARY.short} {delta} {interval} ({counts})"
+        words += f" ({counts})"
         claim = f"{arm.name} against {base}: no claim, too few blocks for an interval"
-    elif verdict in ("faster", "slower"):
-        claim = f"{arm.name} is {verdict} than {base}"
-    elif verdict == "equivalent":
-        claim = f"{arm.name} equals {base} within {context.equivalence_margin * 100:g}%"
     else:
-        claim = f"{arm.name} against {base}: not settled"
+        words += f" ({confidence_label(context)} interval, {counts})"
+        claim = _claim(arm.name, base, verdict, context)
     if context.emulated:
         claim += " (under emulation)"
     return Answer(
@@ -157,7 +159,27 @@ def answer(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Ar
         delta=delta,
         interval=interval,
         sentence=f"{claim}: {words}.{_to_settle(row)}",
+        floor=floor,
     )
+
+
+def _claim(arm: str, base: str, verdict: str, context: ReportContext) -> str:
+    if verdict in ("faster", "slower"):
+        return f"{arm} is {verdict} than {base}"
+    if verdict == "equivalent":
+        return f"{arm} equals {base} within {context.equivalence_margin * 100:g}%"
+    return f"{arm} against {base}: not settled"
+
+
+def noise_floor(
+    frames: ReportFrames, context: ReportContext, regime: Regime, metric: Metric = PRIMARY
+) -> str:
+    """What stands beside an answer: ``noise floor of a cell 8.0%``; empty without a control arm."""
+    if not context.controls:
+        return ""
+    row = frames.control_of(regime.name, metric.name)
+    floor = math.nan if row is None else number(row["noise_floor_percent"])
+    return f"noise floor of a cell {magnitude(floor)}"
 
 
 def _invalid_answer(

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from report_more import (
     claims_table,
+    disturbance_table,
     expectations_table,
     latency_table,
     mechanism_table,
@@ -358,6 +359,7 @@ def all_tables(
         "ratios": ratios,
         "latency": latency_table(plan, samples),
         "set_aside": set_aside_table(plan, validity),
+        "disturbance": disturbance_table(plan, validity),
         "pressure": pressure_table(plan, samples),
         "expectations": expectations_table(plan, samples),
         "claims": claims_table(plan, tables["deltas"]),
