@@ -10,6 +10,7 @@ RESULT_FILES = (
     "tables/overall_all.csv",
     "tables/set_aside.csv",
     "tables/control.csv",
+    "tables/position.csv",
     "tables/ratios.csv",
     "tables/latency.csv",
     "tables/pressure.csv",

@@ -18,6 +18,7 @@ from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
 from kdelta.analysis.negative_controls import negative_controls_frame
 from kdelta.analysis.notes import notes
+from kdelta.analysis.position import position_frame
 from kdelta.analysis.pressure import expectations_frame, pressure_frame
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.samples import samples_frame
@@ -45,6 +46,7 @@ class AnalysisResult:
     overall_all: pd.DataFrame
     set_aside: pd.DataFrame
     control: pd.DataFrame
+    position: pd.DataFrame
     pressure: pd.DataFrame
     expectations: pd.DataFrame
     claims: pd.DataFrame
@@ -63,6 +65,7 @@ class AnalysisResult:
             "overall_all",
             "set_aside",
             "control",
+            "position",
             "pressure",
             "expectations",
             "claims",
@@ -151,6 +154,7 @@ def analyse_boots(
         overall_all=overall_all,
         set_aside=set_aside_frame(boots, broken, settings),
         control=control_frame(deltas, overall, settings),
+        position=position_frame(samples, settings),
         pressure=pressure_frame(boots, samples, cells, settings),
         expectations=expectations_frame(samples, settings),
         claims=claims_frame(deltas, settings),

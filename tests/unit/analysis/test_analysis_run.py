@@ -47,6 +47,8 @@ COLUMNS = {
     "tables/set_aside.csv": "regime,arm,boots,boots_failed,samples,set_aside",
     "tables/control.csv": "regime,metric,cells,blocks,largest_delta_percent,"
     "median_half_width_percent,noise_floor_percent,false_verdicts,differs",
+    "tables/position.csv": "regime,metric,blocks,position_percent,position_low_percent,"
+    "position_high_percent,p_value,p_holm,largest_bias_percent,differs",
     "tables/pressure.csv": "regime,arm,writers,readers,samples,with_direct_reclaim,"
     "pgscan_direct_per_s,pgsteal_direct_per_s,pgscan_kswapd_per_s,allocstall_per_s,pswpin_per_s,"
     "pswpout_per_s,psi_memory_some_percent,psi_memory_full_percent,psi_cpu_some_percent,oom_kill",
@@ -122,6 +124,7 @@ def test_row_counts(pristine: Path) -> None:
         "tables/negative_controls.csv": 0,
         "tables/mechanism.csv": 0,
         "tables/control.csv": 2 * 4,
+        "tables/position.csv": 2,
         "tables/ratios.csv": 2 * 8 * 2 * 4 * 4,
         "tables/latency.csv": 2 * 3 * 4 * 100,
     }
