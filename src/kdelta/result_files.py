@@ -11,6 +11,7 @@ RESULT_FILES = (
     "tables/set_aside.csv",
     "tables/disturbance.csv",
     "tables/control.csv",
+    "tables/position.csv",
     "tables/ratios.csv",
     "tables/latency.csv",
     "tables/pressure.csv",

@@ -19,6 +19,7 @@ from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
 from kdelta.analysis.negative_controls import negative_controls_frame
 from kdelta.analysis.notes import notes
+from kdelta.analysis.position import position_frame
 from kdelta.analysis.pressure import expectations_frame, pressure_frame
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.samples import samples_frame
@@ -47,6 +48,7 @@ class AnalysisResult:
     set_aside: pd.DataFrame
     disturbance: pd.DataFrame
     control: pd.DataFrame
+    position: pd.DataFrame
     pressure: pd.DataFrame
     expectations: pd.DataFrame
     claims: pd.DataFrame
@@ -66,6 +68,7 @@ class AnalysisResult:
             "set_aside",
             "disturbance",
             "control",
+            "position",
             "pressure",
             "expectations",
             "claims",
@@ -157,6 +160,7 @@ def analyse_boots(
         set_aside=set_aside_frame(boots, broken, settings),
         disturbance=disturbance_frame(boots, broken, ratios, everything, settings),
         control=control_frame(ratios, deltas, overall, settings),
+        position=position_frame(samples, settings),
         pressure=pressure_frame(boots, samples, measured, settings),
         expectations=expectations_frame(samples, settings),
         claims=claims_frame(deltas, settings),

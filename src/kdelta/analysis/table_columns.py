@@ -48,6 +48,18 @@ DISTURBANCE_DTYPES = {
     "times_quiet": "float64",
     "unexplained": "bool",
 }
+POSITION_DTYPES = {
+    "regime": "str",
+    "metric": "str",
+    "blocks": "int64",
+    "position_percent": "float64",
+    "position_low_percent": "float64",
+    "position_high_percent": "float64",
+    "p_value": "float64",
+    "p_holm": "float64",
+    "largest_bias_percent": "float64",
+    "differs": "bool",
+}
 PRESSURE_DTYPES = {
     "regime": "str",
     "arm": "str",
@@ -128,6 +140,7 @@ MECHANISM_DTYPES = {
 
 ALL_COLUMNS = frozenset(
     {
+        *POSITION_DTYPES,
         *PRESSURE_DTYPES,
         *LATENCY_DTYPES,
         *CLAIM_DTYPES,

@@ -96,6 +96,23 @@ _CONTROL = (
     Column("false_verdicts", "integer", "", "cells of the control called faster or slower"),
     Column("differs", "boolean", "", "whether any of them was, or the regime as a whole"),
 )
+_POSITION = (
+    REGIME,
+    METRIC[0],
+    Column("blocks", "integer", "", "with valid samples of at least two boots"),
+    Column("position_percent", "number", "%", "change per position of a boot in its block, later"),
+    Column("position_low_percent", "number", "%", "lower end of its interval"),
+    Column("position_high_percent", "number", "%", "upper end of its interval"),
+    Column("p_value", "number", "", "t test of no change, jackknife over blocks"),
+    Column("p_holm", "number", "", "p_value adjusted over the regimes"),
+    Column(
+        "largest_bias_percent",
+        "number",
+        "%",
+        "most that it moves any arm's delta in any cell, by the orders of the blocks measured",
+    ),
+    Column("differs", "boolean", "", "whether p_holm is below 1 - confidence"),
+)
 _RATIOS = (
     REGIME,
     BLOCK,
@@ -223,6 +240,12 @@ TABLES = (
         "our own error in a regime, as the control arm shows it",
         ("regime", "metric"),
         _CONTROL,
+    ),
+    Table(
+        "tables/position.csv",
+        "the effect that a boot's position in its block has in a regime",
+        ("regime", "metric"),
+        _POSITION,
     ),
     Table("tables/ratios.csv", "one block's ratio", ("block", *_CELL_KEY), _RATIOS),
     Table(

@@ -29,6 +29,10 @@ _REQUIRED = {
         *("regime", "metric", "cells", "blocks", "largest_delta_percent"),
         *("median_half_width_percent", "noise_floor_percent", "false_verdicts", "differs"),
     ),
+    "tables/position.csv": (
+        *("regime", "metric", "blocks", "position_percent", "position_low_percent"),
+        *("position_high_percent", "p_holm", "largest_bias_percent", "differs"),
+    ),
     "tables/set_aside.csv": ("regime", "arm", "boots", "boots_failed", "samples", "set_aside"),
     "tables/disturbance.csv": (
         *("regime", "boots", "boots_disturbed", "samples_disturbed", "samples_run"),
@@ -76,6 +80,7 @@ class ReportFrames:
     deltas: pd.DataFrame
     overall: pd.DataFrame
     control: pd.DataFrame
+    position: pd.DataFrame
     ratios: pd.DataFrame
     deltas_all: pd.DataFrame
     overall_all: pd.DataFrame

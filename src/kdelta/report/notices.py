@@ -13,9 +13,10 @@ from kdelta.report.disturbance import host_state
 from kdelta.report.formatting import join_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import PRIMARY
+from kdelta.report.position import position_effect, position_rows
 from kdelta.report.pressure import expectations
 from kdelta.report.tables import INVALID
-from kdelta.report.wording import effect
+from kdelta.report.wording import effect, magnitude
 
 _BOOT_FAILED = "boot-failed"
 _BROKEN = "broken"
@@ -38,6 +39,7 @@ def notices(frames: ReportFrames, context: ReportContext) -> tuple[Notice, ...]:
         *_host(frames, context),
         *_control(frames, context),
         *_negative_controls(frames, context),
+        *_boot_order(frames, context),
         *_regimes(frames, context),
         *_attempts(context),
     )
@@ -205,6 +207,26 @@ def _negative_controls(frames: ReportFrames, context: ReportContext) -> list[Not
         Notice(
             f"Negative control broken: an effect where there can be none, in {len(broken)} of "
             f"{cells}",
+            details,
+        )
+    ]
+
+
+def _boot_order(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    found = [(r, row) for r, row in position_rows(frames, context) if row["differs"]]
+    if not found:
+        return []
+    places = join_words(f"{position_effect(row)[0]} ({regime.title})" for regime, row in found)
+    details = tuple(
+        f"{regime.title}: {' '.join(position_effect(row))} per position. The orders of the blocks "
+        f"measured leave at most {magnitude(row['largest_bias_percent'])} of that in any cell's "
+        "delta."
+        for regime, row in found
+    )
+    return [
+        Notice(
+            f"The order of boots matters: {PRIMARY.short} changes from one boot of a block to the "
+            f"next by {places}",
             details,
         )
     ]

@@ -16,6 +16,7 @@ from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, methods
 from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, Metric
 from kdelta.report.notices import Notice, missing_blocks, notices
+from kdelta.report.position import BootOrder, boot_order
 from kdelta.report.pressure import PressurePanel, pressure_panel
 from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
 from kdelta.report.validity import SetAside, set_aside
@@ -85,6 +86,7 @@ class View:
     mechanism: MechanismPart | None
     claims: ClaimCheck | None
     negative_controls: NegativeControls | None
+    boot_order: BootOrder
     environment: tuple[Grid, ...]
     set_aside: SetAside
     methods: tuple[Paragraph, ...]
@@ -122,6 +124,7 @@ def build_view(frames: ReportFrames, context: ReportContext) -> View:
         mechanism=mechanism(frames, context),
         claims=claim_check(frames, context, precision),
         negative_controls=negative_controls(frames, context, precision),
+        boot_order=boot_order(frames, context),
         environment=environment_grids(context),
         set_aside=set_aside(frames, context, precision),
         methods=methods(frames, context),

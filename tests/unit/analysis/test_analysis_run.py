@@ -51,6 +51,8 @@ COLUMNS = {
     "speed_variance_share,control_spread_percent,times_quiet,unexplained",
     "tables/control.csv": "regime,metric,cells,blocks,largest_delta_percent,"
     "median_half_width_percent,noise_floor_percent,false_verdicts,differs",
+    "tables/position.csv": "regime,metric,blocks,position_percent,position_low_percent,"
+    "position_high_percent,p_value,p_holm,largest_bias_percent,differs",
     "tables/pressure.csv": "regime,arm,writers,readers,samples,with_direct_reclaim,"
     "pgscan_direct_per_s,pgsteal_direct_per_s,pgscan_kswapd_per_s,allocstall_per_s,pswpin_per_s,"
     "pswpout_per_s,psi_memory_some_percent,psi_memory_full_percent,psi_cpu_some_percent,oom_kill",
@@ -127,6 +129,7 @@ def test_row_counts(pristine: Path) -> None:
         "tables/mechanism.csv": 0,
         "tables/disturbance.csv": 2,
         "tables/control.csv": 2 * 4,
+        "tables/position.csv": 2,
         "tables/ratios.csv": 2 * 8 * 2 * 4 * 4,
         "tables/latency.csv": 2 * 3 * 4 * 100,
     }

@@ -33,6 +33,7 @@ TYPES = {
 }
 DTYPES = {
     "samples.csv": columns.SAMPLE_DTYPES,
+    "tables/position.csv": table_columns.POSITION_DTYPES,
     "tables/set_aside.csv": table_columns.SET_ASIDE_DTYPES,
     "tables/pressure.csv": table_columns.PRESSURE_DTYPES,
     "tables/expectations.csv": table_columns.EXPECTATION_DTYPES,

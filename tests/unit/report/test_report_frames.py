@@ -30,7 +30,15 @@ def test_levels_are_text_and_validity_is_boolean(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("overall", "deltas_all", "overall_all", "set_aside", "pressure", "expectations"),
+        *(
+            "overall",
+            "position",
+            "deltas_all",
+            "overall_all",
+            "set_aside",
+            "pressure",
+            "expectations",
+        ),
         *("claims", "negative_controls", "mechanism", "latency"),
     ],
 )

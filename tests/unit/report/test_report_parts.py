@@ -212,6 +212,20 @@ def test_a_claim_in_a_regime_that_was_not_run_still_shows(measured: Case) -> Non
     assert check.cells.rows[0][-2:] == ("n/a", "not measured")
 
 
+def test_the_boot_order_has_a_row_per_regime_and_says_whether_it_matters(axes: Case) -> None:
+    part = view_of(axes).boot_order
+    assert [row[0] for row in part.grid.rows] == [r.title for r in axes.context.regimes]
+    assert {row[1:4] for row in part.grid.rows} == {("+0.4% [-0.7, +1.5]", "0.840", "0.1%")}
+    regimes = len(part.grid.rows)
+    noun = "regime" if regimes == 1 else "regimes"
+    assert part.sentence.endswith(
+        f"It is more than noise in 0 of {regimes} {noun} with an interval."
+    )
+    unknown = axes.frames.position.assign(p_holm=math.nan, position_low_percent=math.nan)
+    part = view_of(axes, position=unknown).boot_order
+    assert part.sentence.endswith("No regime has blocks enough to tell it from noise.")
+
+
 def test_negative_controls_are_counted_with_their_reason(axes: Case) -> None:
     part = view_of(axes).negative_controls
     assert part is not None

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether it matters when in its block an arm was booted: the table, and words on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kdelta.report.cells import Row, number, whole
+from kdelta.report.context import Regime, ReportContext
+from kdelta.report.formatting import format_interval, format_percent, plural
+from kdelta.report.frames import ReportFrames
+from kdelta.report.grid import Grid, Group
+from kdelta.report.metrics import PRIMARY
+from kdelta.report.wording import HEADLINE_DECIMALS, confidence_label, magnitude
+
+
+@dataclass(frozen=True)
+class BootOrder:
+    """The effect of a boot's position in every regime."""
+
+    sentence: str
+    grid: Grid
+
+
+def boot_order(frames: ReportFrames, context: ReportContext) -> BootOrder:
+    """The table of all regimes and what it says."""
+    found = list(position_rows(frames, context))
+    rows = tuple(
+        (
+            regime.title,
+            " ".join(position_effect(row)),
+            _p(number(row["p_holm"])),
+            magnitude(row["largest_bias_percent"]),
+            str(whole(row["blocks"])),
+        )
+        for regime, row in found
+    )
+    tested = [row for _, row in found if math.isfinite(number(row["p_holm"]))]
+    differing = sum(bool(row["differs"]) for row in tested)
+    verdict = "No regime has blocks enough to tell it from noise."
+    if tested:
+        verdict = (
+            f"It is more than noise in {differing} of {plural(len(tested), 'regime')} with an "
+            "interval."
+        )
+    return BootOrder(
+        f"How much {PRIMARY.short} changes from one boot of a block to the next, whichever arms "
+        f"these are. {verdict}",
+        Grid(
+            f"Change of {PRIMARY.short} per position in the block [{confidence_label(context)} "
+            "interval over blocks], its p-value adjusted for the number of regimes, and the most "
+            "that it moves the delta of any arm in any cell, given the orders of the blocks "
+            "measured.",
+            ("regime", "per position", "p", "largest bias", "blocks"),
+            (Group("", rows),),
+        ),
+    )
+
+
+def position_rows(frames: ReportFrames, context: ReportContext) -> Iterator[tuple[Regime, Row]]:
+    """The regimes that have a row, with it."""
+    table = frames.position[frames.position["metric"] == PRIMARY.name]
+    for regime in context.regimes:
+        for row in table[table["regime"] == regime.name].to_dict("records"):
+            yield regime, row
+
+
+def position_effect(row: Row) -> tuple[str, str]:
+    """Change per position and its interval."""
+    low, high = (number(row[f"position_{end}_percent"]) for end in ("low", "high"))
+    change = format_percent(number(row["position_percent"]), HEADLINE_DECIMALS)
+    return change, format_interval(low, high, HEADLINE_DECIMALS)
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "n/a"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
