@@ -16,6 +16,7 @@ import pytest
 
 from kdelta.cache import cache_root
 from kdelta.kernel.source import restore
+from kdelta.mail.checkpatch import folder_beside
 
 from .conftest import ROOT, Project, environment, tool
 
@@ -164,13 +165,14 @@ def test_unknown_package_and_missing_commit(copied: Project) -> None:
 
 def require_clean(tree: Path, *arguments: str) -> None:
     """The kernel's own style checker has nothing to say."""
-    done = subprocess.run(
-        ["perl", "scripts/checkpatch.pl", "--strict", *arguments],
-        cwd=tree,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with folder_beside(tree) as folder:
+        done = subprocess.run(
+            ["perl", f"{tree}/scripts/checkpatch.pl", f"--root={tree}", "--strict", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert "0 errors, 0 warnings, 0 checks" in done.stdout, done.stdout
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -238,7 +238,8 @@ def _read(path: Path, content: bytes, repository: Path) -> PatchFile:
         raise KdeltaError(f"{path}: {refusal}")
     mails, why = _split(content, repository, keep_cr=False)
     parsed = [(mail, _info(mail, path.name, repository)) for mail in mails]
-    if len(parsed) == 1 and parsed[0][1].subject and not parsed[0][1].author:
+    nameless = len(parsed) == 1 and bool(parsed[0][1].subject) and not parsed[0][1].author
+    if nameless:
         # A subject and nobody's name: whoever mails it is its author, as with our own patches.
         mail = _with_author(mails[0])
         parsed = [(mail, _info(mail, path.name, repository))]
@@ -253,6 +254,8 @@ def _read(path: Path, content: bytes, repository: Path) -> PatchFile:
             commits = with_cr
         if commits is None:
             raise KdeltaError(f"{path}: {problem}")
+        if nameless:
+            commits = tuple(replace(commit, author=None) for commit in commits)
         return PatchFile(path, content, commits, with_cr, covers)
     head = content[: found.start()] if (found := _DIFF.search(content)) else content
     if not mails and all(header.search(head) for header in _HEADERS):

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,14 +83,25 @@ def run_checkpatch(tree: Path, patches: Sequence[Path]) -> Checkpatch:
     perl = shutil.which("perl")
     if perl is None:
         return Checkpatch(why_not="perl is not installed")
+    with folder_beside(tree) as folder:
+        return Checkpatch(
+            tuple(_run(perl, script.resolve(), folder, patch.resolve()) for patch in patches)
+        )
+
+
+@contextmanager
+def folder_beside(tree: Path) -> Iterator[Path]:
+    """A folder to run checkpatch in, which leaves files where it is run.
+
+    It has links to all that is in the tree's top folder, for the programs that checkpatch calls.
+
+    Args:
+        tree: the kernel tree; only read.
+    """
     with tempfile.TemporaryDirectory(prefix="kdelta-checkpatch-") as name:
-        # It leaves files where it is run. Of a kernel's top folder there, its own helpers see
-        # every entry.
         for entry in tree.resolve().iterdir():
             Path(name, entry.name).symlink_to(entry)
-        return Checkpatch(
-            tuple(_run(perl, script.resolve(), Path(name), patch.resolve()) for patch in patches)
-        )
+        yield Path(name)
 
 
 def _run(perl: str, script: Path, folder: Path, patch: Path) -> Checked:

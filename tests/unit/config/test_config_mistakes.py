@@ -378,8 +378,10 @@ def test_the_command_line_prints_the_message_alone(
 
 
 def test_a_good_file_is_told_what_it_amounts_to(
-    project: Project, capsys: pytest.CaptureFixture[str]
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Not the host's cache, whose kernels these patches are not for.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.root / "cache"))
     assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 0
     printed = capsys.readouterr().out
     assert "variant patched: with the series (2 patches)" in printed
