@@ -57,6 +57,49 @@ def environment_facts(manifest: Json) -> dict[str, str]:
     return facts
 
 
+def host_differences(manifest: Json) -> tuple[str, ...]:
+    """In what the hosts and guests of the blocks differ, and which blocks were where; or nothing.
+
+    A host whose system, settings or programs changed between blocks counts as another one.
+    """
+    hosts = manifest["hosts"]
+    if len(hosts) < 2:
+        return ()
+    facts = [
+        {
+            **record["host"],
+            "guest's vCPUs": record["vcpus"],
+            "guest's memory": f"{record['memory_mib']} MiB",
+            "acceleration": record["acceleration"]["mode"],
+        }
+        for record in hosts
+    ]
+    names = dict.fromkeys(name for fact in facts for name in fact)
+    lines = []
+    for name in names:
+        values = [fact.get(name) for fact in facts]
+        if any(value != values[0] for value in values[1:]):
+            told = "; ".join(f"host {n}: {_value(v)}" for n, v in enumerate(values, start=1))
+            lines.append(f"{name.replace('_', ' ')}: {told}.")
+    for number in range(1, len(hosts) + 1):
+        where: dict[str, list[str]] = {}
+        for block in manifest["blocks"]:
+            if block.get("host") == number:
+                where.setdefault(block["regime"], []).append(str(int(block["block"][6:])))
+        if where:
+            there = ", ".join(f"{regime} {', '.join(n)}" for regime, n in where.items())
+            lines.append(f"Host {number} measured blocks {there}.")
+    return tuple(lines)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {words}" for name, words in value.items()) or "none"
+    if value is None:
+        return "unknown"
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
 def provenance_facts(manifest: Json) -> dict[str, str]:
     """Hashes and versions, label to text."""
     kdelta = manifest["kdelta"]

@@ -50,12 +50,20 @@ class EarlierAttempt(StrictRecord):
     reason: str | None = None
 
 
+class HostAcceleration(StrictRecord):
+    """What executed the guests."""
+
+    mode: str | None = None
+
+
 class HostRecord(StrictRecord):
     """One block's host.json."""
 
     schema_version: Literal[1] | None = Field(default=None, alias="schema")
     host: HostFacts = HostFacts()
     vcpus: Count | None = None
+    memory_mib: Count | None = None
+    acceleration: HostAcceleration | None = None
     earlier_attempts: Annotated[tuple[EarlierAttempt, ...], Field(strict=False)] = ()
     boots: Annotated[tuple[HostBoot, ...], Field(strict=False)] = ()
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def _doctor(args: argparse.Namespace) -> int:
         if not args.kernel.is_file():
             raise KdeltaError(f"--kernel: {args.kernel}: no such file; give a built bzImage")
         die_with_parent()
-    found = diagnose(guest_vcpus(args.vcpus), args.kernel, args.compiler)
+    # Booting a guest is no neighbour of a measurement; looking at the host alone is.
+    with host_lock("booting a kernel for doctor", exclusive=True) if args.kernel else nullcontext():
+        found = diagnose(guest_vcpus(args.vcpus), args.kernel, args.compiler)
     print(json.dumps(found, indent=1) if args.json else report_text(found))
     return int(any(problem["severity"] == FATAL for problem in found["problems"]))
 

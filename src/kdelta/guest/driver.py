@@ -298,13 +298,15 @@ def drive(share: Path) -> bool:
         mechanism.prepare()  # while there is memory for its buffers
         measure, kind = trace_cell, "mechanism"
 
+    # Before the stressor settles, which may take minutes: the guest has booted.
+    records.write(boot)
+
     stressor = None
-    boot["stressor"] = None
     if plan["stressor"]:
         wanted = plan["stressor"]
         stressor = Stressor(wanted["command"], share / "stressor.log", wanted["settled_by"])
-        boot["stressor"] = stressor.start(wanted["settle_timeout_s"])
-    records.write(boot)
+        settled = stressor.start(wanted["settle_timeout_s"])
+        records.write({"record": "stressor", **identity, **settled})
 
     for order, cell in enumerate(plan["cells"], start=1):
         records.write({"record": kind, **identity, **measure(plan, order, cell, bench, stressor)})
