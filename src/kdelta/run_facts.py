@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kdelta.experiment import Experiment
@@ -136,24 +137,28 @@ def claim_setup(
     """How a published experiment and this run differ: what, as published, as here."""
     if experiment.claims is None:
         return ()
-    record = manifest["hosts"][0] if manifest["hosts"] else {}
-    host = record.get("host", {})
+    hosts = manifest["hosts"]
     chosen = experiment.protocols[protocol]
     image = manifest["kernels"][experiment.baseline]
     seconds = ", ".join(f"{value:g} {name}" for name, value in chosen.duration_s.items())
     ours = {
-        "Architecture": host.get("architecture", "unknown"),
-        "vCPUs": str(record.get("vcpus", "unknown")),
+        "Architecture": _all(record["host"].get("architecture") for record in hosts),
+        "vCPUs": _all(record.get("vcpus") for record in hosts),
         "Acceleration": manifest["acceleration"]["mode"],
         "Kernel": image["kernel_release"],
-        "Memory": f"{record.get('memory_mib', experiment.memory_mib())} MiB",
+        "Memory": f"{_all(r.get('memory_mib') for r in hosts) or experiment.memory_mib()} MiB",
         "Runs per cell": f"{chosen.blocks} per arm, each in a fresh boot, in random order",
         "Seconds per cell": seconds,
     }
     return tuple(
-        (what, published, ours.get(what, "not recorded"))
+        (what, published, ours.get(what) or "not recorded")
         for what, published in experiment.claims.setup.items()
     )
+
+
+def _all(values: Iterable[object]) -> str:
+    """Every value once; empty if there is none."""
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
 def host_settings(
