@@ -26,6 +26,7 @@ from kdelta.commands import measure as measure_commands
 from kdelta.commands import plan as plan_commands
 from kdelta.commands import reference as reference_commands
 from kdelta.errors import KdeltaError
+from kdelta.plain import printable
 
 INTERRUPTED = 130
 
@@ -68,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = args.run(args)
     except KdeltaError as error:
-        print(f"kdelta: {error}", file=sys.stderr)
+        # A message may quote a guest's console or a program's output.
+        print(f"kdelta: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("kdelta: interrupted; a new start continues", file=sys.stderr)

@@ -61,6 +61,7 @@ def build_manifest(
     }
     folders = block_folders(experiment, protocol, run)
     hosts = [read_json(folder / "host.json") for folder in folders]
+    distinct = distinct_hosts(hosts)
     workload = base / "workload" / "pipe_bench.json"
     content: Json = {
         "schema": 1,
@@ -69,11 +70,12 @@ def build_manifest(
         "kernels": kernels,
         "workload": read_json(workload) if workload.exists() else {},
         "acceleration": read_json(run / "acceleration.json"),
-        "hosts": distinct_hosts(hosts),
+        "hosts": distinct,
         "blocks": [
             {
                 "regime": folder.parent.name,
                 "block": folder.name,
+                "host": distinct.index(_host_of(host)) + 1,
                 **{name: host[name] for name in ("boots", "environment", "earlier_attempts")},
             }
             for folder, host in zip(folders, hosts, strict=True)
@@ -103,13 +105,15 @@ def reproduction_command(manifest: Json, protocol: str) -> str:
 def distinct_hosts(records: list[Json]) -> list[Json]:
     """The hosts, guests and accelerations that blocks were measured on, each once."""
     seen: dict[str, Json] = {}
-    for record in records:
-        facts = {
-            name: record[name]
-            for name in ("host", "vcpus", "overcommitted", "memory_mib", "acceleration")
-        }
+    for facts in map(_host_of, records):
         seen.setdefault(json.dumps(facts, sort_keys=True), facts)
     return list(seen.values())
+
+
+def _host_of(record: Json) -> Json:
+    """What a block's host.json says of host, guest and acceleration."""
+    names = ("host", "vcpus", "overcommitted", "memory_mib", "acceleration")
+    return {name: record[name] for name in names}
 
 
 def block_folders(experiment: Experiment, protocol: str, run: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import Any
 from kdelta.analysis.settings import AnalysisSettings, Expectation, Limits, NegativeControl
 from kdelta.claims import read_claims
 from kdelta.experiment import CONTROL_ARM, Experiment
+from kdelta.plain import printable_values
 from kdelta.provenance import reproduction_command
 from kdelta.report.context import (
     Arm,
@@ -25,6 +26,7 @@ from kdelta.report.context import (
 from kdelta.run_facts import (
     claim_setup,
     environment_facts,
+    host_differences,
     host_settings,
     image_patches,
     objects_changed,
@@ -87,8 +89,12 @@ def analysis_settings(
 
 def report_context(experiment: Experiment, protocol: str, manifest: Json) -> ReportContext:
     """What the report says beside its numbers."""
+    # Reasons and errors in it quote consoles and programs.
+    manifest = printable_values(manifest)
     factors = list(experiment.matrix)
-    host = manifest["hosts"][0] if manifest["hosts"] else {}
+    # Guests are alike in a regime (analysis/guests.py); of hosts, the smallest bounds them.
+    hosts = manifest["hosts"]
+    host = hosts[0] if hosts else {}
     chosen = experiment.protocols[protocol]
     changed, refused = host_settings(manifest)
     return ReportContext(
@@ -114,7 +120,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         acceleration=manifest["acceleration"]["mode"],
         acceleration_reason=manifest["acceleration"]["reason"],
         vcpus=host.get("vcpus", 0),
-        host_cpus=host.get("host", {}).get("cpus", 0),
+        host_cpus=min((one["host"].get("cpus", 0) for one in hosts), default=0),
         memory_mib=host.get("memory_mib", experiment.memory_mib()),
         environment=environment_facts(manifest),
         provenance=provenance_facts(manifest),
@@ -143,6 +149,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         ),
         claim_source=experiment.claims.source if experiment.claims else "",
         claim_setup=claim_setup(experiment, protocol, manifest),
+        host_differences=host_differences(manifest),
         environment_set=changed,
         environment_not_set=refused,
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kdelta.experiment import Experiment
@@ -57,6 +58,49 @@ def environment_facts(manifest: Json) -> dict[str, str]:
     return facts
 
 
+def host_differences(manifest: Json) -> tuple[str, ...]:
+    """In what the hosts and guests of the blocks differ, and which blocks were where; or nothing.
+
+    A host whose system, settings or programs changed between blocks counts as another one.
+    """
+    hosts = manifest["hosts"]
+    if len(hosts) < 2:
+        return ()
+    facts = [
+        {
+            **record["host"],
+            "guest's vCPUs": record["vcpus"],
+            "guest's memory": f"{record['memory_mib']} MiB",
+            "acceleration": record["acceleration"]["mode"],
+        }
+        for record in hosts
+    ]
+    names = dict.fromkeys(name for fact in facts for name in fact)
+    lines = []
+    for name in names:
+        values = [fact.get(name) for fact in facts]
+        if any(value != values[0] for value in values[1:]):
+            told = "; ".join(f"host {n}: {_value(v)}" for n, v in enumerate(values, start=1))
+            lines.append(f"{name.replace('_', ' ')}: {told}.")
+    for number in range(1, len(hosts) + 1):
+        where: dict[str, list[str]] = {}
+        for block in manifest["blocks"]:
+            if block.get("host") == number:
+                where.setdefault(block["regime"], []).append(str(int(block["block"][6:])))
+        if where:
+            there = ", ".join(f"{regime} {', '.join(n)}" for regime, n in where.items())
+            lines.append(f"Host {number} measured blocks {there}.")
+    return tuple(lines)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {words}" for name, words in value.items()) or "none"
+    if value is None:
+        return "unknown"
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
 def provenance_facts(manifest: Json) -> dict[str, str]:
     """Hashes and versions, label to text."""
     kdelta = manifest["kdelta"]
@@ -95,24 +139,28 @@ def claim_setup(
     """How a published experiment and this run differ: what, as published, as here."""
     if experiment.claims is None:
         return ()
-    record = manifest["hosts"][0] if manifest["hosts"] else {}
-    host = record.get("host", {})
+    hosts = manifest["hosts"]
     chosen = experiment.protocols[protocol]
     image = manifest["kernels"][experiment.baseline]
     seconds = ", ".join(f"{value:g} {name}" for name, value in chosen.duration_s.items())
     ours = {
-        "Architecture": host.get("architecture", "unknown"),
-        "vCPUs": str(record.get("vcpus", "unknown")),
+        "Architecture": _all(record["host"].get("architecture") for record in hosts),
+        "vCPUs": _all(record.get("vcpus") for record in hosts),
         "Acceleration": manifest["acceleration"]["mode"],
         "Kernel": image["kernel_release"],
-        "Memory": f"{record.get('memory_mib', experiment.memory_mib())} MiB",
+        "Memory": f"{_all(r.get('memory_mib') for r in hosts) or experiment.memory_mib()} MiB",
         "Runs per cell": f"{chosen.blocks} per arm, each in a fresh boot, in drawn order",
         "Seconds per cell": seconds,
     }
     return tuple(
-        (what, published, ours.get(what, "not recorded"))
+        (what, published, ours.get(what) or "not recorded")
         for what, published in experiment.claims.setup.items()
     )
+
+
+def _all(values: Iterable[object]) -> str:
+    """Every value once; empty if there is none."""
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
 def host_settings(

@@ -20,12 +20,25 @@ from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
+from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
 from kdelta.measure.host import first_line
 from kdelta.measure.schedule import block_schedule
 from kdelta.patch_files import patch_files, surely_cover_letter
 
-PACKAGE = Path(__file__).resolve().parent
+# What the verbs of a stage call.
+STAGES = {
+    "analysis": ("kdelta.analysis.run", "kdelta.run_context"),
+    "report": ("kdelta.report.run", "kdelta.report.document_font", "kdelta.run_context"),
+    "export": (
+        "kdelta.export.gobench",
+        "kdelta.export.flat_samples",
+        "kdelta.export.datapackage",
+        "kdelta.export.run_folder",
+    ),
+    "mail": ("kdelta.mail.series", "kdelta.mail.choice", "kdelta.run_context"),
+    "reference": ("kdelta.reference.unpack", "kdelta.reference.sums"),
+}
 
 
 @dataclass(frozen=True)
@@ -173,11 +186,11 @@ class RunPlan:
         return [self.experiment.claims.file] if self.experiment.claims else []
 
     def sources(self, *stages: str) -> list[str]:
-        """Source files of stages of the package, and what all of them share."""
-        found = [PACKAGE / "experiment.py", PACKAGE / "config.py", PACKAGE / "units.py"]
-        for stage in stages:
-            found += sorted((PACKAGE / stage).glob("*.py"))
-        return [str(path) for path in found]
+        """Source files that stages' results depend on: what they import, however far.
+
+        Of the commands only what they call: a message changes no table.
+        """
+        return [str(path) for path in closure(m for stage in stages for m in STAGES[stage])]
 
     def templates(self) -> list[str]:
         """Sources of the report: templates and style."""

@@ -53,15 +53,15 @@ def sample(order, error=None, oom_kill=0):
            cell=plan["cells"][order - 1]["levels"], status="failed" if error else "ok",
            error=error, exit_status=1 if error else 0, before=counters, after=after)
 
-def end(ok=True):
-    record("end", samples=len(plan["cells"]), ok=ok)
+def end(ok=True, error=None):
+    record("end", samples=len(plan["cells"]), ok=ok, error=error)
 
-def sweep(error=None, oom_kill=0, pause_s=0):
+def sweep(error=None, oom_kill=0, pause_s=0, late=None):
     boot()
     for order in range(1, len(plan["cells"]) + 1):
         time.sleep(pause_s)
         sample(order, error, oom_kill)
-    end()
+    end(ok=not late, error=late)
 
 def say(text):
     print(text, flush=True)
@@ -126,7 +126,8 @@ class Marked:
     """Processes that are found again by a mark in their environment, wherever they went."""
 
     def __init__(self) -> None:
-        self._mark = f"KDELTA_TEST_MARK={uuid.uuid4().hex}"
+        # One of the few variables that a guest's launcher passes on.
+        self._mark = f"LOGNAME=kdelta-{uuid.uuid4().hex}"
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment to start them with."""

@@ -80,7 +80,7 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
         assert first["boot_order"] == order
         assert [sample["cell"] for sample in samples] == schedule["cells"]
         assert [sample["cell_order"] for sample in samples] == [1, 2, 3, 4]
-        assert last == {"record": "end", "samples": 4, "ok": True}
+        assert last == {"record": "end", "samples": 4, "ok": True, "error": None}
     host = json.loads((request_.out / "host.json").read_text())
     assert host["key"] == "the key"
     assert host["acceleration"]["mode"] == "tcg"
@@ -177,6 +177,61 @@ def test_a_boot_that_fails_is_a_finding_of_its_arm(
     # what it had measured is kept, and that it never came to its end is plain to see
     assert [r["record"] for r in records(request_, failed["arm"])] == ["boot", "sample"]
     assert f"{failed['arm']} FAILED in" in capsys.readouterr().err
+
+
+def test_a_guest_that_leaves_the_gate_late_is_a_finding_of_its_arm(
+    request_: BlockRequest, scripted: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = "2 cgroups existed before and are not gone yet"
+    scripted.guest(f"sweep(late={late!r} if plan['identity']['arm'] == 'patched' else None)")
+    measure_block(request_)
+    boots = host_record(request_)["boots"]
+    assert [boot["status"] for boot in boots] == ["ok"] * 4
+    end = records(request_, "patched")[-1]
+    assert (end["record"], end["ok"], end["error"]) == ("end", False, late)
+    assert f"set aside: the guest did not stay as it was asked for: {late}" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_block_in_which_every_guest_leaves_the_gate_is_none(
+    request_: BlockRequest, scripted: Environment
+) -> None:
+    scripted.guest("sweep(late='2 cgroups existed before')")
+    with pytest.raises(KdeltaError, match="2 cgroups existed before"):
+        measure_block(request_)
+    assert not (request_.out / "host.json").exists()
+
+
+def test_other_guests_are_not_measured_beside_those_that_there_are(
+    request_: BlockRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a run is continued under taskset, or on another node."""
+    measure_block(request_)
+    again = replace(request_, block=1, out=request_.out.parent / "block-001")
+    monkeypatch.setattr("kdelta.measure.arm.guest_vcpus", lambda asked: 2)
+    with pytest.raises(KdeltaError) as caught:
+        measure_block(again)
+    said = str(caught.value)
+    assert "a guest here has 2 vCPUs, but other blocks of idle were measured in other" in said
+    assert f"({request_.out.name}: 1 vCPUs)" in said
+    assert not (again.out / "host.json").exists()
+    # what is measured again anyway, since something else changed, is no reason
+    measure_block(replace(again, key="another key"))
+
+
+def test_the_host_is_looked_at_when_it_is_ours(
+    request_: BlockRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def facts(**_: object) -> dict[str, object]:
+        seen.append(bool(hostlock._held))
+        return {}
+
+    monkeypatch.setattr("kdelta.measure.block.host_facts", facts)
+    measure_block(request_)
+    assert seen == [True]
 
 
 def test_a_kernel_that_never_boots_leaves_the_other_arms(

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import time
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 from kdelta.errors import KdeltaError
 from kdelta.guest import boot
 from kdelta.guest.boot import BootRequest, BootResult, boot_arm
+from kdelta.guest.pinning import Pinning
 from tests.integration.scripted_guest import PATIENCE_S, Environment, Marked, wait_for
 
 CELLS = [{"levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
@@ -82,7 +85,7 @@ def test_a_whole_sweep(guest: Boot) -> None:
     assert guest.progress == sorted(guest.progress)
 
 
-def test_the_guest_finds_its_files(guest: Boot) -> None:
+def test_the_guest_finds_its_files(guest: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
     script = """
         assert sorted(os.listdir(share)) == [
             "bzImage", "kdelta", "pipe_bench", "plan.json", "speed_check", "start.py"
@@ -91,8 +94,13 @@ def test_the_guest_finds_its_files(guest: Boot) -> None:
         assert "/run/kdelta/start.py" in sys.argv[sys.argv.index("--exec") + 1]
         # a user's own configuration of virtme-ng must not change the guest
         assert os.environ["HOME"] == os.environ["XDG_CONFIG_HOME"] == str(share)
+        assert set(os.environ) <= {
+            "PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "USER", "LOGNAME", "LC_ALL", "TZ"
+        }, os.environ
         sweep()
     """
+    monkeypatch.setenv("TERM", "xterm-fancy")
+    monkeypatch.setenv("KBUILD_OUTPUT", "/elsewhere")
     assert len(guest.run(script).records) == 5
 
 
@@ -271,6 +279,154 @@ def test_a_caller_that_fails_takes_its_guest_along(
 def test_an_image_that_is_not_there(guest: Boot, tmp_path: Path) -> None:
     with pytest.raises(KdeltaError, match=re.escape(str(tmp_path / "none"))):
         guest.run("sweep()", kernel=tmp_path / "none")
+
+
+def test_settling_is_no_part_of_booting(guest: Boot) -> None:
+    """A guest whose stressor takes long has booted; one that does not boot is given up in time."""
+    plan = PLAN | {"stressor": {"settle_timeout_s": PATIENCE_S}}
+    script = """
+        boot(); time.sleep(2); record("stressor", **plan["identity"], settled=True)
+        [sample(n) for n in (1, 2, 3)]; end()
+    """
+    # The interpreter alone may take long to start on a loaded machine.
+    result = guest.run(script, plan=plan)
+    assert result.wall_s - result.boot_s >= 1.9
+    begun = time.monotonic()
+    said = guest.fails("time.sleep(1000)", plan=plan, boot_timeout_s=0.5)
+    assert "no sign of life within 0.5 s (guest.boot_timeout_s)" in said
+    assert time.monotonic() - begun < PATIENCE_S
+
+
+def test_one_that_dies_while_its_stressor_settles(guest: Boot) -> None:
+    plan = PLAN | {"stressor": {"settle_timeout_s": 60}}
+    said = guest.fails("boot(); say('Kernel panic - not syncing: oom'); sys.exit(1)", plan=plan)
+    assert "the guest ended while its stressor was to settle, before the first cell." in said
+    assert "Kernel panic - not syncing: oom" in said
+    assert guest.kept() == ["boot"]
+
+
+def test_one_that_leaves_the_gate_late(guest: Boot) -> None:
+    result = guest.run("sweep(late='2 cgroups existed before and are not gone yet')")
+    assert result.changed == "2 cgroups existed before and are not gone yet"
+    assert len(result.records) == 5
+    assert guest.run("sweep()").changed is None
+
+
+@pytest.mark.parametrize(
+    ("mischief", "what"),
+    [
+        ("(share / 'records.jsonl').symlink_to('/etc/passwd')", "something else than a file"),
+        ("os.mkfifo(share / 'records.jsonl')", "something else than a file"),
+        ("(share / 'driver-error.txt').mkdir()", "driver-error.txt something else than a file"),
+        ("append('x' * 70 * 2**20)", "more than 64 MiB of records"),
+        (
+            "[(share / n).write_bytes(b'x' * 50 * 2**20) for n in 'ab']",
+            "more than 96 MiB into the folder shared with the host",
+        ),
+        ("[(share / str(n)).touch() for n in range(1100)]", "more than 1000 files"),
+        ("[os.write(1, b'x' * 2**20) for n in range(70)]", "more than 64 MiB to its console"),
+    ],
+)
+def test_one_that_misuses_its_folder(guest: Boot, mischief: str, what: str) -> None:
+    """Nothing of the host's comes into the results, and nobody waits for its deadline."""
+    begun = time.monotonic()
+    said = guest.fails(f"{mischief}; time.sleep(1000)")
+    assert "the guest was ended: it " in said
+    assert what in said
+    assert time.monotonic() - begun < PATIENCE_S, "its deadline was not waited for"
+    assert not guest.partial.exists() or guest.partial.stat().st_size <= 64 * 2**20
+    assert not guest.partial.exists() or b"root:" not in guest.partial.read_bytes()
+
+
+def test_links_in_the_folder_are_not_followed(guest: Boot, tmp_path: Path) -> None:
+    """Whatever the guest does at its very end, when nobody looks any more."""
+    secret = tmp_path / "secret"
+    secret.write_text('{"record":"boot","gate":{"ok":true}}\n')
+    said = guest.fails(f"(share / 'records.jsonl').symlink_to({str(secret)!r})")
+    assert "something else than a file" in said
+    assert not guest.partial.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["\\x1b]0;title\\x07 Kernel panic\\x1b[2J\\r", "Kernel panic\\u202e"]
+)
+def test_what_a_guest_says_is_safe_to_print(guest: Boot, text: str) -> None:
+    for script in (
+        f"say('{text}'); sys.exit(1)",
+        f"boot('{text}'); end(False)",
+        f"boot(); (share / 'driver-error.txt').write_text('{text}'); sys.exit(1)",
+    ):
+        said = guest.fails(script)
+        assert "Kernel panic" in said
+        # repr() shows what it could not print, and that is safe too
+        assert said.isprintable(), repr(said)
+
+
+@pytest.mark.parametrize(
+    "record", ["[1]", "1", '{"x":1}', '{"record":[]}', '{"record":"boot","gate":7}']
+)
+def test_a_record_that_is_none(guest: Boot, record: str) -> None:
+    """Garbage is what a broken kernel may write: a finding of its arm, not a traceback."""
+    with pytest.raises(KdeltaError):
+        guest.run(f"append({record!r} + chr(10))")
+
+
+def test_a_folder_for_temporary_files_that_a_shell_minds(
+    guest: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a b;touch c $(x)"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    script = """
+        import re
+        assert re.fullmatch(r"[A-Za-z0-9_./+@-]+", str(share)), share
+        assert os.environ["TMPDIR"] == str(share.parent)
+        sweep()
+    """
+    assert len(guest.run(script).records) == 5
+    assert not list(folder.iterdir())
+
+
+def test_folders_of_killed_runs_are_deleted(
+    guest: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "tmp"
+    base.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(base))
+    dead, alive = base / "kdelta-guest-dead", base / "kdelta-guest-alive"
+    for folder in (dead, alive):
+        folder.mkdir()
+        (folder / "bzImage").write_bytes(b"x")
+        os.utime(folder, (1, 1))
+    other = base / "kdelta-guest-link"
+    other.symlink_to(tmp_path)
+    lock = os.open(alive, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        guest.run("sweep()")
+    finally:
+        os.close(lock)
+    assert sorted(path.name for path in base.iterdir()) == [alive.name, other.name]
+    assert guest.request.kernel.exists()
+
+
+def test_vcpus_are_looked_for_only_until_something_is_measured(
+    guest: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    def never(*_: object) -> bool:
+        tries.append(time.monotonic())
+        return False
+
+    monkeypatch.setattr("kdelta.guest.launch.pin_vcpus", never)
+    result = guest.run(
+        "boot(); time.sleep(3); [sample(n) for n in (1, 2, 3)]; end()", pinning=Pinning((0,), ())
+    )
+    assert tries
+    # one more may have been under way
+    assert len([t for t in tries if t > tries[0] + result.boot_s]) <= 1
+    assert not result.pinned
 
 
 def test_the_shared_folder_is_gone_afterwards(

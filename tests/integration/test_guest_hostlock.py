@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.errors import KdeltaError
 from kdelta.measure.hostlock import host_lock, lock_path
 
 HOLDER = """\
 import sys
 from pathlib import Path
+from kdelta.errors import KdeltaError
 from kdelta.measure.hostlock import host_lock
 with host_lock(sys.argv[2], exclusive=sys.argv[3] == "alone", path=Path(sys.argv[1])):
     print("held", flush=True)
@@ -117,6 +120,109 @@ def test_all_users_of_the_host_may_take_it(tmp_path: Path) -> None:
         assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o666
 
 
-def test_one_file_for_the_whole_host() -> None:
-    assert lock_path().is_absolute()
-    assert lock_path() == lock_path()
+def test_one_file_for_the_whole_host(tmp_path: Path) -> None:
+    """Chosen by what everybody may do, so that root and user, and any TMPDIR, agree."""
+    assert lock_path() in (Path("/run/lock/kdelta-host.lock"), Path("/tmp/kdelta-host.lock"))
+    roots, all_of_us = tmp_path / "root's", tmp_path / "ours"
+    roots.mkdir(mode=0o755)
+    all_of_us.mkdir()
+    all_of_us.chmod(0o1777)
+    folders = (tmp_path / "none", roots, all_of_us)
+    assert lock_path(folders) == all_of_us / "kdelta-host.lock"
+    with pytest.raises(KdeltaError, match="all users may write to"):
+        lock_path(folders[:2])
+
+
+@pytest.mark.parametrize(
+    ("plant", "why"),
+    [
+        (lambda lock, other: lock.symlink_to(other), "a link"),
+        (lambda lock, other: lock.hardlink_to(other), "another file's second name"),
+        (lambda lock, _: lock.write_text("a letter\n"), "not written by kdelta"),
+        (lambda lock, _: os.mkfifo(lock), "no regular file"),
+    ],
+)
+def test_nothing_but_our_own_file_is_written_to(
+    tmp_path: Path, plant: Callable[[Path, Path], object], why: str
+) -> None:
+    lock, other = tmp_path / "lock", tmp_path / "other"
+    other.write_text("precious\n")
+    plant(lock, other)
+    before = lock.read_text() if lock.is_file() else None
+    with (
+        pytest.raises(KdeltaError, match=f"the host's lock is {why}; see what put it there"),
+        host_lock("measuring", exclusive=True, path=lock),
+    ):
+        pass
+    assert other.read_text() == "precious\n"
+    assert before is None or lock.read_text() == before
+
+
+def test_a_dangling_link_makes_no_file(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.symlink_to(tmp_path / "new")
+    with (
+        pytest.raises(KdeltaError, match="a link"),
+        host_lock("measuring", exclusive=True, path=lock),
+    ):
+        pass
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_holder_says_is_safe_to_print(hold: Holder, tmp_path: Path) -> None:
+    first = hold("measuring \x1b]0;a title\x07\x1b[2J" + "long " * 100, "alone")
+    assert says(first) == "held"
+    said = complains(hold("b", "shared"))
+    assert said.isprintable()
+    assert said.startswith("b: waiting for this host: measuring long long")
+    assert said.endswith(f"(process {first.pid})")
+
+
+def test_nor_is_anybody_elses_text_printed(hold: Holder, tmp_path: Path) -> None:
+    assert says(hold("measuring", "alone")) == "held"
+    (tmp_path / "lock").write_bytes(b"\x1b[2Jx (process 1)\n")
+    assert complains(hold("c", "alone")) == "c: waiting for this host: x (process 1)"
+
+
+def test_a_measurement_that_waits_is_not_overtaken(hold: Holder) -> None:
+    """Builds that come one after another, never leaving the host alone, would starve it."""
+    first = hold("building a", "shared")
+    assert says(first) == "held"
+    measurement = hold("measuring", "alone")
+    assert "waiting for this host: building a" in complains(measurement)
+    later = hold("building b", "shared")
+    assert "waiting for this host: measuring" in complains(later)
+    assert first.stdin is not None
+    first.stdin.close()
+    assert says(measurement) == "held"
+    assert measurement.stdin is not None
+    measurement.stdin.close()
+    assert says(later) == "held"
+
+
+def test_a_lock_that_is_deleted_meanwhile(hold: Holder, tmp_path: Path) -> None:
+    """As by a cleaner of old files: who waits then takes the file that others take."""
+    first = hold("measuring a", "alone")
+    assert says(first) == "held"
+    second = hold("measuring b", "alone")
+    assert "measuring a" in complains(second)
+    (tmp_path / "lock").unlink()
+    assert first.stdin is not None
+    first.stdin.close()
+    assert says(second) == "held"
+    assert "measuring b" in complains(hold("measuring c", "alone"))
+
+
+def test_it_can_be_taken_by_who_holds_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with (
+        host_lock("a", exclusive=True, path=lock),
+        host_lock("b", exclusive=False, path=lock),
+    ):
+        pass
+    with (
+        pytest.raises(RuntimeError),
+        host_lock("a", exclusive=False, path=lock),
+        host_lock("b", exclusive=True, path=lock),
+    ):
+        pass

@@ -11,6 +11,7 @@ from kdelta.analysis.console import Splat
 from kdelta.analysis.host_record import HostBoot, HostCpu, HostRecord
 from kdelta.analysis.records import BootRecord, Cell, EndRecord, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.plain import one_line
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class RawBoot:
         """Why the boot failed, on one line and without the boot's name; None if it did not."""
         if self.host_boot is None or not self.failed:
             return None
-        told = " ".join((self.host_boot.reason or "no reason was recorded").split())
+        told = one_line(self.host_boot.reason or "no reason was recorded")
         return told.removeprefix(f"{self.name}: ")
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdelta import plain
+
 DISTURBANCE_RULES = ("host-load", "host-steal", "host-other-cpu", "guest-steal", "cpu-speed")
 """Validity rules that say that the host was disturbed."""
 
@@ -18,7 +20,11 @@ class Breach:
     limit: float | None
     detail: str
 
+    def __post_init__(self) -> None:
+        # Consoles and errors of a guest come in here, and go out to terminals and pages.
+        object.__setattr__(self, "detail", plain.one_line(self.detail))
+
 
 def one_line(text: str) -> str:
     """The text on one line, at most 200 characters."""
-    return " ".join(text.split())[:200]
+    return plain.one_line(text, 200)

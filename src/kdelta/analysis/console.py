@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kdelta.plain import printable
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -98,10 +100,8 @@ ALLOWED = tuple(
     )
 )
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 # Within so many lines of its first one, a report of the OOM killer shows its own call trace.
 _OOM_REPORT_LINES = 12
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def scan(text: str) -> tuple[Splat, ...]:
@@ -115,7 +115,7 @@ def scan(text: str) -> tuple[Splat, ...]:
     found: list[Splat] = []
     oom_report_until = 0
     for number, raw in enumerate(text.split("\n"), start=1):
-        line = _CONTROL.sub("", _ESCAPES.sub("", raw)).strip()
+        line = printable(raw).strip()
         if not _ANY.search(line) or any(allowed.regex.search(line) for allowed in ALLOWED):
             continue
         name = next(p.name for p in PATTERNS if p.regex.search(line))

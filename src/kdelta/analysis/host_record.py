@@ -61,6 +61,12 @@ class HostQuiet(StrictRecord):
     quiet: bool
 
 
+class HostAcceleration(StrictRecord):
+    """What executed the guests."""
+
+    mode: str | None = None
+
+
 class HostRecord(StrictRecord):
     """One block's host.json."""
 
@@ -68,6 +74,8 @@ class HostRecord(StrictRecord):
     host: HostFacts = HostFacts()
     vcpus: Count | None = None
     quiet: HostQuiet | None = None
+    memory_mib: Count | None = None
+    acceleration: HostAcceleration | None = None
     earlier_attempts: Annotated[tuple[EarlierAttempt, ...], Field(strict=False)] = ()
     boots: Annotated[tuple[HostBoot, ...], Field(strict=False)] = ()
 

@@ -51,6 +51,14 @@ class MechanismBoot(StrictRecord):
     gate: Gate | None = None
 
 
+class MechanismStressor(StrictRecord):
+    """How the stressor settled; nothing is computed of it."""
+
+    record: Literal["stressor"]
+    regime: str
+    arm: str
+
+
 class MechanismSample(StrictRecord):
     """One cell, traced."""
 
@@ -90,7 +98,7 @@ class MechanismArm:
     splats: tuple[console.Splat, ...] | None
 
 
-_Record = MechanismBoot | MechanismSample | MechanismEnd
+_Record = MechanismBoot | MechanismStressor | MechanismSample | MechanismEnd
 _RECORD: TypeAdapter[_Record] = TypeAdapter(Annotated[_Record, Field(discriminator="record")])
 
 
@@ -155,6 +163,8 @@ def _read_arm(path: Path, regime: str, arm: str, settings: AnalysisSettings) -> 
             )
         if isinstance(record, MechanismBoot):
             boot = record
+            continue
+        if isinstance(record, MechanismStressor):
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
         if cell in samples:

@@ -16,6 +16,7 @@ from kdelta.analysis.records import (
     EndRecord,
     Level,
     Schedule,
+    StressorRecord,
     parse_record,
     parse_schedule,
 )
@@ -174,6 +175,14 @@ def _read_boot(
                     "move the file to the run's folder mechanism/"
                 )
             boot = record
+            continue
+        if isinstance(record, StressorRecord):
+            if boot is None or boot.stressor or samples:
+                raise KdeltaError(
+                    f"{where}: a second stressor record, or one after a sample; a file holds one, "
+                    "right after the boot record"
+                )
+            boot = boot.model_copy(update={"stressor": record})
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
         if cell not in planned or cell in samples:

@@ -165,6 +165,20 @@ class SpeedCheck(StrictRecord):
     reason: str | None = None
 
 
+class StressorRecord(StressorStart):
+    """The stressor has settled, or not: after the boot record, in regimes that have one.
+
+    Earlier versions wrote the boot record only then, with this in its `stressor`.
+    """
+
+    record: Literal["stressor"]
+    regime: str
+    block: int
+    arm: str
+    variant: str
+    boot_order: int
+
+
 class SampleRecord(StrictRecord):
     """One cell, run once."""
 
@@ -222,9 +236,9 @@ class Schedule(StrictRecord):
     cells: tuple[dict[str, Level], ...]
 
 
-Record = BootRecord | SampleRecord | EndRecord
+Record = BootRecord | StressorRecord | SampleRecord | EndRecord
 _RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="record")])
-_TAGS = ("boot", "sample", "end", "mechanism")
+_TAGS = ("boot", "stressor", "sample", "end", "mechanism")
 
 
 def parse_record(line: bytes, where: str) -> Record:

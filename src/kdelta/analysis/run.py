@@ -14,6 +14,7 @@ from kdelta.analysis.claims import claims_frame
 from kdelta.analysis.control import control_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
 from kdelta.analysis.disturbance import disturbance_frame
+from kdelta.analysis.guests import require_same_guests
 from kdelta.analysis.latency import latency_frame
 from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
@@ -104,10 +105,11 @@ def analyse(
             beside `raw_dir`, if there is one.
 
     Raises:
-        KdeltaError: a folder is missing, malformed or of another experiment,
-            or a file cannot be written.
+        KdeltaError: a folder is missing, malformed or of another experiment, blocks of a regime
+            were measured in different guests, or a file cannot be written.
     """
     raw = read_raw(raw_dir, settings)
+    require_same_guests(raw.boots, raw_dir)
     beside = raw_dir.parent / "mechanism"
     if mechanism_dir is None and beside.is_dir():
         mechanism_dir = beside

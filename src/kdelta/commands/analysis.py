@@ -16,6 +16,8 @@ from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.export.run_folder import how_to_analyse, other_runs, read_run, require_folder
+from kdelta.measure.hostlock import host_lock
+from kdelta.plain import printable
 from kdelta.provenance import MANIFEST, build_manifest, check_raw, read_json
 
 if TYPE_CHECKING:
@@ -116,9 +118,10 @@ def _analyse(args: argparse.Namespace) -> int:
         note = check_raw(raw.parent, read_json(raw.parent / MANIFEST))
         if note:
             print(f"analysis: {note}", file=sys.stderr)
-    result = analyse(raw, output, analysis_settings(experiment, protocol, args.root))
+    with host_lock(f"analysing {experiment.name}", exclusive=False):
+        result = analyse(raw, output, analysis_settings(experiment, protocol, args.root))
     for note in result.notes:
-        print(f"analysis: {note}", file=sys.stderr)
+        print(f"analysis: {printable(note)}", file=sys.stderr)
     return 0
 
 
@@ -141,18 +144,19 @@ def _report(args: argparse.Namespace) -> int:
     experiment, protocol = _experiment_of_run(args)
     run: Path = args.run_dir
     context = report_context(experiment, protocol, read_json(run / "manifest.json"))
-    frames = report.load_frames(run)
-    match args.form:
-        case "text":
-            report.write_text(frames, context, run, ASSETS)
-        case "figures":
-            _write_figures(frames, context, run)
-        case "html":
-            report.write_html(frames, context, run, ASSETS)
-        case "latex" | "paper":
-            report.write_latex(frames, context, run, ASSETS)
-    if args.form in ("pdf", "paper"):
-        report.compile_pdf(run / report.PAPER_SOURCE, run / report.PAPER)
+    with host_lock(f"writing the report of {experiment.name}", exclusive=False):
+        frames = report.load_frames(run)
+        match args.form:
+            case "text":
+                report.write_text(frames, context, run, ASSETS)
+            case "figures":
+                _write_figures(frames, context, run)
+            case "html":
+                report.write_html(frames, context, run, ASSETS)
+            case "latex" | "paper":
+                report.write_latex(frames, context, run, ASSETS)
+        if args.form in ("pdf", "paper"):
+            report.compile_pdf(run / report.PAPER_SOURCE, run / report.PAPER)
     return 0
 
 
@@ -171,7 +175,7 @@ def _show(args: argparse.Namespace) -> int:
     text = _tables(run)
     if args.brief:
         text = _before_tables(text)
-    print(text)
+    print(printable(text))
     for name in ("index.html", "paper.pdf"):
         if (run / "report" / name).is_file():
             print(f"report: {(run / 'report' / name).resolve()}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kdelta.commands.analysis import add_run_folder, run_folder
 from kdelta.commands.common import Verbs
 from kdelta.errors import KdeltaError
+from kdelta.measure.hostlock import host_lock
 
 if TYPE_CHECKING:
     from kdelta.export.run_folder import RunFolder
@@ -59,9 +60,10 @@ def _export(args: argparse.Namespace) -> int:
             "(datapackage.json always lies in the run's folder, which its paths are relative to)"
         )
     run = read_run(run_folder(args))
-    for name in (args.format,) if args.format else FORMATS:
-        for path in _WRITERS[name](run, args.output):
-            print(path)
+    with host_lock("exporting a run", exclusive=False):
+        for name in (args.format,) if args.format else FORMATS:
+            for path in _WRITERS[name](run, args.output):
+                print(path)
     return 0
 
 

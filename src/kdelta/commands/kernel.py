@@ -56,9 +56,11 @@ def _fetch(args: argparse.Namespace) -> int:
     die_with_parent()
     experiment = experiment_of(args)
     patches = read_inputs(experiment, args.root, str(args.experiment))
-    tree = fetch(experiment.kernel.source, cache_root())
-    # Before the first kernel is built: the baseline alone takes minutes.
-    try_patches(patches, tree)
+    # All of it: git unpacks while it downloads, and xz keeps a CPU busy for half a minute.
+    with host_lock(f"fetching the source of {experiment.name}", exclusive=False):
+        tree = fetch(experiment.kernel.source, cache_root())
+        # Before the first kernel is built: the baseline alone takes minutes.
+        try_patches(patches, tree)
     write_json(args.output, tree.record())
     print(f"source: {tree.title}", file=sys.stderr)
     return 0
@@ -72,20 +74,21 @@ def _build(args: argparse.Namespace) -> int:
             f"{args.experiment}: variants: there is no variant {args.variant!r}; "
             f"it defines {', '.join(experiment.variants)}"
         )
-    request = request_for(
-        experiment,
-        args.variant,
-        args.root,
-        restore(read_json(args.source), cache_root()),
-        args.output,
-        log=args.log,
-        baseline=args.baseline,
-    )
     with host_lock(f"building {experiment.name}: {args.variant}", exclusive=False):
+        request = request_for(
+            experiment,
+            args.variant,
+            args.root,
+            restore(read_json(args.source), cache_root()),
+            args.output,
+            log=args.log,
+            baseline=args.baseline,
+        )
         build(request, cache_root(), jobs=args.jobs)
     return 0
 
 
 def _workload(args: argparse.Namespace) -> int:
-    build_workload(args.output, args.log, cache_root())
+    with host_lock("building the workload", exclusive=False):
+        build_workload(args.output, args.log, cache_root())
     return 0

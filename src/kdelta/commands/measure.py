@@ -20,6 +20,7 @@ from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
 from kdelta.measure.hostlock import host_lock
 from kdelta.measure.mechanism import trace_regime
+from kdelta.plain import printable
 from kdelta.provenance import read_json
 
 
@@ -60,7 +61,7 @@ def _probe(args: argparse.Namespace) -> int:
     with host_lock("probing for KVM", exclusive=True):
         acceleration = choose(requested, args.kernel)
     write_json(args.output, acceleration.as_dict())
-    print(f"acceleration: {acceleration.mode}: {acceleration.reason}", file=sys.stderr)
+    print(f"acceleration: {acceleration.mode}: {printable(acceleration.reason)}", file=sys.stderr)
     if acceleration.mode == "tcg":
         print("acceleration: EMULATED numbers are not measurements of the kernel", file=sys.stderr)
     return 0

@@ -13,6 +13,7 @@ from kdelta.cache import write_atomically
 from kdelta.commands.common import Verbs
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import read_run
+from kdelta.measure.hostlock import host_lock
 from kdelta.reference.layout import SUMS
 from kdelta.reference.pack import pack
 from kdelta.reference.scrub import Scrubber
@@ -59,6 +60,11 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _reference(args: argparse.Namespace) -> int:
+    with host_lock("packing, unpacking or checking a reference run", exclusive=False):
+        return _task(args)
+
+
+def _task(args: argparse.Namespace) -> int:
     if args.run_dir is not None:
         return _pack(args)
     if args.unpack is not None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kdelta.errors import KdeltaError
 from kdelta.guest.launch import SHARE_IN_GUEST, GuestSpec, require_tools, run_guest
+from kdelta.guest.share import read_file, shared_folder
+from kdelta.plain import printable
 
 PROBE_DEADLINE_S = 20.0
 _CLOCKSOURCES = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
@@ -78,8 +79,7 @@ def device_refusal(device: Path) -> str | None:
 
 def boot_refusal(kernel: Path, deadline_s: float) -> str | None:
     """Why the kernel does not run under KVM, found by booting it, or None if it does."""
-    with tempfile.TemporaryDirectory(prefix="kdelta-probe-") as folder:
-        share = Path(folder)
+    with shared_folder() as share:
         image = Path(shutil.copy(kernel, share / "bzImage"))
         answer = share / "clocksources"
         spec = GuestSpec(
@@ -92,9 +92,9 @@ def boot_refusal(kernel: Path, deadline_s: float) -> str | None:
         )
         console = share / "console.log"
         ended = run_guest(spec, console, deadline_s)
-        if answer.exists() and answer.read_text():
+        if clocks := read_file(answer, 4096):
             # QEMU falls back to emulation by itself when KVM refuses to start.
-            return None if "kvm-clock" in answer.read_text() else "QEMU fell back to emulation"
+            return None if b"kvm-clock" in clocks else "QEMU fell back to emulation"
         if ended.timed_out:
             return f"a guest with KVM did not reach its first command within {deadline_s:g} s"
         words = last_line(console.read_text(errors="replace"))
@@ -105,5 +105,5 @@ def boot_refusal(kernel: Path, deadline_s: float) -> str | None:
 
 def last_line(text: str) -> str:
     """The last line of a console that holds anything, shortened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [words for line in text.splitlines() if (words := printable(line).strip())]
     return lines[-1][-200:] if lines else ""

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,19 @@ from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.launch import SHARE_IN_GUEST, GuestExit, GuestSpec, guest_python, run_guest
 from kdelta.guest.pinning import Pinning
+from kdelta.guest.share import (
+    ERROR,
+    ERROR_LIMIT,
+    RECORDS,
+    RECORDS_LIMIT,
+    file_size,
+    misuse,
+    read_file,
+    shared_folder,
+    used_bytes,
+)
 from kdelta.guest.speed import PROGRAM as SPEED_CHECK
+from kdelta.plain import one_line, printable
 
 Json = dict[str, Any]
 
@@ -48,6 +60,12 @@ sys.exit(main(Path("{SHARE_IN_GUEST}")))
 # A guest switches itself off after its last record; TCG guests take seconds to.
 POWER_OFF_S = 60.0
 
+CONSOLE_LIMIT = 64 * 2**20
+"""Bytes of console that a guest may write."""
+
+# How often the folder that a guest writes to is looked through, while it is measured.
+_LOOK_S = 1.0
+
 
 @dataclass(frozen=True)
 class BootRequest:
@@ -59,8 +77,9 @@ class BootRequest:
         workload: the static benchmark binary; for a boot that is timed, the speed check's
             lies beside it.
         plan: the driver's plan (see `kdelta.measure.plan`).
-        boot_timeout_s: the driver must have written its first record by then.
-        sweep_timeout_s: seconds the whole sweep may take after that.
+        boot_timeout_s: the driver must have written its first record by then, which it does
+            before the stressor settles.
+        sweep_timeout_s: seconds that settling and the whole sweep may take after that.
         pinning: host CPUs for the guest; None leaves it to the host's scheduler.
     """
 
@@ -90,12 +109,22 @@ class BootError(KdeltaError):
 
 @dataclass(frozen=True)
 class BootResult:
-    """Records of a completed boot, its times in seconds, and whether its vCPUs were pinned."""
+    """A boot that ran its whole sweep.
+
+    Attributes:
+        records: all that the driver wrote.
+        boot_s: seconds from the launch to the first record.
+        wall_s: seconds from the launch to the guest's end.
+        pinned: its vCPUs were pinned, where that was asked for.
+        changed: how the guest was no longer as it was asked for when the sweep was over; None:
+            it was.
+    """
 
     records: list[Json]
     boot_s: float
     wall_s: float
     pinned: bool = False
+    changed: str | None = None
 
 
 def boot_arm(
@@ -115,51 +144,54 @@ def boot_arm(
             that it had written are kept beside the console (`*.partial.jsonl`).
         KdeltaError: it was not the guest asked for, or the host cannot run it.
     """
-    with tempfile.TemporaryDirectory(prefix="kdelta-boot-") as folder:
-        share = Path(folder)
+    with shared_folder() as share:
         _fill_share(share, request)
-        records_path = share / "records.jsonl"
-        watch = _Watch(request, records_path, on_progress)
+        records_path = share / RECORDS
+        watch = _Watch(request, share, console, on_progress)
         spec = GuestSpec(
             kernel=share / "bzImage",
             acceleration=request.acceleration,
             vcpus=request.vcpus,
             memory_mib=request.memory_mib,
             share=share,
-            command=f"{guest_python()} -I -S {SHARE_IN_GUEST}/start.py",
+            command=f"{shlex.quote(guest_python())} -I -S {SHARE_IN_GUEST}/start.py",
             pinning=request.pinning,
         )
         deadline = request.boot_timeout_s + request.sweep_timeout_s + POWER_OFF_S
         try:
-            ended = run_guest(spec, console, deadline, watch)
+            ended = run_guest(spec, console, deadline, watch, lambda: watch.boot_s is None)
         finally:
             # Whatever stops us, what was measured is worth keeping to look at.
             records = read_records(records_path)
-            complete = bool(records) and records[-1]["record"] == "end" and records[-1]["ok"]
-            if records and not complete:
-                shutil.copy(records_path, console.with_suffix(".partial.jsonl"))
-        if not complete:
+            swept = bool(records) and records[-1]["record"] == "end" and _passed_gate(records)
+            if records and not swept:
+                partial = console.with_suffix(".partial.jsonl")
+                partial.write_bytes(read_file(records_path, RECORDS_LIMIT) or b"")
+        if not swept:
             refusal = _refusal(request, records, console)
             if refusal:
                 raise KdeltaError(refusal)
             raise BootError(
                 _what_went_wrong(request, records, ended, watch, share, console), records
             )
-        return BootResult(records, watch.boot_s or ended.wall_s, ended.wall_s, ended.pinned)
+        boot_s = watch.boot_s or ended.wall_s
+        return BootResult(records, boot_s, ended.wall_s, ended.pinned, _changed(records[-1]))
 
 
 def read_records(path: Path) -> list[Json]:
     """The complete records of a file; a last line cut short by a crash is left out."""
-    if not path.exists():
-        return []
+    text = (read_file(path, RECORDS_LIMIT) or b"").decode("utf-8", "replace")
     records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+    for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
             break
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             break
+        if not isinstance(record, dict) or not isinstance(record.get("record"), str):
+            break
+        records.append(record)
     return records
 
 
@@ -168,48 +200,66 @@ def console_verdict(console: str) -> str | None:
     for sign in ("Kernel panic", "Out of memory", "BUG:", "Oops", "not syncing", "No init found"):
         for line in console.splitlines():
             if sign in line:
-                return line.strip()
+                return printable(line).strip()
     return None
 
 
 class _Watch:
-    """Follows the records; gives up a guest that never begins, or that does not switch off."""
+    """Follows the records; gives up a guest that never begins, misbehaves or does not switch off.
+
+    Attributes:
+        boot_s: seconds to the first record; None before it.
+        never_began: that took too long.
+        misuse: what the guest did that it may not; None: nothing.
+    """
 
     def __init__(
-        self, request: BootRequest, records: Path, on_progress: Callable[[int], None]
+        self, request: BootRequest, share: Path, console: Path, on_progress: Callable[[int], None]
     ) -> None:
         self._request = request
-        self._records = records
+        self._share = share
+        self._records = share / RECORDS
+        self._console = console
         self._on_progress = on_progress
-        self._begun = time.monotonic()
+        self._begun = self._looked = time.monotonic()
+        self._before = used_bytes(share)
         self._size = 0
         self._last = self._begun
         self._over: float | None = None
         self.boot_s: float | None = None
         self.never_began = False
         self.fell_silent = False
+        self.misuse: str | None = None
 
     def __call__(self) -> bool:
-        size = self._records.stat().st_size if self._records.exists() else 0
+        now = time.monotonic()
+        size = file_size(self._records)
         if size != self._size:
             self._size = size
-            self._last = time.monotonic()
+            self._last = now
             if self.boot_s is None:
-                self.boot_s = time.monotonic() - self._begun
-            content = self._records.read_bytes()
+                self.boot_s = now - self._begun
+            content = read_file(self._records, RECORDS_LIMIT) or b""
             done = content.count(b'\n{"record":"sample"') + content.count(b'\n{"record":"mech')
             self._on_progress(done)
             if b'\n{"record":"end"' in content:
-                self._over = time.monotonic()
-        settle_s = (self._request.plan["stressor"] or {}).get("settle_timeout_s", 0)
-        limit = self._request.boot_timeout_s + settle_s
-        self.never_began = self.boot_s is None and time.monotonic() - self._begun > limit
+                self._over = now
+        if now - self._looked > _LOOK_S:
+            self._looked = now
+            self.look()
+        self.never_began = self.boot_s is None and now - self._begun > self._request.boot_timeout_s
         # Waiting for the whole sweep's deadline would cost every cell's own one.
-        silent_s = time.monotonic() - self._last
-        self.fell_silent = bool(self._size) and silent_s > self._request.plan["silence_s"]
+        silent_s = now - self._last
+        self.fell_silent = self.boot_s is not None and silent_s > self._request.plan["silence_s"]
         # All is said: a guest that hangs at power-off need not be waited for.
-        hangs = self._over is not None and time.monotonic() - self._over > POWER_OFF_S
-        return not (self.never_began or self.fell_silent or hangs)
+        hangs = self._over is not None and now - self._over > POWER_OFF_S
+        return not (self.never_began or self.fell_silent or hangs or self.misuse)
+
+    def look(self) -> None:
+        """See whether the guest keeps to what it may write."""
+        self.misuse = self.misuse or misuse(self._share, self._before)
+        if not self.misuse and file_size(self._console) > CONSOLE_LIMIT:
+            self.misuse = f"it wrote more than {CONSOLE_LIMIT // 2**20} MiB to its console"
 
 
 def _fill_share(share: Path, request: BootRequest) -> None:
@@ -234,20 +284,29 @@ def _fill_share(share: Path, request: BootRequest) -> None:
 _OF_THE_KERNEL = ("kernel_release", "config_sha256", "/proc/version")
 
 
+def _passed_gate(records: list[Json]) -> bool:
+    gate = records[0].get("gate")
+    return isinstance(gate, dict) and bool(gate.get("ok"))
+
+
+def _changed(end: Json) -> str | None:
+    """What the driver found changed after the sweep."""
+    return None if end.get("ok") else one_line(str(end.get("error") or "no reason was recorded"))
+
+
 def _refusal(request: BootRequest, records: list[Json], console: Path) -> str | None:
     """Why this guest says nothing about its kernel: it is not the one asked for."""
-    if records and not records[0]["gate"]["ok"]:
-        failures = records[0]["gate"]["failures"]
-        why = f"this guest is not the one asked for: {'; '.join(failures)}"
-        if any(failure.startswith(_OF_THE_KERNEL) for failure in failures):
-            why += (
-                f". {request.kernel} is not the kernel that image.json beside it tells of; "
-                f"delete {request.kernel.parent} and the cache, {cache_root()}, and run again"
-            )
-    elif records and records[-1]["record"] == "end":
-        why = f"the guest did not stay as it was asked for: {records[-1].get('error')}"
-    else:
+    if not records or records[0]["record"] != "boot" or _passed_gate(records):
         return None
+    gate = records[0].get("gate")
+    found = gate.get("failures") if isinstance(gate, dict) else None
+    failures = [one_line(str(failure)) for failure in found] if isinstance(found, list) else []
+    why = f"this guest is not the one asked for: {'; '.join(failures)}"
+    if any(failure.startswith(_OF_THE_KERNEL) for failure in failures):
+        why += (
+            f". {request.kernel} is not the kernel that image.json beside it tells of; "
+            f"delete {request.kernel.parent} and the cache, {cache_root()}, and run again"
+        )
     return f"{request.label}: {why}. Console: {console}"
 
 
@@ -259,16 +318,17 @@ def _what_went_wrong(
     share: Path,
     console: Path,
 ) -> str:
-    text = console.read_text(errors="replace") if console.exists() else ""
+    text = console.read_text(errors="replace") if console.is_file() else ""
     verdict = console_verdict(text)
     said = f" The console says: {verdict!r}." if verdict else ""
     log = f" Console: {console}"
-    words = share / "driver-error.txt"
-    if words.exists():
-        return (
-            f"{request.label}: the driver failed in the guest: {words.read_text().strip()}."
-            f"{said}{log}"
-        )
+    watch.look()
+    if watch.misuse:
+        return f"{request.label}: the guest was ended: {watch.misuse}.{said}{log}"
+    words = read_file(share / ERROR, ERROR_LIMIT)
+    if words is not None:
+        told = one_line(words.decode("utf-8", "replace"))
+        return f"{request.label}: the driver failed in the guest: {told}.{said}{log}"
     if not records:
         how = (
             f"no sign of life within {request.boot_timeout_s:g} s (guest.boot_timeout_s)"
@@ -276,15 +336,16 @@ def _what_went_wrong(
             else f"it ended (status {ended.status}) before its first command"
         )
         last = text.strip().splitlines()[-1:] or ["(the console is empty)"]
-        return (
-            f"{request.label}: the guest did not boot: {how}."
-            f"{said or f' The console ends with: {last[0].strip()!r}.'}{log}"
-        )
+        ends = f" The console ends with: {printable(last[0]).strip()!r}."
+        return f"{request.label}: the guest did not boot: {how}.{said or ends}{log}"
     samples = sum(record["record"] in ("sample", "mechanism") for record in records)
     how = "was killed at its deadline" if ended.timed_out else "ended"
     if watch.fell_silent:
         how = f"was given up, silent for {request.plan['silence_s']:g} s,"
+    when = f"after {samples} of {len(request.plan['cells'])} cells"
+    if request.plan["stressor"] and records[-1]["record"] == "boot":
+        when = "while its stressor was to settle, before the first cell"
     return (
-        f"{request.label}: the guest {how} after {samples} of {len(request.plan['cells'])} cells."
+        f"{request.label}: the guest {how} {when}."
         f"{said} What it had measured: {console.with_suffix('.partial.jsonl')}.{log}"
     )

@@ -319,14 +319,16 @@ def drive(share: Path) -> bool:
         mechanism.prepare()  # while there is memory for its buffers
         measure, kind = trace_cell, "mechanism"
 
+    # Before the stressor settles, which may take minutes: the guest has booted.
+    records.write(boot)
+
     stressor = None
-    boot["stressor"] = None
     if plan["stressor"]:
         wanted = plan["stressor"]
         log = share / "stressor.log"
         stressor = Stressor(wanted["command"], log, wanted["settled_by"], wanted["settle_s"])
-        boot["stressor"] = stressor.start(wanted["settle_timeout_s"])
-    records.write(boot)
+        settled = stressor.start(wanted["settle_timeout_s"])
+        records.write({"record": "stressor", **identity, **settled})
     if not plan["mechanism"]:
         speed(plan, bench)  # the first run of a program is slower than all later ones
 

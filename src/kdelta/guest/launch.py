@@ -22,6 +22,8 @@ from typing import IO
 from kdelta.errors import KdeltaError
 from kdelta.guest import supervise
 from kdelta.guest.pinning import DEBUG_THREADS, Pinning, pin_vcpus
+from kdelta.guest.share import harmless
+from kdelta.kernel.process import clean_environment
 
 # Where the shared folder appears in the guest: /run is a tmpfs there, so that
 # the mount point exists whatever the host's root looks like.
@@ -33,11 +35,12 @@ class GuestSpec:
     """One guest to boot.
 
     Attributes:
-        kernel: bzImage; its path may hold no character that a shell minds.
+        kernel: bzImage.
         acceleration: `kvm` or `tcg`.
         vcpus: number of virtual CPUs.
         memory_mib: guest memory in MiB.
-        share: folder shared with the guest, read-write, at `SHARE_IN_GUEST`.
+        share: folder shared with the guest, read-write, at `SHARE_IN_GUEST`. Its path and the
+            kernel's may hold no character that a shell minds.
         command: what the guest runs, as root; it powers off afterwards.
         pinning: host CPUs for the guest; None: wherever the host's scheduler puts it.
     """
@@ -67,7 +70,17 @@ class GuestExit:
 
 
 def vng_argv(spec: GuestSpec) -> list[str]:
-    """The virtme-ng command line of a guest."""
+    """The virtme-ng command line of a guest.
+
+    Raises:
+        KdeltaError: a path holds characters that vng's shell would take for its own.
+    """
+    for path in (spec.kernel, spec.share):
+        if not harmless(str(path)):
+            raise KdeltaError(
+                f"{path}: a guest cannot be started with this path, since vng puts it into a "
+                "shell line as it is; use one of letters, digits and ._/+@-"
+            )
     argv = [
         "vng",
         "--run",
@@ -122,6 +135,7 @@ def run_guest(
     console: Path,
     deadline_s: float,
     watch: Callable[[], bool] = lambda: True,
+    booting: Callable[[], bool] = lambda: True,
 ) -> GuestExit:
     """Boot a guest and wait for its end.
 
@@ -130,6 +144,8 @@ def run_guest(
         console: file that receives the guest's console, from its first byte.
         deadline_s: seconds after which everything is killed.
         watch: called ten times a second; False gives the guest up at once.
+        booting: whether nothing is measured yet. Only as long are vCPU threads looked for,
+            since that reads all of /proc.
 
     Returns:
         How it ended. Nothing of it runs any more.
@@ -159,7 +175,7 @@ def run_guest(
         try:
             while process.poll() is None:
                 time.sleep(0.1)
-                if spec.pinning and not pinned:
+                if spec.pinning and not pinned and booting():
                     pinned = pin_vcpus(process.pid, spec.pinning.cpus, spec.pinning.rest)
                 if not watch():
                     gave_up = True
@@ -201,6 +217,11 @@ def _path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def _environment(home: Path) -> dict[str, str]:
-    # A user's ~/.config/virtme-ng would silently change the guest: hide it.
-    return {**os.environ, "PATH": _path(), "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+def _environment(share: Path) -> dict[str, str]:
+    # As little as a build sees: vng puts TERM on the kernel's command line, QEMU and Python
+    # have variables of their own. A user's ~/.config/virtme-ng would silently change the
+    # guest: hide it. vng's own temporary files are named on a shell line too.
+    home = str(share)
+    return clean_environment(
+        {"PATH": _path(), "HOME": home, "XDG_CONFIG_HOME": home, "TMPDIR": str(share.parent)}
+    )

@@ -19,6 +19,7 @@ from kdelta.measure.cpu_time import HostCpu
 from kdelta.measure.host import guest_vcpus, load_average
 from kdelta.measure.plan import boot_plan, sweep_timeout_s
 from kdelta.measure.schedule import Schedule
+from kdelta.plain import one_line
 from kdelta.workload_options import highest_cpu
 
 Json = dict[str, Any]
@@ -54,16 +55,19 @@ class ArmBoot:
 
     Attributes:
         unpinned: its vCPUs were to be pinned, and were not.
+        changed: how the guest did not stay as it was asked for, which sets its samples aside;
+            None: it did.
     """
 
     records: list[Json]
     entry: Json
     unpinned: bool = False
+    changed: str | None = None
 
     @property
     def useful(self) -> bool:
-        """Whether anything could be measured in it."""
-        return any(record.get("status") == "ok" for record in self.records)
+        """Whether anything that counts could be measured in it."""
+        return not self.changed and any(r.get("status") == "ok" for r in self.records)
 
 
 def boot_of(
@@ -79,8 +83,8 @@ def boot_of(
 ) -> ArmBoot:
     """Boot the arm at `position` (from 0) of a schedule.
 
-    A guest that does not boot or dies is a finding about its kernel: it is recorded,
-    with its reason, and not tried again.
+    A guest that does not boot, dies or leaves the gate late is a finding about its kernel: it
+    is recorded, with its reason, and not tried again.
 
     Raises:
         KdeltaError: this host cannot run the guest, or it was not the one asked for.
@@ -128,10 +132,12 @@ def boot_of(
     cpu = HostCpu()
     try:
         result = boot_arm(request, console, on_progress)
-        records, reason, pinned = result.records, None, result.pinned
+        records, pinned = result.records, result.pinned
+        reason, changed = None, result.changed
         entry["boot_s"] = round(result.boot_s, 3)
     except BootError as failure:
-        records, reason, pinned = failure.records, str(failure), True
+        records, pinned = failure.records, True
+        reason, changed = one_line(str(failure)), None
         entry["boot_s"] = None
     used = cpu.used()
     entry |= {
@@ -142,7 +148,7 @@ def boot_of(
         "image_key": image["key"],
         "bzimage_sha256": image["bzimage_sha256"],
     }
-    return ArmBoot(records, entry, unpinned=pinning is not None and not pinned)
+    return ArmBoot(records, entry, unpinned=pinning is not None and not pinned, changed=changed)
 
 
 def require_cpus(source: GuestSource) -> None:

@@ -19,8 +19,9 @@ from kdelta.measure.arm import ArmBoot, GuestSource, boot_of, require_cpus, requ
 from kdelta.measure.environment import HostEnvironment, host_environment
 from kdelta.measure.host import host_cpus, host_facts
 from kdelta.measure.hostlock import host_lock
-from kdelta.measure.progress import BootProgress, pending
+from kdelta.measure.progress import CHANGED, BootProgress, pending
 from kdelta.measure.quiet import wait_for_quiet
+from kdelta.measure.same_guest import guest_of, require_same_guest
 from kdelta.measure.schedule import Schedule, block_schedule, schedule_record
 from kdelta.measure.write import write_json, write_lines
 
@@ -65,17 +66,30 @@ def measure_block(request: BlockRequest) -> None:
     name = f"{request.regime}, block {request.block}"
     out = request.out.resolve()
     others = pending(experiment, protocol, out.parent.parent.parent, out)
-    # Before the environment is set: the host as it is by itself.
-    facts = host_facts(compiler=experiment.kernel.compiler)
+    # Under the lock, and before the environment is set: the host as it is by itself, and not as
+    # another run has set it.
+    facts: Json = {}
+    guest = guest_of(
+        {
+            "vcpus": request.source.vcpus,
+            "memory_mib": experiment.memory_mib(),
+            "acceleration": request.source.acceleration,
+        }
+    )
     progress = BootProgress(experiment, protocol, request.regime, request.block, others)
     with (
         host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
         attempts.remembered(request.out, _remove_leftovers(request.out)) as earlier,
         contextlib.nullcontext(_wait_for_quiet(request, name)) as quiet,
-        host_environment(experiment.environment, request.source.vcpus) as environment,
+        host_environment(
+            experiment.environment,
+            request.source.vcpus,
+            before=lambda: facts.update(host_facts(compiler=experiment.kernel.compiler)),
+        ) as environment,
         tempfile.TemporaryDirectory(prefix=".writing-", dir=request.out) as folder,
         progress,
     ):
+        require_same_guest(out, request.key, guest)
         scratch = Path(folder)
         cpus = environment.cpus_for_vcpus
         pinning = Pinning(cpus, environment.cpus_for_rest) if cpus else None
@@ -94,7 +108,7 @@ def measure_block(request: BlockRequest) -> None:
             boots.append(boot)
             if boot.unpinned:
                 environment.pinning_failed(f"QEMU's vCPU threads were not found (arm {arm})")
-            progress.arm_done(arm, boot.entry)
+            progress.arm_done(arm, boot.entry, boot.changed)
         _require_some_sample(request, schedule, boots)
         write_json(scratch / "schedule.json", schedule_record(schedule, experiment, protocol))
         host = _host_record(request, facts, boots, environment, earlier)
@@ -143,6 +157,12 @@ def _require_some_sample(request: BlockRequest, schedule: Schedule, boots: list[
     if failed:
         raise KdeltaError(failed)
     arm = schedule.arms[0][0]
+    if boots[0].changed:
+        console = request.out / f"{arm}.console.log"
+        raise KdeltaError(
+            f"{request.regime}, block {request.block}: {CHANGED}, in no arm; {arm}: "
+            f"{boots[0].changed}. Console: {console}"
+        )
     samples = [record for record in boots[0].records if record["record"] == "sample"]
     killed = samples[-1]["after"]["vmstat"].get("oom_kill", 0)
     advice = (

@@ -129,6 +129,7 @@ def host_environment(
     root: Path = Path("/"),
     journal: Path | None = None,
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    before: Callable[[], object] = lambda: None,
 ) -> Iterator[HostEnvironment]:
     """Set what an experiment wants of the host, and restore it at the end, whatever happens.
 
@@ -141,6 +142,7 @@ def host_environment(
         root: the root of /proc and /sys.
         journal: another restore journal than this user's.
         say: gets a line whenever something was restored late, or could not be.
+        before: called when the host is as it is by itself: old settings restored, none changed.
 
     Raises:
         KdeltaError: a journal was left behind and cannot be used.
@@ -152,6 +154,7 @@ def host_environment(
         left = replayed.failed
         for line in replay_messages(replayed):
             say(line)
+    before()
     plan = plan_environment(settings, vcpus, root)
     wanted = tuple(change for wish in plan.wishes for change in wish.changes)
     environment = _begin(plan)

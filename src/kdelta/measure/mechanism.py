@@ -62,6 +62,6 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
                 end = {"record": "end", "samples": 0, "ok": False, "error": boot.entry["reason"]}
                 records = [*records, end]
             write_lines(Path(folder) / f"{arm}.jsonl", records)
-            progress.arm_done(arm, boot.entry)
+            progress.arm_done(arm, boot.entry, boot.changed)
         for path in Path(folder).iterdir():
             path.replace(out / path.name)

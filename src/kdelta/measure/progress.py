@@ -119,6 +119,9 @@ def trace_seconds(experiment: Experiment) -> float:
     return len(cells(experiment)) * _TRACED_RUNS * (experiment.mechanism.duration_s + _PROBES_S)
 
 
+CHANGED = "the guest did not stay as it was asked for"
+
+
 class BootProgress:
     """Tells the progress of one job of boots on standard error; use it as a context manager.
 
@@ -180,18 +183,21 @@ class BootProgress:
             columns = os.get_terminal_size(sys.stderr.fileno()).columns or len(text) + 1
             print(f"{_ERASE_LINE}{text[: columns - 1]}", end="", file=sys.stderr, flush=True)
 
-    def arm_done(self, arm: str, boot: Json) -> None:
+    def arm_done(self, arm: str, boot: Json, changed: str | None = None) -> None:
         """Say that an arm's boot is over, and how long the rest will take.
 
         Args:
             arm: the arm.
             boot: its `wall_s`, `status` and `reason`, as in host.json.
+            changed: how the guest did not stay as it was asked for.
         """
         self._boots_done += 1
         if boot["status"] == "ok" or self._overhead_s is None:
             self._overhead_s = max(0.0, boot["wall_s"] - self._own_cells_s())
         how = ("traced" if self._traced else "measured") if boot["status"] == "ok" else "FAILED"
         why = f"; {boot['reason']}" if boot["reason"] else ""
+        if changed:
+            why = f"; its samples are set aside: {CHANGED}: {changed}"
         print(
             f"{_ERASE_LINE if self._live else ''}{self._prefix}: {arm} {how} in "
             f"{boot['wall_s']:.0f} s ({self._boots_done} of {self._arms}){self._rest()}{why}",

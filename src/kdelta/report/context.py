@@ -101,6 +101,8 @@ class ReportContext:
         earlier_attempts: Tries of a block that ended without data, in order.
         claim_source: Where the claims that are checked were published.
         claim_setup: Differences of set-up: what, as published, as here.
+        host_differences: In what the hosts and guests of the blocks differ, and which blocks were
+            where; empty where all were measured on one host.
         environment_set: What was set on the host for the time of a block: what, from, to.
         environment_not_set: What could not be set: what, why.
     """
@@ -141,6 +143,7 @@ class ReportContext:
     earlier_attempts: tuple[EarlierAttempt, ...] = ()
     claim_source: str = ""
     claim_setup: tuple[tuple[str, str, str], ...] = ()
+    host_differences: tuple[str, ...] = ()
     environment_set: tuple[tuple[str, str, str], ...] = ()
     environment_not_set: tuple[tuple[str, str], ...] = ()
 

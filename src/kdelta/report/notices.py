@@ -41,6 +41,7 @@ def notices(frames: ReportFrames, context: ReportContext) -> tuple[Notice, ...]:
         *_negative_controls(frames, context),
         *_boot_order(frames, context),
         *_regimes(frames, context),
+        *_hosts(context),
         *_attempts(context),
     )
 
@@ -239,6 +240,12 @@ def _regimes(frames: ReportFrames, context: ReportContext) -> list[Notice]:
         if unmet:
             found.append(Notice(f"{regime.title}: expectation of the regime not met", tuple(unmet)))
     return found
+
+
+def _hosts(context: ReportContext) -> list[Notice]:
+    if not context.host_differences:
+        return []
+    return [Notice("Blocks were measured on hosts that differ", context.host_differences)]
 
 
 def _attempts(context: ReportContext) -> list[Notice]:

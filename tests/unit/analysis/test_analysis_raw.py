@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from synthetic import SETTINGS, Truth, edit, read_records, write_raw, write_records
 
+from kdelta.analysis.boot_rules import boot_breaches
 from kdelta.analysis.boots import planned_cells
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.records import SpeedCheck, SpeedTimes
@@ -108,6 +109,32 @@ def test_malformed_speed_checks(raw: Path, times: dict[str, Any], expected: str)
     message = refused(raw)
     assert message.startswith(f"{path}:2: ")
     assert expected in message
+
+
+STRESSOR = {"record": "stressor", "name": "stress-ng", "command": [], "settled": False}
+
+
+def stressor_of(record: dict[str, Any]) -> dict[str, Any]:
+    identity = ("regime", "block", "arm", "variant", "boot_order")
+    return STRESSOR | {name: record[name] for name in identity} | {"settle_s": 12.5}
+
+
+def test_a_stressor_has_a_record_of_its_own(raw: Path) -> None:
+    """Written once it has settled, or not, and the boot record before that."""
+    edit(raw / BLOCK / "patched.jsonl", lambda r: r.insert(1, stressor_of(r[0])))
+    (boot,) = (boot for boot in read_raw(raw, SETTINGS).boots if boot.arm == "patched")
+    assert boot.boot is not None
+    assert boot.boot.stressor is not None
+    assert (boot.boot.stressor.settled, boot.boot.stressor.settle_s) == (False, 12.5)
+    assert len(boot.samples) == 4
+    assert "stressor-not-settled" in {breach.rule for breach in boot_breaches(boot)}
+
+
+@pytest.mark.parametrize("place", [2, 3])
+def test_a_stressors_record_elsewhere(raw: Path, place: int) -> None:
+    path = raw / BLOCK / "patched.jsonl"
+    edit(path, lambda r: [r.insert(1, stressor_of(r[0])), r.insert(place, stressor_of(r[0]))])
+    assert f":{place + 1}: a second stressor record, or one after a sample" in refused(raw)
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,14 @@ def test_a_trend_over_the_boots_of_a_block_is_named_with_its_size(measured: Case
     )
 
 
+def test_hosts_that_differ_are_told_and_named(splat: Case) -> None:
+    told = ("cpus: host 1: 8; host 2: 16.", "Host 2 measured blocks idle 3.")
+    case = replace(splat, context=replace(splat.context, host_differences=told))
+    notice = Notice("Blocks were measured on hosts that differ", told)
+    assert notice in found(case)
+    assert notice not in found(splat)
+
+
 def test_earlier_attempts_come_last(emulated: Case) -> None:
     assert notices(emulated.frames, emulated.context)[-1] == Notice(
         "1 earlier attempt ended without data",

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kdelta.errors import KdeltaError
 from kdelta.measure import schedule
-from kdelta.workflow import RunPlan, plan_run
+from kdelta.workflow import STAGES, RunPlan, plan_run
 from tests.conftest import Project
 
 
@@ -190,6 +193,37 @@ def test_paths_and_names(project: Project) -> None:
     assert run.arms == ["baseline", "patched", "other", "control"]
     for path in run.sources("analysis", "report"):
         assert path.endswith(".py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_sources_of_a_stage_are_what_python_loads_for_it(project: Project, stage: str) -> None:
+    """A module that is edited makes tables and reports anew, wherever it lies."""
+    program = (
+        "import importlib, sys\n"
+        f"[importlib.import_module(name) for name in {STAGES[stage]!r}]\n"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'kdelta'),"
+        " sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.splitlines())
+    assert len(loaded) > 10
+    assert loaded <= set(plan(project).sources(stage))
+
+
+def test_stages_need_what_they_use_inside_of_functions(project: Project) -> None:
+    names = {stage: _names(plan(project), stage) for stage in STAGES}
+    for module in ("run_context.py", "run_facts.py", "claims.py", "provenance.py"):
+        assert {f"kdelta/{module}"} <= names["report"] & names["analysis"]
+    assert "report/forest.py" in names["report"]  # matplotlib is loaded late
+    # hours of measuring are keyed otherwise, and do not make a report
+    assert not {name for found in names.values() for name in found if "guest/" in name}
+    assert "report/html.py" not in names["analysis"]
+
+
+def _names(run: RunPlan, stage: str) -> set[str]:
+    return {"/".join(Path(path).parts[-2:]) for path in run.sources(stage)}
 
 
 @pytest.mark.parametrize(

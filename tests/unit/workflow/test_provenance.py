@@ -24,6 +24,7 @@ from kdelta.provenance import (
     read_json,
 )
 from kdelta.run_context import analysis_settings, report_context
+from kdelta.run_facts import host_differences
 from tests.conftest import SMALL
 
 EXPERIMENT = Experiment.model_validate(SMALL)
@@ -321,3 +322,30 @@ def test_a_size_that_varies_is_none_of_the_runs(run: Path) -> None:
     context = report_context(Experiment.model_validate(data), "quick", manifest)
     assert context.write_size is None
     assert [factor.levels for factor in context.factors] == [("4096", "64K"), ("true",)]
+
+
+def test_hosts_that_differ() -> None:
+    def record(cpus: int, governor: str, vcpus: int) -> dict[str, Any]:
+        return {
+            "host": {"cpus": cpus, "governor": governor, "mitigations": {"a": "x"}},
+            "vcpus": vcpus,
+            "overcommitted": False,
+            "memory_mib": 512,
+            "acceleration": {"mode": "kvm"},
+        }
+
+    one, other = record(8, "performance", 8), record(16, "performance", 16)
+    blocks = [
+        {"regime": "idle", "block": f"block-{n:03d}", "host": host}
+        for n, host in ((1, 1), (2, 2), (3, 1))
+    ]
+    assert host_differences({"hosts": [one], "blocks": blocks}) == ()
+    assert host_differences({"hosts": [one, other], "blocks": blocks}) == (
+        "cpus: host 1: 8; host 2: 16.",
+        "guest's vCPUs: host 1: 8; host 2: 16.",
+        "Host 1 measured blocks idle 1, 3.",
+        "Host 2 measured blocks idle 2.",
+    )
+    # manifests of earlier versions do not say where a block was measured
+    old = [{k: v for k, v in block.items() if k != "host"} for block in blocks]
+    assert len(host_differences({"hosts": [one, other], "blocks": old})) == 2
