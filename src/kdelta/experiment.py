@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from kdelta.mail.settings import Mail
+from kdelta.per_kernel import Series, patch_folder, series_of
 from kdelta.units import parse_size_bytes
 from kdelta.workload_options import check_option
 
@@ -58,8 +59,14 @@ class DebianSource(_Model):
         default=None,
         pattern=r"^[a-z0-9-]+$",
         description="another Debian suite than the host's, read through a private apt state "
-        "folder; for example trixie-backports",
+        "folder; for example trixie-backports. Without it the host's suites are asked, then its "
+        "backports, stable, testing, unstable and experimental",
     )
+
+    @property
+    def series(self) -> Series:
+        """The kernel's series, as the package's name has it."""
+        return series_of(self.package.removeprefix("linux-source-"))
 
 
 class GitSource(_Model):
@@ -76,13 +83,21 @@ class GitSource(_Model):
         "`git rev-parse NAME^{commit}` prints it",
     )
 
+    @property
+    def series(self) -> None:
+        """The kernel's series is only known once its source is there."""
+        return None
+
 
 class KernelConfig(_Model):
     """How a kernel is configured: a make target, then fragments on top of it."""
 
     base: Literal["allnoconfig", "defconfig", "tinyconfig"] = "allnoconfig"
     fragments: list[str] = Field(
-        min_length=1, description="files of CONFIG_ lines, relative to the project's root"
+        min_length=1,
+        description="files of CONFIG_ lines, relative to the project's root. NAME.linux-7.2.config "
+        "beside NAME.config is added for Linux 7.2 and later, NAME.kvm.config and NAME.tcg.config "
+        "for the acceleration",
     )
 
 
@@ -100,7 +115,8 @@ class Variant(_Model):
     title: str = Field(min_length=1, max_length=200)
     patches: list[str] = Field(
         default_factory=list,
-        description="patch files, or folders whose *.patch files are taken in name order",
+        description="patch files, or folders whose *.patch files are taken in name order; of a "
+        "folder with folders linux-X.Y, the newest that is not newer than the kernel",
     )
     fragments: list[str] = Field(default_factory=list, description="further config fragments")
 
@@ -110,8 +126,16 @@ class Guest(_Model):
 
     acceleration: Literal["auto", "kvm", "tcg"] = Field(
         default="auto",
-        description="auto: boot the built kernel with KVM under a deadline, else emulate, "
+        description="auto: boot a kernel built for KVM with it under a deadline, else emulate, "
         "with the reason recorded",
+    )
+    cpu: str | None = Field(
+        default=None,
+        # Goes through a shell on its way to QEMU: no character that it minds.
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[a-z][A-Za-z0-9._-]*(=[A-Za-z0-9._-]+)?)*$",
+        max_length=200,
+        description="another CPU model than virtme-ng's (KVM: host, else max), as QEMU's -cpu "
+        "takes it: where KVM refuses a register, for example host,arch-capabilities=off",
     )
     vcpus: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
         default="auto", description="auto: the host's physical cores, at most 16"
@@ -444,8 +468,13 @@ class Experiment(_Model):
         return self.protocols[name]
 
 
-def patch_files(variant: Variant, root: Path) -> list[Path]:
+def patch_files(variant: Variant, root: Path, series: Series | None = None) -> list[Path]:
     """The variant's patch files in the order they apply.
+
+    Args:
+        variant: whose patches.
+        root: the folder that they are relative to.
+        series: of the kernel; None if that is not known yet.
 
     Raises:
         FileNotFoundError: a named file or folder does not exist, or a folder
@@ -455,9 +484,14 @@ def patch_files(variant: Variant, root: Path) -> list[Path]:
     for entry in variant.patches:
         path = root / entry
         if path.is_dir():
-            found = sorted(path.glob("*.patch"))
+            try:
+                folder = patch_folder(path, series)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{entry} {error}") from None
+            found = sorted(folder.glob("*.patch"))
             if not found:
-                raise FileNotFoundError(f"{entry} (a folder without *.patch files)")
+                name = folder.relative_to(root)
+                raise FileNotFoundError(f"{name} (a folder without *.patch files)")
             files.extend(found)
         elif path.is_file():
             files.append(path)

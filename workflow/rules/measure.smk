@@ -2,20 +2,6 @@
 # Guests. One job is one block: every arm booted once, back to back, on one host.
 
 
-rule probe_acceleration:
-    input:
-        f"{RUN.base}/kernels/{RUN.experiment.baseline}/bzImage",
-    output:
-        f"{RUN.run}/acceleration.json",
-    threads: all_cores()
-    params:
-        requested=RUN.experiment.guest.acceleration,
-    message:
-        "Does this host run guests with KVM?"
-    shell:
-        "exec kdelta probe --experiment {EXPERIMENT:q} --kernel {input:q} --output {output:q}"
-
-
 rule measure_block:
     input:
         images=expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants),

@@ -43,7 +43,7 @@ def _check(args: argparse.Namespace) -> int:
     count = len(cells(experiment))
     print(f"{experiment.name}: {experiment.title}")
     for name, variant in experiment.variants.items():
-        patches = len(patch_files(variant, args.root))
+        patches = len(patch_files(variant, args.root, experiment.kernel.source.series))
         print(f"  variant {name}: {variant.title} ({patches} patches)")
     for name, protocol in experiment.protocols.items():
         boots = protocol.blocks * len(experiment.arms()) * len(protocol.duration_s)

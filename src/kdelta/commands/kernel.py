@@ -35,6 +35,9 @@ def add_verbs(verbs: Verbs) -> None:
     add_experiment(parser)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--source", type=Path, required=True, help="record written by `fetch`")
+    parser.add_argument(
+        "--acceleration", type=Path, required=True, help="record of `probe`: kernels differ by it"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the image")
     parser.add_argument("--log", type=Path, required=True, help="receives the build's output")
     parser.add_argument(
@@ -70,6 +73,7 @@ def _build(args: argparse.Namespace) -> int:
         args.variant,
         args.root,
         restore(read_json(args.source), cache_root()),
+        read_json(args.acceleration)["mode"],
         args.output,
         log=args.log,
         baseline=args.baseline,

@@ -14,6 +14,7 @@ from typing import Any
 
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
+from kdelta.guest.acceleration import telling_line
 from kdelta.guest.launch import SHARE_IN_GUEST, GuestExit, GuestSpec, guest_python, run_guest
 from kdelta.guest.pinning import Pinning
 
@@ -26,6 +27,7 @@ TIMED_MODULES = (
     "guest/driver.py",
     "guest/conditions.py",
     "guest/counters.py",
+    "guest/cpuid.py",
     "guest/stressor.py",
 )
 GUEST_MODULES = (
@@ -56,6 +58,7 @@ class BootRequest:
         kernel: the arm's bzImage.
         workload: the static benchmark binary.
         plan: the driver's plan (see `kdelta.measure.plan`).
+        cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         boot_timeout_s: the driver must have written its first record by then.
         sweep_timeout_s: seconds the whole sweep may take after that.
         pinning: host CPUs for the guest; None leaves it to the host's scheduler.
@@ -71,6 +74,7 @@ class BootRequest:
     boot_timeout_s: float
     sweep_timeout_s: float
     pinning: Pinning | None = None
+    cpu: str | None = None
 
 
 class BootError(KdeltaError):
@@ -125,6 +129,7 @@ def boot_arm(
             share=share,
             command=f"{guest_python()} -I -S {SHARE_IN_GUEST}/start.py",
             pinning=request.pinning,
+            cpu=request.cpu,
         )
         deadline = request.boot_timeout_s + request.sweep_timeout_s + POWER_OFF_S
         try:
@@ -264,10 +269,10 @@ def _what_went_wrong(
             if watch.never_began or ended.timed_out
             else f"it ended (status {ended.status}) before its first command"
         )
-        last = text.strip().splitlines()[-1:] or ["(the console is empty)"]
+        last = telling_line(text) or "(the console is empty)"
         return (
             f"{request.label}: the guest did not boot: {how}."
-            f"{said or f' The console ends with: {last[0].strip()!r}.'}{log}"
+            f"{said or f' The console ends with: {last!r}.'}{log}"
         )
     samples = sum(record["record"] in ("sample", "mechanism") for record in records)
     how = "was killed at its deadline" if ended.timed_out else "ended"

@@ -35,6 +35,7 @@ class GuestSpec:
     Attributes:
         kernel: bzImage; its path may hold no character that a shell minds.
         acceleration: `kvm` or `tcg`.
+        cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         vcpus: number of virtual CPUs.
         memory_mib: guest memory in MiB.
         share: folder shared with the guest, read-write, at `SHARE_IN_GUEST`.
@@ -50,6 +51,7 @@ class GuestSpec:
     command: str
     kernel_arguments: tuple[str, ...] = field(default=())
     pinning: Pinning | None = None
+    cpu: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def vng_argv(spec: GuestSpec) -> list[str]:
     ]
     if spec.pinning:
         argv.append(DEBUG_THREADS)
+    if spec.cpu:
+        # QEMU takes the last of several, and virtme-ng puts these behind its own.
+        argv.append(f"--qemu-opts=-cpu {spec.cpu}")
     if spec.acceleration == "tcg":
         argv.append("--disable-kvm")
     for argument in spec.kernel_arguments:
@@ -108,7 +113,7 @@ def require_tools() -> None:
         KdeltaError: naming the missing program and its package.
     """
     for program, package in (("vng", "virtme-ng"), ("qemu-system-x86_64", "qemu-system-x86")):
-        if shutil.which(program, path=_path()) is None:
+        if shutil.which(program, path=launch_path()) is None:
             raise KdeltaError(
                 f"{program} is not installed; install {package} (`make setup` does) and try again"
             )
@@ -196,11 +201,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _path() -> str:
-    # The console scripts of this environment, activated or not.
+def launch_path() -> str:
+    """PATH of what is launched: the scripts of this environment first, activated or not."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def _environment(home: Path) -> dict[str, str]:
     # A user's ~/.config/virtme-ng would silently change the guest: hide it.
-    return {**os.environ, "PATH": _path(), "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+    return {**os.environ, "PATH": launch_path(), "HOME": str(home), "XDG_CONFIG_HOME": str(home)}

@@ -54,11 +54,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Naming:
-    """What the same image is called in one experiment: the variant, and its files in order."""
+    """What the same image is in one experiment: the variant, its files in order, its use.
+
+    Attributes:
+        acceleration: `kvm` or `tcg`, which the fragments were chosen for.
+    """
 
     variant: str
     patches: tuple[str, ...]
     fragments: tuple[str, ...]
+    acceleration: str
 
 
 def image_key(
@@ -203,7 +208,12 @@ def publish(
     if log.resolve() != (output / "build.log").resolve() and from_cache:
         copy_atomically(entry / "build.log", log)
     facts = json.loads((entry / "image.json").read_bytes())
-    facts = {"schema": facts.pop("schema"), "variant": naming.variant, **facts}
+    facts = {
+        "schema": facts.pop("schema"),
+        "variant": naming.variant,
+        "acceleration": naming.acceleration,
+        **facts,
+    }
     for kind, names in (("patches", naming.patches), ("fragments", naming.fragments)):
         facts[kind] = [
             {"file": name, **known} for name, known in zip(names, facts[kind], strict=True)

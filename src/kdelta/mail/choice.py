@@ -93,7 +93,7 @@ def measured_patches(
         KdeltaError: a patch or the source is another than the run's.
     """
     image: Mapping[str, Any] = manifest["kernels"][variant]
-    files = patch_files(experiment.variants[variant], root)
+    files = patch_files(experiment.variants[variant], root, source.series)
     now = [Patch.read(file).sha256 for file in files]
     then = [patch["sha256"] for patch in image["patches"]]
     if now != then:

@@ -14,7 +14,6 @@ from kdelta.experiment import Experiment
 Json = dict[str, Any]
 
 MANIFEST = "manifest.json"
-ACCELERATION = "acceleration.json"
 RECORD = "reference.json"
 SUMS = "SHA256SUMS"
 RECORD_SCHEMA = 1

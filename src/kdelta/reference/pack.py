@@ -15,7 +15,6 @@ from kdelta import __version__
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import RunFolder, read_run
 from kdelta.reference.layout import (
-    ACCELERATION,
     CONSOLE,
     MANIFEST,
     RECORD,
@@ -102,8 +101,7 @@ def _write(run: RunFolder, folder: Path, root: Path, scrubber: Scrubber) -> Pack
         put(name, clean)
     if missing:
         raise KdeltaError(f"{run.path / min(missing)}: no such file, and {MANIFEST} lists it")
-    for name in (MANIFEST, ACCELERATION):
-        put(name, scrubber.json_file(_read(run.path / name)))
+    put(MANIFEST, scrubber.json_file(_read(run.path / MANIFEST)))
     claims = claims_file(run.experiment)
     if claims is not None:
         put(claims, _read(root / claims))

@@ -11,7 +11,6 @@ from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import read_run
 from kdelta.provenance import read_json
 from kdelta.reference.layout import (
-    ACCELERATION,
     CONSOLE,
     MANIFEST,
     RECORD,
@@ -64,7 +63,7 @@ def unpack(reference: Path, output: Path) -> int:
         _put(output, name, data)
     claims = claims_file(run.experiment)
     # The manifest last: whoever finds it finds the rest.
-    others = [name for name in (claims, ACCELERATION, MANIFEST) if name is not None]
+    others = [name for name in (claims, MANIFEST) if name is not None]
     for name in others:
         _put(output, name, unpack_file(reference / name))
     return len(names) + len(others)
