@@ -174,7 +174,7 @@ def _require_files(experiment: Experiment, root: Path, path: Path) -> None:
     _require_fragments("kernel.config", experiment.kernel.config.fragments, root, path)
     for name, variant in experiment.variants.items():
         try:
-            patch_files(variant, root)
+            patch_files(variant, root, experiment.kernel.source.series)
         except OSError as error:
             raise KdeltaError(
                 f"{path}: variants.{name}.patches: no such patch: {error} (looked in {root})"

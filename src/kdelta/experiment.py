@@ -17,6 +17,7 @@ from kdelta.consistency import check_cells, check_names, check_times
 from kdelta.mail.settings import Mail
 from kdelta.names import CONTROL_ARM as CONTROL_ARM
 from kdelta.names import Name
+from kdelta.per_kernel import Series, series_of
 from kdelta.units import parse_size_bytes
 from kdelta.workload_options import MAX_SECONDS, MIN_DURATION_S, MIN_TIMEOUT_S
 
@@ -59,8 +60,14 @@ class DebianSource(_Model):
         default=None,
         pattern=r"^[a-z0-9-]+$",
         description="another Debian suite than the host's, read through a private apt state "
-        "folder; for example trixie-backports",
+        "folder; for example trixie-backports. Without it the host's suites are asked, then its "
+        "backports, stable, testing, unstable and experimental",
     )
+
+    @property
+    def series(self) -> Series:
+        """The kernel's series, as the package's name has it."""
+        return series_of(self.package.removeprefix("linux-source-"))
 
 
 class GitSource(_Model):
@@ -77,13 +84,21 @@ class GitSource(_Model):
         "`git rev-parse NAME^{commit}` prints it",
     )
 
+    @property
+    def series(self) -> None:
+        """The kernel's series is only known once its source is there."""
+        return None
+
 
 class KernelConfig(_Model):
     """How a kernel is configured: a make target, then fragments on top of it."""
 
     base: Literal["allnoconfig", "defconfig", "tinyconfig"] = "allnoconfig"
     fragments: list[str] = Field(
-        min_length=1, description="files of CONFIG_ lines, relative to the project's root"
+        min_length=1,
+        description="files of CONFIG_ lines, relative to the project's root. NAME.linux-7.2.config "
+        "beside NAME.config is added for Linux 7.2 and later, NAME.kvm.config and NAME.tcg.config "
+        "for the acceleration",
     )
 
 
@@ -101,8 +116,9 @@ class Variant(_Model):
     title: str = Field(min_length=1, max_length=200)
     patches: list[str] = Field(
         default_factory=list,
-        description="patch files, or folders whose patch files (*.patch, *.mbx ...) are taken in "
-        "name order, numbers as numbers",
+        description="patch files, or folders whose patch files (*.patch, *.mbox ...) are taken in "
+        "name order, numbers as numbers; of a folder with folders linux-X.Y, the newest that is "
+        "not newer than the kernel",
     )
     fragments: list[str] = Field(default_factory=list, description="further config fragments")
 
@@ -112,8 +128,16 @@ class Guest(_Model):
 
     acceleration: Literal["auto", "kvm", "tcg"] = Field(
         default="auto",
-        description="auto: boot the built kernel with KVM under a deadline, else emulate, "
+        description="auto: boot a kernel built for KVM with it under a deadline, else emulate, "
         "with the reason recorded",
+    )
+    cpu: str | None = Field(
+        default=None,
+        # Goes through a shell on its way to QEMU: no character that it minds.
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[a-z][A-Za-z0-9._-]*(=[A-Za-z0-9._-]+)?)*$",
+        max_length=200,
+        description="another CPU model than virtme-ng's (KVM: host, else max), as QEMU's -cpu "
+        "takes it: where KVM refuses a register, for example host,arch-capabilities=off",
     )
     vcpus: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
         default="auto",

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from kdelta.experiment import Variant
+from kdelta.per_kernel import Series, patch_folder
 
 # As git, b4 and mail programs name them; compressed ones are found, to be told that they are.
 _PATCH_NAME = re.compile(r".+\.(patch|diff|mbox|mbx|eml|cover)(\.(gz|xz|bz2|zst))?", re.IGNORECASE)
@@ -20,29 +21,39 @@ _DIFF_LINE = re.compile(
 _ENCODED = re.compile(rb"^content-transfer-encoding:\s*(?:base64|quoted-printable)", re.I | re.M)
 
 
-def patch_files(variant: Variant, root: Path) -> list[Path]:
+def patch_files(variant: Variant, root: Path, series: Series | None = None) -> list[Path]:
     """The variant's patch files, cover letters among them, in the order they apply.
 
     A folder stands for the patches in it: hidden files and what editors leave (``x.patch~``)
     are none. Numbers in names count as numbers: 9- comes before 10-.
 
+    Args:
+        variant: whose patches.
+        root: the folder that they are relative to.
+        series: of the kernel; None if that is not known yet.
+
     Raises:
-        FileNotFoundError: a named file or folder does not exist, or a folder
-            holds no patch (the message is the path).
+        FileNotFoundError: a named file or folder does not exist, or a folder holds no
+            patch, or none for this kernel (the message begins with the path).
     """
     files: list[Path] = []
     for entry in variant.patches:
         path = root / entry
         if path.is_dir():
+            try:
+                folder = patch_folder(path, series)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{entry} {error}") from None
             found = [
                 file
-                for file in path.iterdir()
+                for file in folder.iterdir()
                 if _PATCH_NAME.fullmatch(file.name)
                 and not file.name.startswith((".", "#"))
                 and file.is_file()
             ]
             if not found:
-                raise FileNotFoundError(f"{entry} (a folder without *.patch files)")
+                name = folder.relative_to(root)
+                raise FileNotFoundError(f"{name} (a folder without *.patch files)")
             files.extend(sorted(found, key=natural_order))
         elif path.is_file():
             files.append(path)

@@ -69,7 +69,7 @@ def build_manifest(
         "protocol": protocol,
         "kernels": kernels,
         "workload": read_json(workload) if workload.exists() else {},
-        "acceleration": read_json(run / "acceleration.json"),
+        "acceleration": read_json(base / "acceleration.json"),
         "hosts": distinct,
         "blocks": [
             {

@@ -55,6 +55,8 @@ def environment_facts(manifest: Json) -> dict[str, str]:
     facts["Acceleration"] = (
         f"{manifest['acceleration']['mode']}: {manifest['acceleration']['reason']}"
     )
+    if cpu := manifest["acceleration"].get("cpu"):
+        facts["CPU model of the guest"] = cpu
     return facts
 
 
@@ -124,6 +126,12 @@ def provenance_facts(manifest: Json) -> dict[str, str]:
             "Kernel source", ", ".join(f"{k} {v}" for k, v in image["source"].items() if v)
         )
         facts.setdefault("Compiler", image["compiler"])
+        if "acceleration" in image:
+            fragments = ", ".join(fragment["file"] for fragment in image["fragments"])
+            facts.setdefault(
+                "Kernel configuration",
+                f"for {image['acceleration']}: {image['base']} with {fragments}",
+            )
         for patch in image.get("patches", []):
             facts[f"Patch {patch['file']}"] = f"sha256 {patch['sha256'][:16]}"
         for letter in image.get("cover_letters", []):

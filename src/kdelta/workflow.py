@@ -25,6 +25,7 @@ from kdelta.kernel.image import RECIPE_VERSION, sha256_file
 from kdelta.measure.host import first_line
 from kdelta.measure.schedule import block_schedule
 from kdelta.patch_files import patch_files, surely_cover_letter
+from kdelta.per_kernel import Series, fragment_files, series_of
 
 # What the verbs of a stage call.
 STAGES = {
@@ -88,26 +89,54 @@ class RunPlan:
         """Of the kernel source as the experiment names it."""
         return _digest(self.experiment.kernel.source.model_dump(mode="json"))
 
-    def build_key(self, variant: str) -> str:
-        """Of one variant's kernel: source, patches, configuration, toolchain."""
+    def probe_key(self, series: Series) -> str:
+        """Of what guests run with: what was asked for, and the kernel that is tried with KVM.
+
+        Args:
+            series: of the kernel.
+        """
+        guest = self.experiment.guest
+        asked: dict[str, Any] = {"requested": guest.acceleration, "cpu": guest.cpu}
+        if guest.acceleration != "tcg":
+            asked["kernel"] = self._kernel_facts(self.experiment.baseline, series, "kvm")
+        return _digest(asked)
+
+    def build_key(self, variant: str, series: Series, acceleration: str) -> str:
+        """Of one variant's kernel: source, patches, configuration, toolchain.
+
+        Args:
+            variant: its name.
+            series: of the kernel.
+            acceleration: `kvm` or `tcg`, as the probe found.
+        """
+        # A probe that runs again may find something else: then kernels have to be looked at.
+        probe = self.probe_key(series)
+        return _digest({**self._kernel_facts(variant, series, acceleration), "probe": probe})
+
+    def patches_key(self, variant: str, series: Series) -> str:
+        """Of a variant's patches for a kernel of this series."""
+        files = patch_files(self.experiment.variants[variant], self.root, series)
+        return _digest([sha256_file(file) for file in files])
+
+    def _kernel_facts(self, variant: str, series: Series, acceleration: str) -> dict[str, Any]:
         chosen = self.experiment.variants[variant]
         config = self.experiment.kernel.config
-        return _digest(
-            {
-                "source": self.fetch_key(),
-                "patches": [
-                    sha256_file(file)
-                    for file in patch_files(chosen, self.root)
-                    if not surely_cover_letter(file.read_bytes())
-                ],
-                "base": config.base,
-                "fragments": [
-                    sha256_file(self.root / file) for file in [*config.fragments, *chosen.fragments]
-                ],
-                "toolchain": toolchain(self.experiment.kernel.compiler),
-                "recipe": RECIPE_VERSION,
-            }
-        )
+        names = [*config.fragments, *chosen.fragments]
+        return {
+            "source": self.fetch_key(),
+            "patches": [
+                sha256_file(file)
+                for file in patch_files(chosen, self.root, series)
+                if not surely_cover_letter(file.read_bytes())
+            ],
+            "base": config.base,
+            "fragments": [
+                sha256_file(file) for file in fragment_files(names, self.root, series, acceleration)
+            ],
+            "acceleration": acceleration,
+            "toolchain": toolchain(self.experiment.kernel.compiler),
+            "recipe": RECIPE_VERSION,
+        }
 
     def workload_key(self) -> str:
         """Of the binaries that run in guests: the benchmark and the speed check."""
@@ -230,6 +259,24 @@ def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str
             "programs": [sha256_file(Path(program)) for program in programs],
         }
     )
+
+
+def acceleration_mode(record: str) -> str:
+    """`kvm` or `tcg`, from the record of `kdelta probe`.
+
+    Raises:
+        FileNotFoundError: nothing was probed yet.
+    """
+    return str(json.loads(Path(record).read_text())["mode"])
+
+
+def source_series(record: str) -> Series:
+    """The kernel's series, from the record of `kdelta fetch`.
+
+    Raises:
+        FileNotFoundError: nothing was fetched yet.
+    """
+    return series_of(json.loads(Path(record).read_text())["kernel_version"])
 
 
 @functools.cache

@@ -30,7 +30,7 @@ def measure_argv(project: Project, out: Path, regime: str = "idle") -> list[str]
         "--workload",
         str(project.results / "workload/pipe_bench"),
         "--acceleration",
-        str(project.run_dir / "acceleration.json"),
+        str(project.results / "acceleration.json"),
         "--output",
         str(out),
     ]

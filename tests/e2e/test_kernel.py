@@ -35,6 +35,8 @@ def build_argv(project: Project, variant: str, output: Path) -> list[str]:
         variant,
         "--source",
         str(project.results / "kernels" / "source.json"),
+        "--acceleration",
+        str(project.results / "acceleration.json"),
         "--output",
         str(output),
         "--log",

@@ -107,7 +107,7 @@ def test_the_terminal_ended_with_the_table_and_the_report(finished: Project) -> 
 
 
 def test_every_form_says_that_emulated_numbers_are_emulated(finished: Project) -> None:
-    mode = json.loads((finished.run_dir / "acceleration.json").read_text())["mode"]
+    mode = json.loads((finished.results / "acceleration.json").read_text())["mode"]
     report = finished.run_dir / "report"
     pdf = subprocess.run(
         ["pdftotext", str(report / "paper.pdf"), "-"], capture_output=True, text=True, check=True

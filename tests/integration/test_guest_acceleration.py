@@ -3,29 +3,115 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from kdelta.errors import KdeltaError
-from kdelta.guest.acceleration import Acceleration, choose
-from tests.integration.scripted_guest import PATIENCE_S, Environment
+from kdelta.guest.acceleration import Acceleration, choose, telling_line
+from tests.integration.scripted_guest import PATIENCE_S, VNG, Environment
 
 ANSWER = "(share / 'clocksources').write_text({!r})"
+# What QEMU says on a host whose KVM lacks a register.
+REFUSED_MSR = """\
+qemu-system-x86_64: warning: host doesn't support requested feature: CPUID.01H:ECX.pni [bit 0]
+qemu-system-x86_64: error: failed to set MSR {} to 0x69
+qemu-system-x86_64: ../../target/i386/kvm/kvm.c:3183: kvm_buf_set_msrs: Assertion `ret' failed.
+"""
+
+
+@dataclass
+class Host:
+    """A host with a device of KVM, whose QEMU and guests follow scripts."""
+
+    scripted: Environment
+    folder: Path
+    built: int = 0
+
+    def qemu(self, said: str = "", status: int = 0, only: str = "") -> None:
+        """A QEMU that ends so, with this accelerator only; else it does as it is told."""
+        self.scripted.program(
+            "qemu-system-x86_64",
+            f"#!/bin/sh\ncase \"$*\" in *accel={only}*)\ncat >&2 <<'END'\n{said}\nEND\n"
+            f"echo '{{\"QMP\": {{}}}}'; exit {status};; esac\n",
+        )
+
+    def kernel(self) -> Path:
+        self.built += 1
+        return self.folder / "bzImage"
+
+    def choose(
+        self,
+        script: str,
+        requested: str = "auto",
+        cpu: str | None = None,
+        deadline_s: float = PATIENCE_S,
+    ) -> Acceleration:
+        guest = "assert '--disable-kvm' not in sys.argv\n" + script
+        self.scripted.program("vng", VNG.format(python=self.scripted.python.resolve()) + guest)
+        mark = self.folder / "kvm_pvm"
+        return choose(requested, cpu, self.kernel, self.folder / "kvm", deadline_s, mark)
 
 
 @pytest.fixture
-def choice(scripted: Environment, tmp_path: Path):
+def host(scripted: Environment, tmp_path: Path) -> Host:
     (tmp_path / "kvm").touch()
     (tmp_path / "bzImage").touch()
+    found = Host(scripted, tmp_path)
+    found.qemu()
+    return found
 
-    def choose_with(
-        script: str, requested: str = "auto", deadline_s: float = PATIENCE_S
-    ) -> Acceleration:
-        scripted.guest("assert '--disable-kvm' not in sys.argv\n" + script)
-        return choose(requested, tmp_path / "bzImage", tmp_path / "kvm", deadline_s)
 
-    return choose_with
+@pytest.fixture
+def choice(host: Host):
+    return host.choose
+
+
+def test_what_qemu_refuses_is_known_without_a_kernel(host: Host) -> None:
+    host.qemu(REFUSED_MSR.format("0x10a"), 134, only="kvm")
+    found = host.choose("raise SystemExit('never')")
+    assert (found.mode, host.built) == ("tcg", 0)
+    assert "saying 'qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69'" in found.reason
+    assert "guest.cpu: host,arch-capabilities=off for example" in found.reason
+    assert "Assertion" not in found.reason
+    assert "paravirtual" not in found.reason
+    with pytest.raises(KdeltaError, match="failed to set MSR 0x10a"):
+        host.choose("raise SystemExit('never')", "kvm")
+
+
+def test_another_register_has_another_cure(host: Host) -> None:
+    host.qemu(REFUSED_MSR.format("0x491"), 134, only="kvm")
+    assert "guest.cpu: qemu64 for example" in host.choose("", cpu="max").reason
+
+
+def test_a_paravirtual_kvm_is_called_that(host: Host) -> None:
+    (host.folder / "kvm_pvm").mkdir()
+    found = host.choose("sys.exit(1)")
+    assert found.mode == "tcg"
+    assert "(the KVM of this host is paravirtual, kvm_pvm:" in found.reason
+    found = host.choose(ANSWER.format("kvm-clock\n"))
+    assert found.mode == "kvm"
+    assert "paravirtual" in found.reason
+
+
+def test_a_cpu_model_that_nothing_can_run(host: Host) -> None:
+    host.qemu("qemu-system-x86_64: unable to find CPU model 'none'", 1)
+    with pytest.raises(KdeltaError, match=r"guest\.cpu: 'none' cannot be emulated.*unable to find"):
+        host.choose("", cpu="none")
+    assert host.built == 0
+
+
+def test_a_cpu_model_is_recorded_and_booted_with(host: Host) -> None:
+    script = "assert '--qemu-opts=-cpu host,-x2apic' in sys.argv\n" + ANSWER.format("kvm-clock\n")
+    found = host.choose(script, cpu="host,-x2apic")
+    assert (found.mode, found.cpu, host.built) == ("kvm", "host,-x2apic", 1)
+
+
+def test_without_a_device_nothing_is_built(host: Host) -> None:
+    (host.folder / "kvm").unlink()
+    assert host.choose("raise SystemExit('never')").mode == "tcg"
+    assert host.built == 0
 
 
 def test_a_guest_that_runs_with_kvm(choice) -> None:
@@ -34,7 +120,8 @@ def test_a_guest_that_runs_with_kvm(choice) -> None:
         assert found.as_dict() == {
             "mode": "kvm",
             "requested": requested,
-            "reason": "the built kernel boots with KVM on this host",
+            "reason": "a kernel built for KVM boots with it on this host",
+            "cpu": None,
         }
 
 
@@ -75,3 +162,23 @@ def test_kvm_that_was_asked_for_and_does_not_work(choice) -> None:
 
 def test_tcg_boots_nothing(choice) -> None:
     assert choice("raise SystemExit('never')", "tcg").mode == "tcg"
+
+
+@pytest.mark.parametrize(
+    ("console", "line"),
+    [
+        (REFUSED_MSR.format("0x10a"), "qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69"),
+        # an assertion with nothing before it says it itself
+        ("[1.0] pci\nqemu-system-x86_64: a.c:1: f: Assertion `x' failed.\nAborted\n", None),
+        ("KVM internal error. Suberror: 1\nEAX=0 EBX=0\nCode=0f\n", None),
+        ("qemu-system-x86_64: terminating on signal 15\n[2.0] Freeing memory\n", None),
+        ("", ""),
+    ],
+)
+def test_the_line_that_tells(console: str, line: str | None) -> None:
+    expected = {
+        "[1.0]": "qemu-system-x86_64: a.c:1: f: Assertion `x' failed.",
+        "KVM i": "KVM internal error. Suberror: 1",
+        "qemu-": "[2.0] Freeing memory",
+    }
+    assert telling_line(console) == (expected[console[:5]] if line is None else line)

@@ -41,6 +41,7 @@ def baseline(tmp_path: Path, cache: Path) -> BuildRequest:
         patches=(),
         base="allnoconfig",
         fragments=(fragment,),
+        acceleration="tcg",
         compiler="gcc",
         output=tmp_path / "kernels/baseline",
         log=tmp_path / "logs/baseline.log",
@@ -311,7 +312,7 @@ from kdelta.kernel.build import BuildRequest, build
 from kdelta.kernel.source import restore
 root = Path(sys.argv[1])
 tree = restore({"id": "5eed"}, root / "cache")
-build(BuildRequest("baseline", tree, (), "allnoconfig", (root / "guest.config",), "gcc",
+build(BuildRequest("baseline", tree, (), "allnoconfig", (root / "guest.config",), "tcg", "gcc",
                    root / "out", root / "build.log"), root / "cache")
 """
 

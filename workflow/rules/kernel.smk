@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Kernel source and builds. Keyed by params, never by the age of a patch file.
+from kdelta.workflow import acceleration_mode, source_series
 
 
 rule fetch_source:
@@ -21,9 +22,29 @@ def baseline_objects(wildcards):
     return f"{RUN.base}/kernels/{RUN.experiment.baseline}/objects.sha256"
 
 
+# What guests run with comes before the kernels, which are configured for it. Its record is ancient
+# to who uses it: the keys in params hold what it says, and not how old it is.
+rule probe_acceleration:
+    input:
+        source=rules.fetch_source.output[0],
+    output:
+        f"{RUN.base}/acceleration.json",
+    log:
+        f"{RUN.base}/kernels/kvm-probe.log",
+    threads: all_cores()
+    params:
+        key=lambda wildcards, input: RUN.probe_key(source_series(input.source)),
+    message:
+        "Does this host run guests with KVM?"
+    shell:
+        "exec kdelta probe --experiment {EXPERIMENT:q} --source {input.source:q}"
+        " --output {output:q} --log {log:q}"
+
+
 rule build_kernel:
     input:
-        source=rules.fetch_source.output,
+        source=rules.fetch_source.output[0],
+        acceleration=ancient(rules.probe_acceleration.output[0]),
         baseline=baseline_objects,
     output:
         image=f"{RUN.base}/kernels/{{variant}}/bzImage",
@@ -35,7 +56,11 @@ rule build_kernel:
     # Variants share one build folder, in which only changed objects are compiled again.
     threads: all_cores()
     params:
-        key=lambda wildcards: RUN.build_key(wildcards.variant),
+        key=lambda wildcards, input: RUN.build_key(
+            wildcards.variant,
+            source_series(input.source),
+            acceleration_mode(input.acceleration),
+        ),
         baseline=lambda wildcards, input: (
             f"--baseline {shlex.quote(str(Path(str(input.baseline)).parent))}"
             if input.baseline
@@ -45,7 +70,8 @@ rule build_kernel:
         "Build the kernel: {wildcards.variant}"
     shell:
         "exec kdelta build --experiment {EXPERIMENT:q} --variant {wildcards.variant:q}"
-        ' --source {input.source:q} --output "$(dirname {output.image:q})" --log {log:q}'
+        " --source {input.source:q} --acceleration {input.acceleration:q}"
+        ' --output "$(dirname {output.image:q})" --log {log:q}'
         " {params.baseline} --jobs {threads}"
 
 

@@ -23,7 +23,7 @@ rule series:
     input:
         tables=TABLES,
         manifest=rules.manifest.output,
-        source=rules.fetch_source.output,
+        source=rules.fetch_source.output[0],
         prose=series_prose,
         code=RUN.sources("report", "mail"),
         template="report/mail/cover-letter.txt.j2",
@@ -38,7 +38,9 @@ rule series:
     localrule: True
     params:
         mail=RUN.experiment.mail.model_dump_json() if RUN.experiment.mail else "",
-        patches=lambda wildcards: RUN.build_key(series_variant(wildcards)),
+        patches=lambda wildcards, input: RUN.patches_key(
+            series_variant(wildcards), source_series(input.source)
+        ),
         sender=lambda wildcards: identity_or_nobody(Path(workflow.basedir)),
     message:
         "Mails for the list"

@@ -2,28 +2,13 @@
 # Guests. One job is one block: every arm booted once, back to back, on one host.
 from kdelta.workflow import guests_key
 
-
-rule probe_acceleration:
-    input:
-        f"{RUN.base}/kernels/{RUN.experiment.baseline}/bzImage",
-    output:
-        f"{RUN.run}/acceleration.json",
-    threads: all_cores()
-    params:
-        requested=RUN.experiment.guest.acceleration,
-    message:
-        "Does this host run guests with KVM?"
-    shell:
-        "exec kdelta probe --experiment {EXPERIMENT:q} --kernel {input:q} --output {output:q}"
-
-
 # Images, workload and acceleration count by what they are, not by how old their files are: as
 # inputs of what is measured they are ancient, and `params` name them. They go through a checkpoint, after
 # which snakemake looks once more: hours are spent on a step that gave something else than the
 # last time, and not on one that was made again and gave the same.
 IMAGES = expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants)
 RECORDS = expand(f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants)
-ACCELERATION = f"{RUN.run}/acceleration.json"
+ACCELERATION = rules.probe_acceleration.output[0]
 
 
 checkpoint guests:

@@ -52,13 +52,14 @@ def _check(args: argparse.Namespace) -> int:
 
         read_claims(args.root / experiment.claims.file, experiment)
     print(f"{experiment.name}: {experiment.title}")
-    patches = read_inputs(experiment, args.root, str(args.experiment))
+    source = cached_source(experiment.kernel.source, cache_root())
+    series = source.series if source else None
+    patches = read_inputs(experiment, args.root, str(args.experiment), series)
     for name, variant in experiment.variants.items():
         number = sum(len(file.commits) for file in patches[name])
         print(f"  variant {name}: {variant.title} ({number} patch{'' if number == 1 else 'es'})")
         for line in _patch_lines(patches[name]):
             print(f"    {line}")
-    source = cached_source(experiment.kernel.source, cache_root())
     if source is not None:
         try_patches(patches, source)
         print(f"  patches apply to {source.title}")

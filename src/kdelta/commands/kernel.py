@@ -36,6 +36,9 @@ def add_verbs(verbs: Verbs) -> None:
     add_experiment(parser)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--source", type=Path, required=True, help="record written by `fetch`")
+    parser.add_argument(
+        "--acceleration", type=Path, required=True, help="record of `probe`: kernels differ by it"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the image")
     parser.add_argument("--log", type=Path, required=True, help="receives the build's output")
     parser.add_argument(
@@ -59,6 +62,8 @@ def _fetch(args: argparse.Namespace) -> int:
     # All of it: git unpacks while it downloads, and xz keeps a CPU busy for half a minute.
     with host_lock(f"fetching the source of {experiment.name}", exclusive=False):
         tree = fetch(experiment.kernel.source, cache_root())
+        if experiment.kernel.source.series is None:  # which patches belong to it is known now
+            patches = read_inputs(experiment, args.root, str(args.experiment), tree.series)
         # Before the first kernel is built: the baseline alone takes minutes.
         try_patches(patches, tree)
     write_json(args.output, tree.record())
@@ -80,6 +85,7 @@ def _build(args: argparse.Namespace) -> int:
             args.variant,
             args.root,
             restore(read_json(args.source), cache_root()),
+            read_json(args.acceleration)["mode"],
             args.output,
             log=args.log,
             baseline=args.baseline,

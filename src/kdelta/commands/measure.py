@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
+from kdelta.cache import cache_root
 from kdelta.commands.common import (
     Verbs,
     add_experiment,
@@ -16,6 +18,8 @@ from kdelta.commands.common import (
 )
 from kdelta.errors import KdeltaError
 from kdelta.guest.acceleration import choose
+from kdelta.kernel.build import build, request_for
+from kdelta.kernel.source import restore
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
 from kdelta.measure.hostlock import host_lock
@@ -28,8 +32,11 @@ def add_verbs(verbs: Verbs) -> None:
     """Register this module's verbs."""
     parser = verbs.add_parser("probe", help="find out whether guests run with KVM here")
     add_experiment(parser)
-    parser.add_argument("--kernel", type=Path, required=True, help="the bzImage to boot")
+    parser.add_argument("--source", type=Path, required=True, help="record written by `fetch`")
     parser.add_argument("--output", type=Path, required=True, help="record (JSON)")
+    parser.add_argument(
+        "--log", type=Path, help="receives the build's output, if a kernel has to be tried"
+    )
     parser.set_defaults(run=_probe)
 
     parser = verbs.add_parser("measure", help="measure one block")
@@ -57,9 +64,25 @@ def _add_guest(parser: argparse.ArgumentParser) -> None:
 
 def _probe(args: argparse.Namespace) -> int:
     die_with_parent()
-    requested = experiment_of(args).guest.acceleration
-    with host_lock("probing for KVM", exclusive=True):
-        acceleration = choose(requested, args.kernel)
+    experiment = experiment_of(args)
+    with tempfile.TemporaryDirectory(prefix="kdelta-kvm-") as folder:
+
+        def kernel() -> Path:
+            # The cache keeps it: if KVM works, the build that follows finds it there.
+            request = request_for(
+                experiment,
+                experiment.baseline,
+                args.root,
+                restore(read_json(args.source), cache_root()),
+                "kvm",
+                Path(folder),
+                log=args.log,
+            )
+            return build(request, cache_root()).bzimage
+
+        guest = experiment.guest
+        with host_lock("probing for KVM", exclusive=True):
+            acceleration = choose(guest.acceleration, guest.cpu, kernel)
     write_json(args.output, acceleration.as_dict())
     print(f"acceleration: {acceleration.mode}: {printable(acceleration.reason)}", file=sys.stderr)
     if acceleration.mode == "tcg":

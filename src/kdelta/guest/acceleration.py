@@ -2,70 +2,125 @@
 """Which acceleration guests run with: KVM where it works, else emulation, with the reason.
 
 That /dev/kvm exists says little: some nested hypervisors offer it, create
-virtual CPUs, and still never run a kernel. So the probe boots the kernel that
-was built, under a deadline, and asks the guest what executes it.
+virtual CPUs, and still never run a kernel. So the probe goes from what is quick
+to what is certain: the device; QEMU with KVM, without any kernel; and at last a
+kernel configured for KVM, booted under a deadline and asked what executes it.
+That one is built only if nothing has spoken against KVM by then.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kdelta.errors import KdeltaError
-from kdelta.guest.launch import SHARE_IN_GUEST, GuestSpec, require_tools, run_guest
+from kdelta.guest.launch import SHARE_IN_GUEST, GuestSpec, launch_path, require_tools, run_guest
 from kdelta.guest.share import read_file, shared_folder
 from kdelta.plain import printable
 
 PROBE_DEADLINE_S = 20.0
+QEMU_DEADLINE_S = 30.0
 _CLOCKSOURCES = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
+_PARAVIRTUAL = Path("/sys/module/kvm_pvm")
+# What QEMU says itself, and KVM through it: then come assertions, or all the registers.
+_TELLING = re.compile(
+    r"qemu-system-\S+: (?!warning|terminating on signal)|"
+    r"KVM internal error|KVM: entry failed|error: kvm run failed"
+)
+_REGISTER = re.compile(r"\bMSR (0x[0-9a-fA-F]+)")
+_ARCH_CAPABILITIES = "0x10a"
 
 
 @dataclass(frozen=True)
 class Acceleration:
-    """`kvm` or `tcg`, what the experiment asked for, and why it is this one."""
+    """`kvm` or `tcg`, what the experiment asked for, and why it is this one.
+
+    Attributes:
+        cpu: the CPU model that the experiment asked for; None: virtme-ng's choice.
+    """
 
     mode: str
     requested: str
     reason: str
+    cpu: str | None = None
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, str | None]:
         return asdict(self)
 
 
 def choose(
     requested: str,
-    kernel: Path,
+    cpu: str | None,
+    kernel: Callable[[], Path],
     device: Path = Path("/dev/kvm"),
     deadline_s: float = PROBE_DEADLINE_S,
+    paravirtual: Path = _PARAVIRTUAL,
 ) -> Acceleration:
     """Decide the acceleration of a run.
 
     Args:
         requested: `auto`, `kvm` or `tcg`.
-        kernel: the bzImage that is going to be measured.
+        cpu: CPU model as QEMU's -cpu takes it, or None.
+        kernel: makes a bzImage that is configured for KVM; only called if KVM may work.
         device: KVM's device node.
         deadline_s: how long a guest under KVM may take to its first command.
+        paravirtual: exists where KVM is not the processor's.
 
     Raises:
-        KdeltaError: `kvm` was asked for and does not work here.
+        KdeltaError: `kvm` was asked for and does not work here, or the CPU model is none
+            that guests can be emulated with.
     """
     require_tools()
     if requested == "tcg":
-        return Acceleration("tcg", requested, "emulation was asked for (guest.acceleration: tcg)")
-    refusal = device_refusal(device)
+        return _emulated(requested, cpu, "emulation was asked for (guest.acceleration: tcg)")
+    refusal = early_refusal(cpu, device, paravirtual)
+    if refusal is None and (words := boot_refusal(kernel(), cpu, deadline_s)):
+        refusal = words + _of_its_kind(paravirtual)
     if refusal is None:
-        refusal = boot_refusal(kernel, deadline_s)
-    if refusal is None:
-        return Acceleration("kvm", requested, "the built kernel boots with KVM on this host")
+        reason = f"a kernel built for KVM boots with it on this host{_of_its_kind(paravirtual)}"
+        return Acceleration("kvm", requested, reason, cpu)
     if requested == "kvm":
         raise KdeltaError(
             f"guest.acceleration is kvm, but KVM does not work on this host: {refusal}. "
             "Use another host, or set guest.acceleration to auto or tcg "
             "(emulated: not a measurement)"
         )
-    return Acceleration("tcg", requested, f"KVM does not work on this host: {refusal}")
+    return _emulated(requested, cpu, f"KVM does not work on this host: {refusal}")
+
+
+def _emulated(requested: str, cpu: str | None, reason: str) -> Acceleration:
+    # virtme-ng's own choice always works; a model of the user's may need KVM, or not exist.
+    if cpu and (refusal := qemu_refusal("tcg", cpu)):
+        raise KdeltaError(
+            f"guest.cpu: {cpu!r} cannot be emulated, and guests are to be emulated here, since "
+            f"{reason}. Of the CPU model: {refusal}. Take another model "
+            "(`qemu-system-x86_64 -cpu help` lists them), or leave guest.cpu out"
+        )
+    return Acceleration("tcg", requested, reason, cpu)
+
+
+def early_refusal(
+    cpu: str | None, device: Path = Path("/dev/kvm"), paravirtual: Path = _PARAVIRTUAL
+) -> str | None:
+    """Why KVM cannot work here, as far as that can be told without a kernel, or None."""
+    if refusal := device_refusal(device):
+        return refusal
+    refusal = qemu_refusal("kvm", cpu)
+    return refusal + _of_its_kind(paravirtual) if refusal else None
+
+
+def _of_its_kind(paravirtual: Path) -> str:
+    if not paravirtual.exists():
+        return ""
+    return (
+        " (the KVM of this host is paravirtual, kvm_pvm: it does without the processor's own "
+        "virtualisation, and is made for kernels that know it)"
+    )
 
 
 def device_refusal(device: Path) -> str | None:
@@ -77,7 +132,39 @@ def device_refusal(device: Path) -> str | None:
     return None
 
 
-def boot_refusal(kernel: Path, deadline_s: float) -> str | None:
+def qemu_refusal(accelerator: str, cpu: str | None) -> str | None:
+    """Why QEMU itself gives up with this accelerator and CPU model, or None if it does not.
+
+    It makes the machine and sets its virtual CPU's registers; nothing runs on it.
+
+    Args:
+        accelerator: `kvm` or `tcg`.
+        cpu: CPU model, or None for virtme-ng's.
+    """
+    model = cpu or ("host" if accelerator == "kvm" else "max")
+    argv = ["qemu-system-x86_64", "-machine", f"q35,accel={accelerator}", "-cpu", model]
+    argv += ["-m", "128", "-nodefaults", "-no-user-config", "-display", "none"]
+    try:
+        # Told to quit as soon as it listens, which is when all of that is done.
+        done = subprocess.run(
+            [*argv, "-S", "-qmp", "stdio"],
+            input='{"execute": "qmp_capabilities"} {"execute": "quit"}\n',
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, "PATH": launch_path()},
+            timeout=QEMU_DEADLINE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"QEMU does not get ready within {QEMU_DEADLINE_S:g} s with {model!r} as its CPU"
+    if done.returncode == 0:
+        return None
+    how = f"QEMU ends (status {done.returncode}) with {model!r} as its CPU"
+    return how + _saying(done.stderr, cpu)
+
+
+def boot_refusal(kernel: Path, cpu: str | None, deadline_s: float) -> str | None:
     """Why the kernel does not run under KVM, found by booting it, or None if it does."""
     with shared_folder() as share:
         image = Path(shutil.copy(kernel, share / "bzImage"))
@@ -85,6 +172,7 @@ def boot_refusal(kernel: Path, deadline_s: float) -> str | None:
         spec = GuestSpec(
             kernel=image,
             acceleration="kvm",
+            cpu=cpu,
             vcpus=1,
             memory_mib=512,
             share=share,
@@ -95,15 +183,37 @@ def boot_refusal(kernel: Path, deadline_s: float) -> str | None:
         if clocks := read_file(answer, 4096):
             # QEMU falls back to emulation by itself when KVM refuses to start.
             return None if b"kvm-clock" in clocks else "QEMU fell back to emulation"
+        said = console.read_text(errors="replace")
         if ended.timed_out:
             return f"a guest with KVM did not reach its first command within {deadline_s:g} s"
-        words = last_line(console.read_text(errors="replace"))
-        return f"a guest with KVM ended (status {ended.status}) before its first command" + (
-            f", saying {words!r}" if words else ""
+        return (
+            f"a guest with KVM ended (status {ended.status}) before its first command"
+            f"{_saying(said, cpu)}"
         )
 
 
-def last_line(text: str) -> str:
-    """The last line of a console that holds anything, shortened."""
+def telling_line(text: str) -> str:
+    """The line of a console that says why QEMU ended, shortened; else the last one of all.
+
+    QEMU names what KVM refused (`error: failed to set MSR 0x10a to 0x0`) and then fails an
+    assertion, whose line says nothing.
+    """
     lines = [words for line in text.splitlines() if (words := printable(line).strip())]
-    return lines[-1][-200:] if lines else ""
+    telling = [line for line in lines if _TELLING.search(line)]
+    return (telling[:1] or lines[-1:] or [""])[0][-200:]
+
+
+def _saying(said: str, cpu: str | None) -> str:
+    line = telling_line(said)
+    if not line:
+        return ""
+    register = _REGISTER.search(line)
+    if not register:
+        return f", saying {line!r}"
+    example = "qemu64"
+    if register[1] == _ARCH_CAPABILITIES:
+        example = f"{cpu or 'host'},arch-capabilities=off"
+    return (
+        f", saying {line!r}: KVM refuses a register of this CPU; a model without it may do, "
+        f"guest.cpu: {example} for example"
+    )

@@ -14,6 +14,7 @@ from typing import Any
 
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
+from kdelta.guest.acceleration import telling_line
 from kdelta.guest.launch import SHARE_IN_GUEST, GuestExit, GuestSpec, guest_python, run_guest
 from kdelta.guest.pinning import Pinning
 from kdelta.guest.share import (
@@ -40,6 +41,7 @@ TIMED_MODULES = (
     "guest/conditions.py",
     "guest/counters.py",
     "guest/speed.py",
+    "guest/cpuid.py",
     "guest/stressor.py",
 )
 GUEST_MODULES = (
@@ -77,6 +79,7 @@ class BootRequest:
         workload: the static benchmark binary; for a boot that is timed, the speed check's
             lies beside it.
         plan: the driver's plan (see `kdelta.measure.plan`).
+        cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         boot_timeout_s: the driver must have written its first record by then, which it does
             before the stressor settles.
         sweep_timeout_s: seconds that settling and the whole sweep may take after that.
@@ -93,6 +96,7 @@ class BootRequest:
     boot_timeout_s: float
     sweep_timeout_s: float
     pinning: Pinning | None = None
+    cpu: str | None = None
 
 
 class BootError(KdeltaError):
@@ -156,6 +160,7 @@ def boot_arm(
             share=share,
             command=f"{shlex.quote(guest_python())} -I -S {SHARE_IN_GUEST}/start.py",
             pinning=request.pinning,
+            cpu=request.cpu,
         )
         deadline = request.boot_timeout_s + request.sweep_timeout_s + POWER_OFF_S
         try:
@@ -335,8 +340,8 @@ def _what_went_wrong(
             if watch.never_began or ended.timed_out
             else f"it ended (status {ended.status}) before its first command"
         )
-        last = text.strip().splitlines()[-1:] or ["(the console is empty)"]
-        ends = f" The console ends with: {printable(last[0]).strip()!r}."
+        last = telling_line(text) or "(the console is empty)"
+        ends = f" The console ends with: {last!r}."
         return f"{request.label}: the guest did not boot: {how}.{said or ends}{log}"
     samples = sum(record["record"] in ("sample", "mechanism") for record in records)
     how = "was killed at its deadline" if ended.timed_out else "ended"

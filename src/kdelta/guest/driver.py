@@ -28,6 +28,7 @@ from typing import Any
 
 from kdelta.guest import conditions, mechanism
 from kdelta.guest.counters import counters, parse_meminfo
+from kdelta.guest.cpuid import hypervisor_signature
 from kdelta.guest.speed import DEADLINE_S, PROGRAM, check_speed, speed_record
 from kdelta.guest.stressor import Stressor
 
@@ -45,8 +46,8 @@ def acceleration() -> str:
     sources = Path("/sys/devices/system/clocksource/clocksource0/available_clocksource")
     if "kvm-clock" in sources.read_text():
         return "kvm"
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    return "tcg" if "QEMU TCG" in cpuinfo else "unknown"
+    # Not by its name: that is the model's, which guest.cpu may set.
+    return "tcg" if hypervisor_signature() == "TCGTCGTCGTCG" else "unknown"
 
 
 def observe_guest() -> Json:

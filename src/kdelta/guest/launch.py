@@ -37,6 +37,7 @@ class GuestSpec:
     Attributes:
         kernel: bzImage.
         acceleration: `kvm` or `tcg`.
+        cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         vcpus: number of virtual CPUs.
         memory_mib: guest memory in MiB.
         share: folder shared with the guest, read-write, at `SHARE_IN_GUEST`. Its path and the
@@ -53,6 +54,7 @@ class GuestSpec:
     command: str
     kernel_arguments: tuple[str, ...] = field(default=())
     pinning: Pinning | None = None
+    cpu: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ def vng_argv(spec: GuestSpec) -> list[str]:
     ]
     if spec.pinning:
         argv.append(DEBUG_THREADS)
+    if spec.cpu:
+        # QEMU takes the last of several, and virtme-ng puts these behind its own.
+        argv.append(f"--qemu-opts=-cpu {spec.cpu}")
     if spec.acceleration == "tcg":
         argv.append("--disable-kvm")
     for argument in spec.kernel_arguments:
@@ -121,7 +126,7 @@ def require_tools() -> None:
         KdeltaError: naming the missing program and its package.
     """
     for program, package in (("vng", "virtme-ng"), ("qemu-system-x86_64", "qemu-system-x86")):
-        if shutil.which(program, path=_path()) is None:
+        if shutil.which(program, path=launch_path()) is None:
             raise KdeltaError(
                 f"{program} is not installed; install {package} (`make setup` does) and try again"
             )
@@ -212,8 +217,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _path() -> str:
-    # The console scripts of this environment, activated or not.
+def launch_path() -> str:
+    """PATH of what is launched: the scripts of this environment first, activated or not."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
@@ -223,5 +228,5 @@ def _environment(share: Path) -> dict[str, str]:
     # guest: hide it. vng's own temporary files are named on a shell line too.
     home = str(share)
     return clean_environment(
-        {"PATH": _path(), "HOME": home, "XDG_CONFIG_HOME": home, "TMPDIR": str(share.parent)}
+        {"PATH": launch_path(), "HOME": home, "XDG_CONFIG_HOME": home, "TMPDIR": str(share.parent)}
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from kdelta.kernel.process import clean_environment
 
 # Where the package debian-archive-keyring puts Debian's keys.
 _DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+# Small ones first, where that makes no difference: the index of a release is 50 MB of text.
+_SUITES = ("stable-backports", "stable", "testing", "unstable", "experimental")
 
 _FORMAT = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)|$(SOURCESENTRY)"
 
@@ -32,14 +35,7 @@ def sources_for(suite: str) -> str:
     Raises:
         KdeltaError: the host's apt does not use Debian's archive.
     """
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", _FORMAT, "Created-By: Packages"],
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    repository = find_repository(listing.splitlines(), suite)
+    repository = find_repository(index_fields(_FORMAT), suite)
     if repository is None:
         raise KdeltaError(
             f"kernel.source.suite: {suite!r} is looked for where this host's apt gets Debian's "
@@ -47,6 +43,44 @@ def sources_for(suite: str) -> str:
             "`suite`, or use type git"
         )
     return sources_text(repository.uri, suite, _signed_by(repository.entry))
+
+
+def index_fields(template: str, options: Sequence[str] = ()) -> list[str]:
+    """A line for each index of packages that apt knows of, as `apt-get indextargets` makes it.
+
+    Args:
+        template: of a line, such as ``$(CODENAME)``.
+        options: of apt-get, for another state than the host's.
+    """
+    listing = subprocess.run(
+        ["apt-get", *options, "indextargets", "--format", template, "Created-By: Packages"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    return listing.splitlines()
+
+
+def other_suites() -> list[str]:
+    """Debian's suites that the host does not follow, in the order in which they are looked at.
+
+    The host's release first, then what is least of a change. Empty where the host's apt does
+    not use Debian's archive.
+    """
+    return suites_beyond(index_fields("$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(SUITE)|$(CODENAME)"))
+
+
+def suites_beyond(listing: Iterable[str]) -> list[str]:
+    """As `other_suites`, of lines ``ORIGIN|LABEL|COMPONENT|SUITE|CODENAME``."""
+    followed: list[str] = []
+    for line in listing:
+        fields = line.split("|")
+        if len(fields) == 5 and fields[:3] == ["Debian", "Debian", "main"]:
+            followed += fields[3:]
+    releases = dict.fromkeys(name for name in followed[1::2] if "-" not in name)
+    wanted = [f"{name}-backports" for name in releases if name != "sid"] + list(_SUITES)
+    return [name for name in wanted if name not in followed] if releases else []
 
 
 def find_repository(listing: Iterable[str], suite: str) -> Repository | None:

@@ -33,6 +33,7 @@ from kdelta.kernel.toolchain import (
 )
 from kdelta.kernel.workspace import Workspace, open_workspace
 from kdelta.patch_files import patch_files, surely_cover_letter
+from kdelta.per_kernel import fragment_files
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class BuildRequest:
         patches: patch files in the order they apply, cover letters among them.
         base: allnoconfig, defconfig or tinyconfig.
         fragments: config fragments; a later one wins.
+        acceleration: `kvm` or `tcg`, which the fragments were chosen for.
         compiler: the C compiler's command name.
         output: folder that gets the image and what belongs to it.
         log: the build's output, kept whether it succeeds or not.
@@ -58,6 +60,7 @@ class BuildRequest:
     patches: tuple[Path, ...]
     base: str
     fragments: tuple[Path, ...]
+    acceleration: str
     compiler: str
     output: Path
     log: Path
@@ -70,6 +73,7 @@ def request_for(
     variant: str,
     root: Path,
     source: SourceTree,
+    acceleration: str,
     output: Path,
     *,
     log: Path | None = None,
@@ -82,18 +86,28 @@ def request_for(
         variant: the variant's name.
         root: the folder that patches and fragments are relative to.
         source: what `fetch` or `restore` returned.
+        acceleration: what guests of this kernel run with, `kvm` or `tcg`.
         output: usually ``results/<experiment>/kernels/<variant>``.
         log: by default build.log in `output`.
         baseline: the baseline's output folder, if it is built already.
+
+    Raises:
+        KdeltaError: there are no patches for a kernel of this series.
     """
     chosen = experiment.variants[variant]
     kernel = experiment.kernel
+    try:
+        patches = tuple(patch_files(chosen, root, source.series))
+    except FileNotFoundError as error:
+        raise KdeltaError(f"variants.{variant}.patches: {error} (looked in {root})") from None
+    names = (*kernel.config.fragments, *chosen.fragments)
     return BuildRequest(
         variant=variant,
         source=source,
-        patches=tuple(patch_files(chosen, root)),
+        patches=patches,
         base=kernel.config.base,
-        fragments=tuple(root / name for name in (*kernel.config.fragments, *chosen.fragments)),
+        fragments=tuple(fragment_files(names, root, source.series, acceleration)),
+        acceleration=acceleration,
         compiler=kernel.compiler,
         output=output,
         log=log or output / "build.log",
@@ -173,6 +187,7 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
                 records(patches, _named(request.patches, request.root)),
                 cover_letters(patches, _named(request.patches, request.root)),
                 _named(request.fragments, request.root),
+                request.acceleration,
             ),
             request.baseline,
             from_cache=from_cache,

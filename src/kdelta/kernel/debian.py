@@ -13,6 +13,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from kdelta.kernel.process import clean_environment, run
 from kdelta.progress import Progress
 
 _RETRIES = "Acquire::Retries=3"
+_RECENT_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Archive:
                 "kernel.source: type debian needs apt-get and dpkg-deb, which this host does not "
                 "have; use type git with a url and a commit instead"
             )
-        self._suite = suite
+        self.suite = suite
         self._folder = state / suite if suite else None
         self._lock = state / "lock"
 
@@ -86,15 +88,36 @@ class Archive:
             raise self._unknown(source, said)
         return package
 
+    def refresh(self) -> None:
+        """Fetch the private state's index, unless that was done within the last hour.
+
+        Raises:
+            KdeltaError: the suite does not exist, or cannot be reached.
+        """
+        mark = self._folder / "apt.conf" if self._folder is not None else None
+        if mark is None or not mark.is_file() or time.time() - mark.stat().st_mtime > _RECENT_S:
+            self.update()
+
+    @property
+    def codename(self) -> str | None:
+        """What the suite of a private state is called for good: `stable` changes, `trixie` not.
+
+        None for the host's suites.
+        """
+        if self._folder is None:
+            return None
+        names = aptconf.index_fields("$(CODENAME)", self._options())
+        return names[0] if names else self.suite
+
     def update(self) -> None:
         """Fetch the private state's index.
 
         Raises:
             KdeltaError: the suite does not exist, or cannot be reached.
         """
-        if self._folder is None or self._suite is None:
+        if self._folder is None or self.suite is None:
             return
-        sources = aptconf.sources_for(self._suite)
+        sources = aptconf.sources_for(self.suite)
         with file_lock(self._lock, "apt's index in the cache"):
             for part in ("lists/partial", "archives/partial", "empty"):
                 (self._folder / part).mkdir(parents=True, exist_ok=True)
@@ -102,7 +125,7 @@ class Archive:
             write_atomically(self._folder / "kdelta.sources", sources.encode())
             staged = self._folder / "apt.conf.new"
             write_atomically(staged, aptconf.private_configuration(self._folder).encode())
-            with Progress(f"reading the index of {self._suite}") as progress:
+            with Progress(f"reading the index of {self.suite}") as progress:
                 result = run(
                     ["apt-get", "-c", staged, "-o", _RETRIES, "--error-on=any", "update"],
                     env=clean_environment(),
@@ -110,9 +133,9 @@ class Archive:
                 )
             if result.status != 0:
                 if says_disk_full(result.tail):
-                    raise disk_full(self._folder, f"reading the index of {self._suite}")
+                    raise disk_full(self._folder, f"reading the index of {self.suite}")
                 raise KdeltaError(
-                    f"kernel.source.suite: the index of {self._suite!r} cannot be read; check that "
+                    f"kernel.source.suite: the index of {self.suite!r} cannot be read; check that "
                     "Debian has a suite of this name, and the network. apt says:\n"
                     + _complaints(result.tail)
                 )
@@ -171,9 +194,9 @@ class Archive:
             return None, result.stderr
         return parse_uri_line(result.stdout, source.package), result.stderr + result.stdout
 
-    def _unknown(self, source: DebianSource, said: str) -> KdeltaError:
+    def _unknown(self, source: DebianSource, said: str, others: str = "") -> KdeltaError:
         wanted = source.package + (f" in version {source.version}" if source.version else "")
-        suite = f" in {self._suite}" if self._suite else ""
+        suite = f" in {self.suite}" if self.suite else ""
         offered = subprocess.run(
             ["apt-cache", *self._options(), "search", "--names-only", "^linux-source-[0-9]"],
             env=clean_environment(),
@@ -186,9 +209,56 @@ class Archive:
         return KdeltaError(
             f"kernel.source: apt knows no {wanted}{suite}. "
             + (f"It offers {', '.join(names)}. " if names else "It offers no kernel source. ")
+            + others
             + f"`apt-cache search linux-source`{refresh} lists what there is, "
             f"`apt-cache policy {source.package}` the versions. apt says:\n" + _complaints(said)
         )
+
+
+def find_in_any_suite(state: Path, source: DebianSource) -> tuple[Archive, Package]:
+    """The package, and the archive that has it: the host's suites, or the first other one.
+
+    Args:
+        state: folder in the cache for the private apt states.
+        source: what is looked for; its suite does not count.
+
+    Raises:
+        KdeltaError: no suite of Debian's has it.
+    """
+    host = Archive(state, None)
+    package, said = host._look_up(source)
+    if package is not None:
+        return host, package
+    without, unread = [], []
+    for suite in aptconf.other_suites():
+        archive = Archive(state, suite)
+        try:
+            archive.refresh()
+        except KdeltaError as error:
+            unread.append(f"the index of {suite} cannot be read ({str(error).splitlines()[-1]})")
+            continue
+        package, _ = archive._look_up(source)
+        if package is not None:
+            return _by_codename(state, archive, package, source)
+        without.append(suite)
+    others = f"Nor is it in Debian's {', '.join(without)}. " if without else ""
+    raise host._unknown(source, said, others + "".join(f"Besides, {why}. " for why in unread))
+
+
+def _by_codename(
+    state: Path, archive: Archive, package: Package, source: DebianSource
+) -> tuple[Archive, Package]:
+    """The same suite under its lasting name, which is what a record has to name.
+
+    The two are one folder of the archive, but a mirror may keep one of them longer.
+    """
+    lasting = Archive(state, archive.codename)
+    try:
+        lasting.refresh()
+    except KdeltaError:
+        return archive, package
+    found, _ = lasting._look_up(source)
+    return (lasting, found) if found is not None else (archive, package)
 
 
 def parse_uri_line(output: str, name: str) -> Package | None:

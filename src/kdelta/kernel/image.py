@@ -61,12 +61,14 @@ class Naming:
         patches: of each commit, in order: file, sha256 of the file, subject and author.
         cover_letters: file, sha256 and subject of each.
         fragments: names of the config fragments, in order.
+        acceleration: `kvm` or `tcg`, which the fragments were chosen for.
     """
 
     variant: str
     patches: Sequence[Mapping[str, str]]
     cover_letters: Sequence[Mapping[str, str]]
     fragments: tuple[str, ...]
+    acceleration: str
 
 
 def image_key(
@@ -211,7 +213,12 @@ def publish(
     if log.resolve() != (output / "build.log").resolve() and from_cache:
         copy_atomically(entry / "build.log", log)
     facts = json.loads((entry / "image.json").read_bytes())
-    facts = {"schema": facts.pop("schema"), "variant": naming.variant, **facts}
+    facts = {
+        "schema": facts.pop("schema"),
+        "variant": naming.variant,
+        "acceleration": naming.acceleration,
+        **facts,
+    }
     facts["patches"] = list(naming.patches)
     if naming.cover_letters:
         facts["cover_letters"] = list(naming.cover_letters)

@@ -14,15 +14,19 @@ from kdelta.kernel.patches import PatchFile, read_patches
 from kdelta.kernel.patching import stage
 from kdelta.kernel.source import SourceTree
 from kdelta.patch_files import patch_files
+from kdelta.per_kernel import Series
 
 
-def read_inputs(experiment: Experiment, root: Path, name: str) -> dict[str, list[PatchFile]]:
+def read_inputs(
+    experiment: Experiment, root: Path, name: str, series: Series | None = None
+) -> dict[str, list[PatchFile]]:
     """Read every patch and fragment that an experiment names.
 
     Args:
         experiment: checked by `config.load_experiment`.
         root: the folder that its files are relative to.
         name: of the experiment file, for messages.
+        series: of the kernel; None: what the experiment tells of it.
 
     Returns:
         Variant -> its patch files, in the order they apply.
@@ -31,13 +35,14 @@ def read_inputs(experiment: Experiment, root: Path, name: str) -> dict[str, list
         KdeltaError: a fragment has a line that is none, or a file is no patch or damaged.
     """
     found = {}
+    series = series or experiment.kernel.source.series
     shared = experiment.kernel.config.fragments
     _read_fragments(f"{name}: kernel.config.fragments", shared, root)
     for variant, chosen in experiment.variants.items():
         _read_fragments(f"{name}: variants.{variant}.fragments", chosen.fragments, root)
         try:
-            found[variant] = read_patches(patch_files(chosen, root))
-        except KdeltaError as error:
+            found[variant] = read_patches(patch_files(chosen, root, series))
+        except (FileNotFoundError, KdeltaError) as error:
             raise KdeltaError(f"{name}: variants.{variant}.patches: {error}") from None
         if chosen.patches and not any(file.commits for file in found[variant]):
             raise KdeltaError(

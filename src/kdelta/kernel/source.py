@@ -23,6 +23,7 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import DebianSource, GitSource
 from kdelta.kernel import debian, git
 from kdelta.kernel.process import ending_on_sigterm
+from kdelta.per_kernel import Series, series_of
 
 _NEEDED_BYTES = 2_500 * 2**20  # archive 150 MiB, tree 1.7 GiB
 
@@ -47,6 +48,11 @@ class SourceTree:
     def kernel_version(self) -> str:
         """As the tree's Makefile has it, for example ``6.12.117``."""
         return str(self.describe["kernel_version"])
+
+    @property
+    def series(self) -> Series:
+        """What of the version decides which patches and fragments belong to this kernel."""
+        return series_of(self.kernel_version)
 
     @property
     def title(self) -> str:
@@ -174,9 +180,13 @@ def _fetch_git(source: GitSource, cache: Path) -> SourceTree:
 
 
 def _fetch_debian(source: DebianSource, cache: Path) -> SourceTree:
-    archive = debian.Archive(cache / "apt", source.suite)
-    package = archive.find(source)
-    if _cached(cache, package.sha256) is None and archive.is_private:
+    if source.suite is None:
+        archive, package = debian.find_in_any_suite(cache / "apt", source)
+        suite = archive.suite
+    else:
+        archive, suite = debian.Archive(cache / "apt", source.suite), source.suite
+        package = archive.find(source)
+    if source.suite and _cached(cache, package.sha256) is None:
         # The index may name a version that its archive has replaced since.
         archive.update()
         package = archive.find(source)
@@ -185,7 +195,7 @@ def _fetch_debian(source: DebianSource, cache: Path) -> SourceTree:
         "package": source.package,
         "version": package.version,
         "sha256": package.sha256,
-        "suite": source.suite,
+        "suite": suite,
     }
 
     def unpack(tree: Path) -> None:

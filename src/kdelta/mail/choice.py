@@ -94,7 +94,7 @@ def measured_patches(
         KdeltaError: a patch or the source is another than the run's.
     """
     image: Mapping[str, Any] = manifest["kernels"][variant]
-    files = read_patches(patch_files(experiment.variants[variant], root))
+    files = read_patches(patch_files(experiment.variants[variant], root, source.series))
     # A file of several commits is recorded with each.
     now = list(dict.fromkeys(file.sha256 for file in files if file.commits))
     then = list(dict.fromkeys(patch["sha256"] for patch in image["patches"]))

@@ -92,6 +92,7 @@ def boot_of(
     experiment = source.experiment
     arm, variant = schedule.arms[position]
     image = json.loads((source.kernels / variant / "image.json").read_text())
+    require_configuration(image, source.kernels / variant, source.acceleration["mode"])
     # Left from an earlier try, they would look like this one's.
     console.with_suffix(".partial.jsonl").unlink(missing_ok=True)
     mode = source.acceleration["mode"]
@@ -121,6 +122,7 @@ def boot_of(
             mechanism=mechanism,
         ),
         pinning=pinning,
+        cpu=experiment.guest.cpu,
     )
     entry: Json = {
         "arm": arm,
@@ -167,6 +169,30 @@ def require_cpus(source: GuestSource) -> None:
             f"{'matrix' if 'pin' in experiment.matrix else 'workload.arguments'}.pin: CPU "
             f"{highest} is none of the guest's, which has {source.vcpus} on this host, numbered "
             f"from 0; set guest.vcpus to {highest + 1} or more, or pin to others"
+        )
+
+
+def require_configuration(image: Json, folder: Path, mode: str) -> None:
+    """Check that a kernel was configured for what is going to execute it.
+
+    Emulation cannot bear what a kernel for KVM has, and with KVM a kernel without it would be
+    measured as nobody runs it.
+
+    Args:
+        image: the kernel's image.json.
+        folder: where it lies.
+        mode: `kvm` or `tcg`.
+
+    Raises:
+        KdeltaError: it was configured for the other one.
+    """
+    # Kernels of before this was recorded are all the emulator's.
+    configured = image.get("acceleration", "tcg")
+    if configured != mode:
+        raise KdeltaError(
+            f"{folder}: this kernel was configured for {configured}, but guests run with {mode} "
+            f"here (kernel-configs/*.{configured}.config); delete the folder and run again: the "
+            "kernel is built for this host"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Environment, Validity
-from kdelta.guest.acceleration import choose, device_refusal
+from kdelta.guest.acceleration import choose, device_refusal, early_refusal
 from kdelta.guest.launch import require_tools
 from kdelta.kernel.toolchain import read_toolchain
 from kdelta.measure.cpu_time import HostCpu
@@ -111,13 +111,15 @@ def kvm_state(kernel: Path | None, device: Path, missing: Iterable[Problem]) -> 
     refusal = device_refusal(device)
     if refusal:
         return {"usable": False, "booted": False, "reason": refusal}
-    if kernel is None:
-        reason = f"{device} can be opened; whether it runs a kernel only a boot tells: --kernel"
-        return {"usable": None, "booted": False, "reason": reason}
     if list(missing):
         return {"usable": None, "booted": False, "reason": "cannot be tried without the tools"}
     with host_lock("probing for KVM", exclusive=True):
-        found = choose("auto", kernel)
+        if refusal := early_refusal(None, device):
+            return {"usable": False, "booted": False, "reason": refusal}
+        if kernel is None:
+            reason = f"QEMU starts with {device}; whether it runs a kernel a boot tells: --kernel"
+            return {"usable": None, "booted": False, "reason": reason}
+        found = choose("auto", None, lambda: kernel)
     reason = found.reason.removeprefix("KVM does not work on this host: ")
     return {"usable": found.mode == "kvm", "booted": True, "reason": reason}
 

@@ -14,7 +14,6 @@ from kdelta.provenance import CONSOLE
 
 Json = dict[str, Any]
 
-ACCELERATION = "acceleration.json"
 SUMS = "SHA256SUMS"
 RECORD_SCHEMA = 1
 

@@ -16,7 +16,6 @@ from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import RunFolder, read_run
 from kdelta.provenance import MANIFEST, PACK_RECORD, raw_files, unverified_consoles
 from kdelta.reference.layout import (
-    ACCELERATION,
     RECORD_SCHEMA,
     Json,
     claims_file,
@@ -98,8 +97,7 @@ def _write(run: RunFolder, folder: Path, root: Path, scrubber: Scrubber) -> Pack
         put(name, clean)
     if missing:
         raise KdeltaError(f"{run.path / min(missing)}: no such file, and {MANIFEST} lists it")
-    for name in (MANIFEST, ACCELERATION):
-        put(name, scrubber.json_file(_read(run.path / name)))
+    put(MANIFEST, scrubber.json_file(_read(run.path / MANIFEST)))
     claims = claims_file(run.experiment)
     if claims is not None:
         put(claims, _read(root / claims))

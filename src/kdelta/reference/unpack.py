@@ -18,7 +18,6 @@ from kdelta.provenance import (
     unverified_consoles,
 )
 from kdelta.reference.layout import (
-    ACCELERATION,
     RECORD_SCHEMA,
     claims_file,
     packed_name,
@@ -69,7 +68,7 @@ def unpack(reference: Path, output: Path) -> int:
         _put(output, name, data)
     claims = claims_file(run.experiment)
     # The manifest last: whoever finds it finds the rest.
-    others = [name for name in (claims, ACCELERATION, PACK_RECORD, MANIFEST) if name is not None]
+    others = [name for name in (claims, PACK_RECORD, MANIFEST) if name is not None]
     for name in others:
         _put(output, name, unpack_file(reference / name))
     return len(names) + len(others)

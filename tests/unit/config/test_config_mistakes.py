@@ -52,11 +52,14 @@ MISTAKES = [
         "guest.title",
         "x",
         "guest.title: unknown key (value 'x'); "
-        "keys here: acceleration, boot_timeout_s, memory, vcpus",
+        "keys here: acceleration, boot_timeout_s, cpu, memory, vcpus",
     ),
     # a wrong type
     ("title", 6.12, "title: should be text, found 6.12; put it in quotes"),
     ("guest.memory", 1024, "guest.memory: should be text, found 1024; put it in quotes"),
+    # what goes through a shell on its way to QEMU holds nothing that one minds
+    ("guest.cpu", "max -smp 64", "guest.cpu: should match pattern"),
+    ("guest.cpu", "max;reboot", "guest.cpu: should match pattern"),
     ("guest.vcpus", "two", "guest.vcpus: should be 'auto' or should be a whole number"),
     ("guest.vcpus", 0, "guest.vcpus: should be 'auto' or should be greater than or equal to 1"),
     ("protocols.quick.blocks", True, "protocols.quick.blocks: should be a whole number"),

@@ -31,7 +31,9 @@ def test_a_shipped_experiment_loads_and_is_planned(path: Path) -> None:
     for protocol in experiment.protocols:
         relative = str(path.relative_to(CHECKOUT))
         run = plan_run({"experiment": relative, "protocol": protocol}, "c", CHECKOUT)
-        assert len({run.build_key(variant) for variant in run.variants}) == len(run.variants)
+        assert len({run.build_key(variant, (6, 12), "tcg") for variant in run.variants}) == len(
+            run.variants
+        )
         assert len(run.blocks) == experiment.protocols[protocol].blocks
 
 

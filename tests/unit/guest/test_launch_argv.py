@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,12 @@ def test_kvm_is_not_disabled_where_it_is_asked_for() -> None:
     assert argv[-4:] == ["--append", "a=1", "--append", "b"]
 
 
+def test_a_cpu_model_is_one_word_behind_virtme_ngs() -> None:
+    argv = vng_argv(replace(SPEC, cpu="max,-erms"))
+    assert "--qemu-opts=-cpu max,-erms" in argv
+    assert not any("-cpu " in word for word in vng_argv(SPEC))
+
+
 def test_the_guests_python_is_a_real_binary() -> None:
     path = Path(guest_python())
     assert path.is_file()
@@ -46,7 +53,7 @@ def test_the_guests_python_is_a_real_binary() -> None:
 def test_a_missing_tool_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(launch, "_path", lambda: str(tmp_path))
+    monkeypatch.setattr(launch, "launch_path", lambda: str(tmp_path))
     with pytest.raises(KdeltaError, match="vng is not installed; install virtme-ng"):
         require_tools()
     vng = tmp_path / "vng"
@@ -93,18 +100,23 @@ def test_no_kvm_device(tmp_path: Path) -> None:
     assert device_refusal(tmp_path / "kvm") is None
 
 
+def no_kernel() -> Path:
+    raise AssertionError("no kernel has to be built to know this")
+
+
 def test_what_is_asked_for_without_kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdelta.guest.acceleration.require_tools", lambda: None)
     none = tmp_path / "kvm"
-    assert choose("tcg", tmp_path, none).as_dict() == {
+    assert choose("tcg", None, no_kernel, none).as_dict() == {
         "mode": "tcg",
         "requested": "tcg",
         "reason": "emulation was asked for (guest.acceleration: tcg)",
+        "cpu": None,
     }
-    auto = choose("auto", tmp_path, none)
+    auto = choose("auto", None, no_kernel, none)
     assert (auto.mode, auto.reason) == (
         "tcg",
         f"KVM does not work on this host: {none} does not exist",
     )
     with pytest.raises(KdeltaError, match=r"guest\.acceleration is kvm, but KVM does not work"):
-        choose("kvm", tmp_path, none)
+        choose("kvm", None, no_kernel, none)

@@ -130,7 +130,14 @@ def test_choice_and_if_end_an_entry() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["guest.config", "observe.config", "jump-label.config", "linux-7.2.config"]
+    "name",
+    [
+        "guest.config",
+        "guest.kvm.config",
+        "guest.tcg.config",
+        "guest.linux-7.2.config",
+        "observe.config",
+    ],
 )
 def test_shipped_fragments_say_why(name: str) -> None:
     """Every group of options has a comment above it, and no option comes twice."""

@@ -60,6 +60,7 @@ def request(tmp_path: Path) -> BuildRequest:
         patches=(tmp_path / "x.patch",),
         base=KernelConfig(fragments=["x"]).base,
         fragments=(tmp_path / "x.config",),
+        acceleration="tcg",
         compiler="gcc",
         output=tmp_path / "out",
         log=tmp_path / "log",

@@ -57,9 +57,6 @@ def finished_run(folder: Path, root: Path, **truth: Any) -> Path:
         for path in sorted(run.glob("raw/*/block-*"))
     ]
     (run / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    (run / "acceleration.json").write_text(
-        json.dumps({"mode": "tcg", "requested": "auto", "reason": "see /home/alice/log"})
-    )
     for table in ("samples.csv", "validity.csv", "tables"):
         _remove(run / table)  # made without the claims and the traces
     return run

@@ -28,7 +28,8 @@ def keys(project: Project, protocol: str = "quick") -> dict[str, str]:
     return {
         "fetch": run.fetch_key(),
         "workload": run.workload_key(),
-        **{f"build {name}": run.build_key(name) for name in run.variants},
+        "probe": run.probe_key((6, 12)),
+        **{f"build {name}": run.build_key(name, (6, 12), "tcg") for name in run.variants},
         **{f"measure {name}": run.measure_key(name) for name in run.regimes},
     }
 
@@ -122,7 +123,9 @@ def edit(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("workload.arguments.write_size", 4096, MEASURES),
         ("guest.vcpus", 2, MEASURES),
         ("guest.memory", "512M", MEASURES),
-        ("guest.acceleration", "auto", MEASURES),
+        # the probe may find another acceleration, and kernels are configured for it
+        ("guest.acceleration", "auto", {*MEASURES, *BUILDS, "probe"}),
+        ("guest.cpu", "max,-erms", {*MEASURES, *BUILDS, "probe"}),
         ("control", False, MEASURES),
         ("regimes.pressed.stressor.command", ["sleep", "999"], {"measure pressed"}),
         # which kernels

@@ -82,7 +82,7 @@ def image(variant: str) -> dict[str, Any]:
 def run(tmp_path: Path) -> Path:
     base = tmp_path / "results" / "small"
     files: dict[str, Any] = {
-        "quick/acceleration.json": HOST["acceleration"],
+        "acceleration.json": HOST["acceleration"],
         "workload/pipe_bench.json": {"binary_sha256": "cd" * 32},
         **{f"kernels/{name}/image.json": image(name) for name in EXPERIMENT.variants},
     }
@@ -190,7 +190,7 @@ def test_hosts_are_told_once() -> None:
 
 
 def test_an_unfinished_run(run: Path) -> None:
-    (run / "acceleration.json").unlink()
+    (run.parent / "acceleration.json").unlink()
     with pytest.raises(KdeltaError, match=r"acceleration\.json: no such file; has the run finish"):
         build_manifest(EXPERIMENT, "quick", run, run)
 
