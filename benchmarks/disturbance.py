@@ -82,7 +82,8 @@ def guests_below(pid: int) -> set[int]:
     for process in family:
         # It may end while it is looked at.
         with contextlib.suppress(psutil.Error):
-            if process.name().startswith(QEMU) and process.status() != psutil.STATUS_ZOMBIE:
+            # Without a kernel it only says its version, to whoever asks.
+            if process.name().startswith(QEMU) and "-kernel" in process.cmdline():
                 found.add(process.pid)
     return found
 
