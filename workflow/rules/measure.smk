@@ -3,19 +3,22 @@
 from kdelta.workflow import guests_key
 
 # Images, workload and acceleration count by what they are, not by how old their files are: as
-# inputs of what is measured they are ancient, and `params` name them. They go through a checkpoint, after
-# which snakemake looks once more: hours are spent on a step that gave something else than the
-# last time, and not on one that was made again and gave the same.
+# inputs of what is measured they are ancient, and `params` name them. They go through a
+# checkpoint, after which snakemake looks once more: hours are spent on a step that gave something
+# else than the last time, and not on one that was made again and gave the same.
+# Paths, not `rules.X.output`: ancient() would mark that for every rule that names it.
 IMAGES = expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants)
 RECORDS = expand(f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants)
-ACCELERATION = rules.probe_acceleration.output[0]
+ACCELERATION = f"{RUN.base}/acceleration.json"
+BENCH = f"{RUN.base}/workload/pipe_bench"
+SPEED_CHECK = f"{RUN.base}/workload/speed_check"
 
 
 checkpoint guests:
     input:
         records=RECORDS,
         acceleration=ACCELERATION,
-        workload=rules.build_workload.output,
+        workload=WORKLOAD,
     output:
         f"{RUN.run}/guests.sha256",
     localrule: True
@@ -33,15 +36,15 @@ def guests(wildcards):
 def guest_facts(wildcards):
     """What guests boot and run and what executes them, once that is known."""
     guests(wildcards)
-    return guests_key(RECORDS, ACCELERATION, list(rules.build_workload.output))
+    return guests_key(RECORDS, ACCELERATION, [BENCH, SPEED_CHECK])
 
 
 rule measure_block:
     input:
         images=ancient(IMAGES),
         records=ancient(RECORDS),
-        workload=ancient(rules.build_workload.output.bench),
-        speed_check=ancient(rules.build_workload.output.speed),
+        workload=ancient(BENCH),
+        speed_check=ancient(SPEED_CHECK),
         acceleration=ancient(ACCELERATION),
         guests=guests,
     output:
@@ -74,7 +77,7 @@ rule trace_mechanism:
     input:
         images=ancient(IMAGES),
         records=ancient(RECORDS),
-        workload=ancient(rules.build_workload.output.bench),
+        workload=ancient(BENCH),
         acceleration=ancient(ACCELERATION),
         guests=guests,
     output:
