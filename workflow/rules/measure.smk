@@ -18,7 +18,7 @@ checkpoint guests:
     input:
         records=RECORDS,
         acceleration=ACCELERATION,
-        workload=WORKLOAD,
+        programs=[BENCH, SPEED_CHECK],
     output:
         f"{RUN.run}/guests.sha256",
     localrule: True

@@ -15,7 +15,7 @@ Facts = tuple[tuple[str, object], ...]
 def require_same_guests(boots: Sequence[RawBoot], raw_dir: Path) -> None:
     """Check that all blocks of a regime were measured in guests of one kind.
 
-    vCPUs, memory and acceleration as host.json has them, else as the guest saw them; what was
+    vCPUs, memory, acceleration and CPU model as host.json has them, else as the guest saw them; what was
     not recorded is taken to be alike. Other hosts are no reason: ratios are taken within blocks.
 
     Raises:
@@ -54,6 +54,7 @@ def _facts(boot: RawBoot) -> dict[str, object]:
         "vCPUs": host.vcpus if host and host.vcpus is not None else gate and gate.vcpus,
         "memory in MiB": host.memory_mib if host else None,
         "acceleration": mode or (gate and gate.acceleration),
+        "CPU model": host.acceleration.cpu or "by default" if host and host.acceleration else None,
     }
 
 

@@ -65,6 +65,7 @@ class HostAcceleration(StrictRecord):
     """What executed the guests."""
 
     mode: str | None = None
+    cpu: str | None = None
 
 
 class HostRecord(StrictRecord):

@@ -15,15 +15,22 @@ from kdelta.errors import KdeltaError
 
 Json = dict[str, Any]
 
-_WORDS = {"vcpus": "{} vCPUs", "memory_mib": "{} MiB of memory", "acceleration": "acceleration {}"}
+_WORDS = {
+    "vcpus": "{} vCPUs",
+    "memory_mib": "{} MiB of memory",
+    "acceleration": "acceleration {}",
+    "cpu": "CPU model {}",
+}
 
 
 def guest_of(host: Json) -> Json:
     """What a block's host.json says of its guests."""
+    acceleration = host.get("acceleration") or {}
     return {
         "vcpus": host.get("vcpus"),
         "memory_mib": host.get("memory_mib"),
-        "acceleration": (host.get("acceleration") or {}).get("mode"),
+        "acceleration": acceleration.get("mode"),
+        "cpu": acceleration.get("cpu") or "by default",
     }
 
 
