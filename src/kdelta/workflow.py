@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,42 @@ class RunPlan:
     def fetch_key(self) -> str:
         """Of the kernel source as the experiment names it."""
         return _digest(self.experiment.kernel.source.model_dump(mode="json"))
+
+    @property
+    def source_record(self) -> str:
+        """The record of `kdelta fetch`."""
+        return f"{self.base}/kernels/source.json"
+
+    @property
+    def acceleration_record(self) -> str:
+        """The record of `kdelta probe`."""
+        return f"{self.base}/acceleration.json"
+
+    def series(self) -> Series:
+        """Of the kernel, as soon as that can be known.
+
+        Raises:
+            FileNotFoundError: a git repository was not fetched yet.
+        """
+        record = Path(self.source_record)
+        named = self.experiment.kernel.source.series
+        return named or series_of(json.loads(record.read_text())["kernel_version"])
+
+    def planned_key(self, make: Callable[[Series], str]) -> str:
+        """A key of the kernel's series; until that is known, one that no finished step has."""
+        try:
+            return make(self.series())
+        except FileNotFoundError:
+            return "not known yet"
+
+    def planned_build_key(self, variant: str) -> str:
+        """A variant's `build_key` by the records of earlier steps, likewise."""
+
+        def make(series: Series) -> str:
+            mode = json.loads(Path(self.acceleration_record).read_text())["mode"]
+            return self.build_key(variant, series, mode)
+
+        return self.planned_key(make)
 
     def probe_key(self, series: Series) -> str:
         """Of what guests run with: what was asked for, and the kernel that is tried with KVM.
@@ -259,24 +295,6 @@ def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str
             "programs": [sha256_file(Path(program)) for program in programs],
         }
     )
-
-
-def acceleration_mode(record: str) -> str:
-    """`kvm` or `tcg`, from the record of `kdelta probe`.
-
-    Raises:
-        FileNotFoundError: nothing was probed yet.
-    """
-    return str(json.loads(Path(record).read_text())["mode"])
-
-
-def source_series(record: str) -> Series:
-    """The kernel's series, from the record of `kdelta fetch`.
-
-    Raises:
-        FileNotFoundError: nothing was fetched yet.
-    """
-    return series_of(json.loads(Path(record).read_text())["kernel_version"])
 
 
 @functools.cache

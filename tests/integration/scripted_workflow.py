@@ -50,10 +50,14 @@ def image(folder):
     (Path(folder) / "image.json").write_text(
         json.dumps({{"key": digest[:16], "bzimage_sha256": digest}}))
 
-if verb in ("fetch", "manifest"):
+if verb == "manifest":
     write(".", options["--output"])
 elif verb == "workload":
     write(Path(options["--output"]).parent, "pipe_bench", "speed_check")
+elif verb == "fetch":
+    write(".", options["--output"])
+    record = {{"kernel_version": (root / "source").read_text()}}
+    Path(options["--output"]).write_text(json.dumps(record))
 elif verb == "probe":
     write(".", options["--output"])
     Path(options["--output"]).write_text((root / "acceleration").read_text())

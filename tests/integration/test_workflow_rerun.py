@@ -119,9 +119,30 @@ def test_a_byte_of_a_patch(finished: Workflow) -> None:
 def test_a_line_of_a_config_fragment(finished: Workflow) -> None:
     with changed(finished.root / "kernel-configs" / "guest.config", "SMP", "SMP2"):
         planned = finished.planned()
-    # the acceleration is probed with the baseline's image
-    probe = {"Does this host run guests with KVM?"}
-    assert planned == {*BUILD, *probe, *GUESTS, *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
+    # emulation was asked for: there is no kernel to be tried with KVM
+    assert planned == {*BUILD, *GUESTS, *MEASURE, *TRACE, *MANIFEST, *ANALYSE}
+
+
+def test_a_fragment_for_another_kernel_or_acceleration(finished: Workflow) -> None:
+    configs = finished.root / "kernel-configs"
+    for name, planned in (("linux-6.19", set()), ("kvm", set()), ("linux-6.1", BUILD)):
+        beside = configs / f"guest.{name}.config"
+        kept = beside.read_text() if beside.exists() else None
+        beside.write_text("CONFIG_X=y\n")
+        assert finished.planned() & BUILD == planned, name
+        beside.unlink() if kept is None else beside.write_text(kept)
+
+
+def test_a_probe_that_finds_the_same_again_costs_nothing(finished: Workflow) -> None:
+    record = finished.root / "results/small/acceleration.json"
+    record.write_text(record.read_text())
+    assert finished.planned() <= GUESTS | MANIFEST | ANALYSE
+
+
+def test_a_probe_that_finds_something_else_builds_anew(finished: Workflow) -> None:
+    record = finished.root / "results/small/acceleration.json"
+    with changed(record, "tcg", "kvm"):
+        assert finished.planned() >= BUILD
 
 
 def test_the_benchmark(finished: Workflow) -> None:

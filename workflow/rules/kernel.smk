@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Kernel source and builds. Keyed by params, never by the age of a patch file.
-from kdelta.workflow import acceleration_mode, source_series
 
 
 rule fetch_source:
     output:
-        f"{RUN.base}/kernels/source.json",
+        RUN.source_record,
     retries: 2
     params:
         key=RUN.fetch_key(),
@@ -23,17 +22,18 @@ def baseline_objects(wildcards):
 
 
 # What guests run with comes before the kernels, which are configured for it. Its record is ancient
-# to who uses it: the keys in params hold what it says, and not how old it is.
+# to who uses it: the keys in params hold what it says, and not how old it is. (They are functions of
+# wildcards alone: of those that are given `input`, Snakemake does not look whether they changed.)
 rule probe_acceleration:
     input:
-        source=rules.fetch_source.output[0],
+        source=rules.fetch_source.output,
     output:
-        f"{RUN.base}/acceleration.json",
+        RUN.acceleration_record,
     log:
         f"{RUN.base}/kernels/kvm-probe.log",
     threads: all_cores()
     params:
-        key=lambda wildcards, input: RUN.probe_key(source_series(input.source)),
+        key=lambda wildcards: RUN.planned_key(RUN.probe_key),
     message:
         "Does this host run guests with KVM?"
     shell:
@@ -43,8 +43,8 @@ rule probe_acceleration:
 
 rule build_kernel:
     input:
-        source=rules.fetch_source.output[0],
-        acceleration=ancient(rules.probe_acceleration.output[0]),
+        source=rules.fetch_source.output,
+        acceleration=ancient(RUN.acceleration_record),
         baseline=baseline_objects,
     output:
         image=f"{RUN.base}/kernels/{{variant}}/bzImage",
@@ -56,11 +56,7 @@ rule build_kernel:
     # Variants share one build folder, in which only changed objects are compiled again.
     threads: all_cores()
     params:
-        key=lambda wildcards, input: RUN.build_key(
-            wildcards.variant,
-            source_series(input.source),
-            acceleration_mode(input.acceleration),
-        ),
+        key=lambda wildcards: RUN.planned_build_key(wildcards.variant),
         baseline=lambda wildcards, input: (
             f"--baseline {shlex.quote(str(Path(str(input.baseline)).parent))}"
             if input.baseline

@@ -23,7 +23,7 @@ rule series:
     input:
         tables=TABLES,
         manifest=rules.manifest.output,
-        source=rules.fetch_source.output[0],
+        source=rules.fetch_source.output,
         prose=series_prose,
         code=RUN.sources("report", "mail"),
         template="report/mail/cover-letter.txt.j2",
@@ -38,8 +38,8 @@ rule series:
     localrule: True
     params:
         mail=RUN.experiment.mail.model_dump_json() if RUN.experiment.mail else "",
-        patches=lambda wildcards, input: RUN.patches_key(
-            series_variant(wildcards), source_series(input.source)
+        patches=lambda wildcards: RUN.planned_key(
+            lambda series: RUN.patches_key(series_variant(wildcards), series)
         ),
         sender=lambda wildcards: identity_or_nobody(Path(workflow.basedir)),
     message:

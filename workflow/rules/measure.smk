@@ -9,7 +9,7 @@ from kdelta.workflow import guests_key
 # Paths, not `rules.X.output`: ancient() would mark that for every rule that names it.
 IMAGES = expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants)
 RECORDS = expand(f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants)
-ACCELERATION = f"{RUN.base}/acceleration.json"
+ACCELERATION = RUN.acceleration_record
 BENCH = f"{RUN.base}/workload/pipe_bench"
 SPEED_CHECK = f"{RUN.base}/workload/speed_check"
 

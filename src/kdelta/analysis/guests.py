@@ -15,8 +15,9 @@ Facts = tuple[tuple[str, object], ...]
 def require_same_guests(boots: Sequence[RawBoot], raw_dir: Path) -> None:
     """Check that all blocks of a regime were measured in guests of one kind.
 
-    vCPUs, memory, acceleration and CPU model as host.json has them, else as the guest saw them; what was
-    not recorded is taken to be alike. Other hosts are no reason: ratios are taken within blocks.
+    vCPUs, memory, acceleration and CPU model as host.json has them, else as the guest saw them;
+    what was not recorded is taken to be alike. Other hosts are no reason: ratios are taken within
+    blocks.
 
     Raises:
         KdeltaError: they were not.
