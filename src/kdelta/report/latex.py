@@ -101,7 +101,8 @@ class LatexReport:
     def _headline(self, answer: Answer) -> Tex:
         """The sentence of an answer with its numbers as macros."""
         typed = headline(self._frames, self._context, answer.regime, answer.arm)
-        before, found, after = answer.sentence.partition(f"{answer.delta} {answer.interval}")
+        effect = ", ".join(filter(None, (f"{answer.delta} {answer.interval}", answer.floor)))
+        before, found, after = answer.sentence.partition(effect)
         if typed is None or not found:
             return escape(typeset_minus(answer.sentence))
         parts = (escape(typeset_minus(before)), typed, escape(typeset_minus(after)))

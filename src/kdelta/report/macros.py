@@ -17,6 +17,7 @@ from kdelta.report.tables import INVALID, cell_count
 from kdelta.report.tex_escape import Tex, escape
 from kdelta.report.wording import (
     HEADLINE_DECIMALS,
+    NOISE_FLOOR,
     acceleration_label,
     confidence_label,
     magnitude,
@@ -69,7 +70,7 @@ def macros(frames: ReportFrames, context: ReportContext) -> tuple[Macro, ...]:
 
 
 def headline(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> Tex | None:
-    """An overall effect on the throughput with its interval, as macros; None without one."""
+    """An overall effect on throughput, its interval and noise floor, as macros; None without."""
     metric = "throughput_mib_s"
     row = frames.overall_of(regime.name, arm.name, metric)
     if row is None or row["verdict"] == INVALID or not math.isfinite(number(row["ratio"])):
@@ -80,7 +81,8 @@ def headline(frames: ReportFrames, context: ReportContext, regime: Regime, arm: 
     value, low, high = (
         f"\\{names.overall(short, regime.name, metric, what)}{{}}" for what in ("", "Low", "High")
     )
-    return Tex(f"{value} [{low}, {high}]")
+    floor = f", {NOISE_FLOOR} \\{names.noise_floor(regime.name, metric)}{{}}"
+    return Tex(f"{value} [{low}, {high}]{floor if context.controls else ''}")
 
 
 def _short_arm(frames: ReportFrames, context: ReportContext) -> str:

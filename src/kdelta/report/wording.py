@@ -47,6 +47,9 @@ class Banner:
         return f"{self.meaning} Reason: {self.reason}" if self.reason else self.meaning
 
 
+NOISE_FLOOR = "noise floor of a cell"
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a regime says about an arm, in one sentence with its interval.
@@ -179,7 +182,7 @@ def noise_floor(
         return ""
     row = frames.control_of(regime.name, metric.name)
     floor = math.nan if row is None else number(row["noise_floor_percent"])
-    return f"noise floor of a cell {magnitude(floor)}"
+    return f"{NOISE_FLOOR} {magnitude(floor)}"
 
 
 def _invalid_answer(

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Variant, patch_files
+from kdelta.experiment import Variant
 from kdelta.kernel.aptconf import suites_beyond
+from kdelta.patch_files import patch_files
 from kdelta.per_kernel import fragment_files, patch_folder, series_of, series_text
 from tests.conftest import CHECKOUT
 

@@ -193,13 +193,14 @@ def test_landmarks_and_headings(page: Page) -> None:
 
 def test_tables_have_scoped_headers_and_captions(page: Page) -> None:
     # Deltas three times (main, percentiles, with all samples); counters per arm and per cell of
-    # two regimes; mechanism; claims; negative controls; set aside; settings. Blocks: every cell.
+    # two regimes; mechanism; claims; negative controls; set aside; boot order;
+    # settings. Blocks: every cell.
     deltas = [t for t in page.all("table") if t["class"] == "deltas"]
     assert len(deltas) == 3 * 2 * 2
     blocks = [t for t in page.all("table") if t["class"] == "numbers blocks"]
     assert len(blocks) == 2 * 9
     rest = len(page.all("table")) - len(deltas) - len(blocks)
-    assert rest == 2 * 2 + 4 + 2 + 1 + 3 + 2
+    assert rest == 2 * 2 + 4 + 2 + 1 + 3 + 1 + 2
     assert len(page.all("caption")) == len(page.all("table"))
     assert page.all("th")
     assert all(th.get("scope") in ("row", "col", "rowgroup", "colgroup") for th in page.all("th"))

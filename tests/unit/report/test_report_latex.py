@@ -87,7 +87,7 @@ def test_source_says_emulated_at_its_top(emulated: Case, measured: Case) -> None
 
 def test_every_table_has_its_caption_with_n_interval_and_acceleration(measured: Case) -> None:
     captions = re.findall(r"\\captionof\{table\}\{(.*)\}", measured.tex)
-    assert len(captions) == 4 + 2 + 2 + 2 + 1 + 2 - 1
+    assert len(captions) == 4 + 2 + 2 + 2 + 1 + 1 + 2 - 1
     captions = [caption for caption in captions if "change [" in caption]
     assert len(captions) == 4
     for caption in captions:

@@ -85,10 +85,13 @@ def test_one_factor_makes_one_column(tmp_path: Path) -> None:
 def test_answer_names_effect_interval_and_counts(measured: Case) -> None:
     view = build_view(measured.frames, measured.context)
     row = measured.frames.overall_of("idle", "patched", "throughput_mib_s")
+    control = measured.frames.control_of("idle", "throughput_mib_s")
     assert row is not None
+    assert control is not None
     assert view.sections[0].answers[0].sentence == (
         f"patched is faster than baseline: throughput {row['delta_percent']:+.1f}% "
-        f"[{row['delta_low_percent']:+.1f}, {row['delta_high_percent']:+.1f}] "
+        f"[{row['delta_low_percent']:+.1f}, {row['delta_high_percent']:+.1f}], "
+        f"noise floor of a cell {control['noise_floor_percent']:.1f}% "
         "(95% interval, 9 cells, 4 blocks)."
     )
 
