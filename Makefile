@@ -12,6 +12,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PYTEST_ARGS ?=
 
+# Tests of one file share what their fixtures made: they stay in one process.
+PARALLEL := --numprocesses auto --dist loadfile
+
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # The kernel's own make runs below these commands: it must not take over our
@@ -35,14 +38,16 @@ setup: ## Install what a run needs: system packages (apt), Python packages (.ven
 
 .PHONY: test
 test: setup-test check-only ## All checks and all tests, a real kernel in a real guest among them
-	$(RUN) pytest $(PYTEST_ARGS)
+	$(RUN) pytest $(PARALLEL) tests/unit tests/integration $(PYTEST_ARGS)
+	@# One after another: their guests measure.
+	$(RUN) pytest tests/e2e $(PYTEST_ARGS)
 
 .PHONY: check
 check: setup check-only ## Format, lint and types alone
 
 .PHONY: unit
 unit: setup-test ## Unit tests alone: neither kernel nor guest
-	$(RUN) pytest tests/unit $(PYTEST_ARGS)
+	$(RUN) pytest $(PARALLEL) tests/unit $(PYTEST_ARGS)
 
 .PHONY: setup-test
 setup-test:

@@ -40,6 +40,7 @@ def test_every_shipped_run_is_planned(workflow: Workflow, path: Path, protocol: 
         "Fetch the kernel source",
         "Build pipe_bench and the speed check",
         "Does this host run guests with KVM?",
+        "What guests boot and run",
         *(f"Build the kernel: {variant}" for variant in experiment.variants),
         *(
             f"Measure {regime}, block {block:03d}"

@@ -83,6 +83,7 @@ def test_a_claim_is_read_with_the_types_of_the_matrix(
     project: Project, small: dict[str, Any]
 ) -> None:
     del small["workload"]["arguments"]["write_size"], small["workload"]["arguments"]["nonblock"]
+    small["workload"]["arguments"] |= {"writers": 1, "readers": 1}
     small["matrix"] = {"write_size": ["64K", 8192], "nonblock": [False, True], "pin": ["none"]}
     small["claims"] = {"file": "claims.csv", "source": "a mail", "arm": "other"}
     (project.root / "claims.csv").touch()

@@ -176,7 +176,7 @@ def _experiment() -> Experiment:
                 "config": {"fragments": ["fragment.config"]},
             },
             "variants": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
-            "matrix": {"writers": [1]},
+            "matrix": {"writers": [1], "readers": [1]},
             "seed": 1,
             "regimes": {"idle": {"title": "idle"}},
             "protocols": {"quick": {"blocks": 5, "duration_s": {"idle": 1.0}}},

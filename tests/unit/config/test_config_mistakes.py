@@ -397,8 +397,12 @@ def test_a_good_file_is_told_what_it_amounts_to(
 
 
 def test_mechanism_boots_are_counted(
-    project: Project, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    project: Project,
+    small: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.root / "cache"))
     project.write(small | {"mechanism": {"regimes": ["idle"], "duration_s": 7}})
     assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 0
     # 4 arms x 4 cells x 2 traces of 7 s and half a second for the probes

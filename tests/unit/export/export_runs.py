@@ -67,8 +67,11 @@ HOST: Json = {
 def experiment_of(truth: Truth, **changes: Any) -> Json:
     """The experiment that a truth is an outcome of."""
     regimes = dict.fromkeys(truth.regimes, 0.6)
+    experiment = copy.deepcopy(EXPERIMENT)
+    for worker in {"writers", "readers"} - truth.factors.keys():
+        experiment.setdefault("workload", {}).setdefault("arguments", {})[worker] = 1
     return {
-        **copy.deepcopy(EXPERIMENT),
+        **experiment,
         "matrix": {name: list(levels) for name, levels in truth.factors.items()},
         "protocols": {"quick": {"blocks": truth.blocks, "duration_s": regimes}},
         **changes,

@@ -94,7 +94,7 @@ def test_a_cover_letter_is_told_and_is_no_part_of_the_key(
 ) -> None:
     def key() -> str:
         settings: dict[str, Any] = {"experiment": "experiment.yaml", "protocol": "quick"}
-        return plan_run(settings, "c", project.root).build_key("patched")
+        return plan_run(settings, "c", project.root).build_key("patched", (6, 12), "tcg")
 
     without = key()
     cover = project.root / "patches/series/v2-0000-cover-letter.patch"

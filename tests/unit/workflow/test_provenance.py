@@ -317,7 +317,9 @@ def test_sizes_as_pipe_bench_takes_them(run: Path, size: str | int, expected: in
 
 
 def test_a_size_that_varies_is_none_of_the_runs(run: Path) -> None:
-    data = SMALL | {"workload": {}, "matrix": {"write_size": [4096, "64K"], "nonblock": [True]}}
+    fixed = {"arguments": {"writers": 1, "readers": 1}}
+    matrix = {"write_size": [4096, "64K"], "nonblock": [True]}
+    data = SMALL | {"workload": fixed, "matrix": matrix}
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     context = report_context(Experiment.model_validate(data), "quick", manifest)
     assert context.write_size is None
