@@ -77,7 +77,8 @@ def test_an_invalid_overall_result_is_no_claim(splat: Case) -> None:
     answer = build_view(splat.frames, splat.context).sections[0].answers[0]
     assert (answer.verdict, answer.mark, answer.delta) == ("invalid", "x", "no result")
     assert answer.sentence == (
-        "patched against baseline: invalid, no claim: 36 of 36 pairs of samples set aside."
+        "patched against baseline: invalid, no claim: 36 of 36 pairs of samples set aside or "
+        "missing. 9 of 9 cells have fewer than two pairs left."
     )
     assert "Overall: no valid pair of samples: invalid (36 of 36 pairs set aside)." in splat.text
     assert "Cells: 9 invalid." in splat.text
