@@ -42,8 +42,8 @@ rule tables:
         samples=expand(f"{RAW}/{{arm}}.jsonl", arm=RUN.arms, **BLOCKS),
         traces=TRACES,
         claims=RUN.claims_files(),
-        # Whose hashes the raw files are held to: written before, and no reason to run again.
-        manifest=ancient(f"{RUN.run}/manifest.json"),
+        # Whose hashes the raw files are held to.
+        manifest=rules.manifest.output,
         code=RUN.sources("analysis"),
     output:
         [
