@@ -16,7 +16,7 @@ from kdelta.commands import doctor
 from kdelta.commands.doctor import report_text
 from kdelta.commands.noise import noise_problems, noise_rows
 from kdelta.kernel.toolchain import read_toolchain
-from kdelta.measure import environment
+from kdelta.measure import diagnosis, environment
 from kdelta.measure.diagnosis import (
     diagnose,
     host_problems,
@@ -207,14 +207,17 @@ def test_headers_that_a_build_needs(
     assert not lacking & whole
 
 
-def test_kvm_that_is_not_there(tmp_path: Path) -> None:
+def test_kvm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kvm_state(None, tmp_path / "kvm", []) == {
         "usable": False,
         "booted": False,
         "reason": f"{tmp_path / 'kvm'} does not exist",
     }
     (tmp_path / "kvm").write_text("")
-    assert kvm_state(None, tmp_path / "kvm", [])["usable"] is None
+    said = {"refused": "QEMU ends", "fine": None}
+    for how, usable in (("refused", False), ("fine", None)):
+        monkeypatch.setattr(diagnosis, "early_refusal", lambda *_, words=said[how]: words)
+        assert kvm_state(None, tmp_path / "kvm", [])["usable"] is usable
 
 
 def test_a_quiet_host_has_no_problem_and_a_busy_one_has() -> None:
