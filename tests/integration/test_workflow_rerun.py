@@ -247,7 +247,12 @@ def test_an_identical_image_made_again_measures_nothing(tmp_path: Path) -> None:
     (workflow.root / "results" / "small" / "acceleration.json").unlink()
     workflow.succeeds()
     probed = [call.split()[0] for call in workflow.calls()]
-    assert [probed.count(verb) for verb in ("build", "measure", "mechanism")] == [0, 4, 1]
+    # Kernels are configured for what guests run with.
+    assert [probed.count(verb) for verb in ("build", "measure", "mechanism")] == [3, 4, 1]
+    # Snakemake noted the builds' keys as they were before the probe said something else: it looks
+    # at them once more, and finds them in the cache. Nothing is measured for that.
+    workflow.succeeds()
+    assert not {"measure", "mechanism"} & {call.split()[0] for call in workflow.calls()}
     assert workflow.planned() == set()
 
 
