@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from kdelta.export.dictionary import TABLES
 from kdelta.export.dictionary_samples import RUN_COLUMNS
 from kdelta.export.dictionary_types import FACTOR, Column
@@ -36,13 +38,18 @@ def page() -> str:
     """The whole page."""
     parts = [_HEAD]
     for table in TABLES.values():
-        parts.append(f"## `{table.path}`\n\nA row is {table.row}.\n\n{_rows(table.columns)}")
-    parts.append(
-        "## `exports/samples.csv.gz`\n\n"
+        row = _paragraph(f"A row is {table.row}.")
+        parts.append(f"## `{table.path}`\n\n{row}\n\n{_rows(table.columns)}")
+    what = _paragraph(
         "`kdelta export --format samples`: samples.csv, with what tells runs apart before its "
-        f"columns, so that\nfiles of several runs can be concatenated.\n\n{_rows(RUN_COLUMNS)}"
+        "columns, so that files of several runs can be concatenated."
     )
+    parts.append(f"## `exports/samples.csv.gz`\n\n{what}\n\n{_rows(RUN_COLUMNS)}")
     return "\n".join(parts)
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _rows(columns: tuple[Column, ...]) -> str:
