@@ -35,6 +35,7 @@ import psutil
 import yaml
 
 from kdelta.analysis.control import control_frame
+from kdelta.analysis.deltas import ratios_frame
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.records import SampleRecord, SpeedCheck
 from kdelta.analysis.run import analyse_boots
@@ -130,7 +131,7 @@ def measure(
             *(BIN / "kdelta", "measure", "--experiment", EXPERIMENT, "--protocol", PROTOCOL),
             *("--regime", REGIME, "--block", str(block), "--kernels", kernels / "kernels"),
             *("--workload", kernels / "workload/pipe_bench"),
-            *("--acceleration", kernels / PROTOCOL / "acceleration.json"),
+            *("--acceleration", kernels / "acceleration.json"),
             *("--output", checkout / results / "raw" / REGIME / f"block-{block:03d}"),
         ]
         with subprocess.Popen(list(map(str, command)), cwd=checkout) as process:
@@ -206,12 +207,14 @@ def speed_of(record: SampleRecord) -> float | None:
 def results(raw: Path, settings: AnalysisSettings) -> dict[str, str]:
     """Noise floor and overall effects, without what was set aside and with it, in words."""
     analysed = analyse_boots(read_raw(raw, settings).boots, settings)
-    tables = {"without what was set aside": (analysed.deltas, analysed.overall)}
+    kept = (analysed.ratios, analysed.deltas, analysed.overall)
+    tables = {"without what was set aside": kept}
     if len(analysed.deltas_all):
-        tables["with it"] = (analysed.deltas_all, analysed.overall_all)
+        everything = ratios_frame(analysed.samples, settings, include_set_aside=True)
+        tables["with it"] = (everything, analysed.deltas_all, analysed.overall_all)
     found = {}
-    for words, (deltas, overall) in tables.items():
-        for _, row in throughput_of(control_frame(deltas, overall, settings)).iterrows():
+    for words, (ratios, deltas, overall) in tables.items():
+        for _, row in throughput_of(control_frame(ratios, deltas, overall, settings)).iterrows():
             found[f"noise floor, {words}"] = f"{row['noise_floor_percent']:.1f} %"
         for _, row in throughput_of(overall).iterrows():
             found[f"overall, {row['arm']}, {words}"] = (
@@ -276,7 +279,7 @@ def main() -> None:
             [
                 *(BIN / "snakemake", "--cores", str(host_cpus()), "--config"),
                 *(f"experiment={EXPERIMENT}", f"protocol={PROTOCOL}", "--"),
-                *(*targets, f"{base}/workload/pipe_bench", f"{base}/{PROTOCOL}/acceleration.json"),
+                *(*targets, f"{base}/workload/pipe_bench", f"{base}/acceleration.json"),
             ],
             cwd=checkout,
             env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},

@@ -110,8 +110,7 @@ def make_run(folder: Path, blocks: int) -> None:
     manifest = json.loads((shipped / "manifest.json").read_text())
     manifest["experiment"] = enlarge_experiment(manifest["experiment"], blocks)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    for name in ("acceleration.json", "config"):
-        (shipped / name).rename(folder / name)
+    (shipped / "config").rename(folder / "config")
     for regime in manifest["experiment"]["mechanism"]["regimes"]:
         enlarge_boots(shipped / "mechanism" / regime, folder / "mechanism" / regime)
     shutil.rmtree(shipped)
