@@ -12,6 +12,8 @@ from report_cases import Case, render
 from report_synthetic import FLAGSHIP
 
 from kdelta.report.disturbance import HostState, host_state
+from kdelta.report.macro_names import noise_floor
+from kdelta.report.macros import macros
 from kdelta.report.text import render_text
 
 HOG = (
@@ -103,7 +105,10 @@ def test_the_noise_floor_stands_beside_each_answer(measured: Case) -> None:
         told = f"noise floor of a cell {floor:.1f}%"
         assert f"], {told} (95% interval, 9 cells, 4 blocks)." in words(measured.text)
         assert f'<span class="floor">{told}</span>' in measured.html
-        assert told.replace("%", r"\%") in words(measured.tex)
+        name = noise_floor(regime.name, "throughput_mib_s")
+        assert f"], noise floor of a cell \\{name}{{}} (95" in words(measured.tex)
+        bodies = {macro.name: macro.body for macro in macros(measured.frames, measured.context)}
+        assert bodies[name] == f"{floor:.1f}\\%"
 
 
 def test_without_a_control_no_answer_has_a_noise_floor(measured: Case) -> None:
