@@ -84,7 +84,7 @@ class Project:
             yaml.safe_dump({"experiment": SMALL, "protocol": "smoke"})
         )
 
-    def snakemake(self, *arguments: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, timeout: float = 3000) -> subprocess.CompletedProcess[str]:
         """Run snakemake as a user would, in the project's root."""
         return self.command("snakemake", "--cores", "16", *arguments, timeout=timeout)
 
