@@ -111,8 +111,8 @@ def measure_block(request: BlockRequest) -> None:
             progress.arm_done(arm, boot.entry, boot.changed)
         _require_some_sample(request, schedule, boots)
         write_json(scratch / "schedule.json", schedule_record(schedule, experiment, protocol))
-        host = _host_record(request, facts, boots, environment, earlier)
-        write_json(scratch / "host.json", {**host, "quiet": quiet})
+        host = _host_record(request, facts, boots, environment, earlier, quiet)
+        write_json(scratch / "host.json", host)
         _publish(scratch, request.out)
 
 
@@ -187,6 +187,7 @@ def _host_record(
     boots: list[ArmBoot],
     environment: HostEnvironment,
     earlier: list[Json],
+    quiet: Json | None,
 ) -> Json:
     source = request.source
     return {
@@ -201,4 +202,5 @@ def _host_record(
         "environment": environment.record(),
         "earlier_attempts": earlier,
         "boots": [boot.entry for boot in boots],
+        "quiet": quiet,
     }
