@@ -4,15 +4,13 @@
 Draws experiments with known truth on a timeline: boots one after the other, a speed check before
 and after each sample, and a machine that is quiet, has a hog beside every third boot, or has
 bursts (slower by 20 to 50 % for 5 to 60 s). Samples go through the package's own rule limit,
-ratios and overall effects. Three analyses are compared: all samples; without the samples on slow
-CPUs (what the package does); and the latter with the log ratio of the speeds as a covariate, one
-slope per regime, estimated within cells over all pairs of the same experiment.
+ratios and overall effects. All samples, and those that the rule leaves, are each analysed with
+ratios as they were measured and at equal speed of the CPUs (what the package does).
 
     .venv/bin/python benchmarks/covariate.py
     .venv/bin/python benchmarks/covariate.py --run results/EXPERIMENT/PROTOCOL
 
-The second form reads a real run and prints, per regime and arm, the slope and the overall effect
-by each analysis.
+The second form reads a real run and prints the overall effects by each analysis.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ import pandas as pd
 
 from kdelta.analysis.deltas import overall_frame, ratios_frame
 from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings, Limits
-from kdelta.analysis.speed import REFERENCE_QUANTILE
+from kdelta.analysis.speed import full_speed, mean_speed
 from kdelta.export.run_folder import read_run
 from kdelta.run_context import analysis_settings
 
@@ -88,37 +86,10 @@ def experiment(world: str, blocks: int, rng: np.random.Generator) -> pd.DataFram
                 }
             )
     frame = pd.DataFrame(rows)
-    checks = frame[["speed_before", "speed_after"]]
-    frame["relative_speed"] = checks.min(axis=1) / np.quantile(checks, REFERENCE_QUANTILE)
+    checks = frame[["speed_before", "speed_after"]].to_numpy()
+    frame["relative_speed"] = mean_speed(checks) / full_speed(checks)
     frame["valid"] = frame["relative_speed"] >= Limits().cpu_speed
     return frame
-
-
-def adjusted(
-    ratios: pd.DataFrame, samples: pd.DataFrame, s: AnalysisSettings
-) -> tuple[pd.DataFrame, dict[str, float]]:
-    """The ratios less what goes with the speeds, and the slope per regime."""
-    key = ["regime", "block", *s.factors]
-    logs = samples[[*key, "arm"]].assign(
-        x=np.log(samples["speed_before"] * samples["speed_after"]) / 2
-    )
-    base = logs[logs["arm"] == s.baseline].drop(columns="arm")
-    both = logs.merge(base, on=key, suffixes=("", "_base"))
-    both["x"] -= both["x_base"]
-    out = ratios.merge(both[[*key, "arm", "x"]], on=[*key, "arm"], how="left")
-    y = np.log(out["ratio"])
-    cell = ["regime", "arm", "metric", *s.factors]
-    dx = out["x"] - out.groupby(cell)["x"].transform("mean")
-    dy = y - y.groupby([out[c] for c in cell]).transform("mean")
-    slopes = {}
-    for regime in out["regime"].unique():
-        here = (out["regime"] == regime) & dx.notna()
-        square = float((dx[here] ** 2).sum())
-        slopes[str(regime)] = float((dx[here] * dy[here]).sum()) / square if square else 0.0
-    correction = np.exp(-out["regime"].map(slopes) * out["x"].fillna(0))
-    out["ratio"] *= correction
-    out["value"] *= correction
-    return out.drop(columns="x"), slopes
 
 
 def analyses(samples: pd.DataFrame, s: AnalysisSettings) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -126,22 +97,27 @@ def analyses(samples: pd.DataFrame, s: AnalysisSettings) -> Iterator[tuple[str, 
     regimes = samples["regime"].unique()
     levels = samples[list(s.factors)].drop_duplicates().itertuples(index=False, name=None)
     cells = dict.fromkeys(map(str, regimes), sorted(levels, key=str))
-    yield "all", overall_frame(ratios_frame(samples, s, include_set_aside=True), cells, s)
-    ratios = ratios_frame(samples, s)
-    yield "rule", overall_frame(ratios, cells, s)
-    yield "covariate", overall_frame(adjusted(ratios, samples, s)[0], cells, s)
+    blind = samples.drop(columns=["speed_before", "speed_after"])
+    for name, taken in (("measured", blind), ("at speed", samples)):
+        for which, include in (("all", True), ("rule", False)):
+            ratios = ratios_frame(taken, s, include_set_aside=include)
+            yield f"{name}, {which}", overall_frame(ratios, cells, s)
 
 
 def simulate(experiments: int, seed: int) -> None:
     """Print coverage and width per world and analysis."""
     print(f"{experiments} experiments a line without effect; nominal coverage 95 %")
     print(f"standard error of a coverage {100 * math.sqrt(0.0475 / experiments / 2):.1f}")
-    print(f"{'world':<8}{'blocks':>7}{'set aside':>11}{'analysis':>12}{'coverage':>10}{'width':>8}")
+    print(
+        f"{'world':<8}{'blocks':>7}{'set aside':>11}{'analysis':>17}{'coverage':>10}{'width':>8}"
+        f"{'have one':>10}"
+    )
     for blocks in (5, 10):
         for world in ("quiet", "hog", "bursts"):
             rng = np.random.default_rng(seed)
             hits: dict[str, list[bool]] = {}
             widths: dict[str, list[float]] = {}
+            worded: dict[str, list[bool]] = {}
             aside = []
             for _ in range(experiments):
                 samples = experiment(world, blocks, rng)
@@ -149,12 +125,14 @@ def simulate(experiments: int, seed: int) -> None:
                 for name, table in analyses(samples, SETTINGS):
                     low, high = (table[c].to_numpy() for c in ("ratio_low", "ratio_high"))
                     there = ~np.isnan(low)
+                    worded.setdefault(name, []).extend(there)
                     hits.setdefault(name, []).extend(((low <= 1) & (high >= 1))[there])
                     widths.setdefault(name, []).extend(np.log(high / low)[there])
             for name in hits:
                 print(
-                    f"{world:<8}{blocks:>7}{100 * np.mean(aside):>10.1f}%{name:>12}"
-                    f"{100 * np.mean(hits[name]):>9.1f}%{100 * np.median(widths[name]):>7.1f}%",
+                    f"{world:<8}{blocks:>7}{100 * np.mean(aside):>10.1f}%{name:>17}"
+                    f"{100 * np.mean(hits[name]):>9.1f}%{100 * np.median(widths[name]):>7.1f}%"
+                    f"{100 * np.mean(worded[name]):>9.0f}%",
                     flush=True,
                 )
 
@@ -167,12 +145,10 @@ def real(path: Path) -> None:
         raise SystemExit(f"{path}: no sample has a speed check; measure the run again")
     s = replace(analysis_settings(run.experiment, run.protocol, path), metrics=(THROUGHPUT,))
     found = dict(analyses(samples, s))
-    _, slopes = adjusted(ratios_frame(samples, s), samples, s)
-    print(f"{'regime':<20}{'arm':<12}{'slope':>7}" + "".join(f"{name:>26}" for name in found))
-    for place, row in found["rule"].iterrows():
-        slope = slopes.get(row["regime"], math.nan)
+    print(f"{'regime':<20}{'arm':<12}" + "".join(f"{name:>26}" for name in found))
+    for place, row in found["at speed, rule"].iterrows():
         print(
-            f"{row['regime']:<20}{row['arm']:<12}{slope:>7.2f}"
+            f"{row['regime']:<20}{row['arm']:<12}"
             + "".join(f"{_told(table.loc[place]):>26}" for table in found.values())
         )
 

@@ -36,10 +36,11 @@ import yaml
 
 from kdelta.analysis.control import control_frame
 from kdelta.analysis.deltas import ratios_frame
+from kdelta.analysis.disturbance import SLOW
 from kdelta.analysis.raw import read_raw
-from kdelta.analysis.records import SampleRecord, SpeedCheck
 from kdelta.analysis.run import analyse_boots
 from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.analysis.speed import sample_speeds
 from kdelta.analysis.validity import violations
 from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
@@ -156,11 +157,12 @@ def measure(
 def samples_of(
     raw: Path, experiment: Experiment, settings: AnalysisSettings, disturbed: list[bool]
 ) -> pd.DataFrame:
-    """One row per sample: block, arm, cell, throughput, speed, and some columns of its boot.
+    """One row per sample: block, arm, cell, throughput, speed, slow, and columns of its boot.
 
     Those are: hog, set_aside (number of samples), flagged (half of them or more), rules.
     """
     boots = read_raw(raw, settings).boots
+    speeds = sample_speeds(boots)
     broken: dict[tuple[int, str], dict[Any, set[str]]] = {}
     for violation in violations(boots, settings):
         of_boot = broken.setdefault((violation.block, violation.arm), {})
@@ -174,10 +176,10 @@ def samples_of(
     rows = []
     for boot in boots:
         for sample in boot.samples:
-            speed = speed_of(sample.record)
+            place = (boot.block, boot.arm)
+            speed = speeds.get((boot.regime, *place, sample.cell))
             if sample.record.bench is None or speed is None:
                 continue
-            place = (boot.block, boot.arm)
             rules = broken.get(place, {})
             rows.append(
                 {
@@ -185,7 +187,8 @@ def samples_of(
                     "arm": boot.arm,
                     "cell": sample.cell,
                     "throughput": sample.record.bench.throughput_mib_s,
-                    "speed": speed,
+                    "speed": speed.mean,
+                    "slow": speed.relative < SLOW,
                     "hog": had_hog[place],
                     "set_aside": len(rules),
                     "flagged": len(rules) >= len(boot.planned) / 2,
@@ -193,15 +196,6 @@ def samples_of(
                 }
             )
     return pd.DataFrame(rows)
-
-
-def speed_of(record: SampleRecord) -> float | None:
-    """Steps per ns, the mean over both checks and all vCPUs, by the CPU's clock."""
-    check: SpeedCheck | None = record.speed
-    if check is None or check.before is None or check.after is None:
-        return None
-    times = (*check.before.cpu_ns, *check.after.cpu_ns)
-    return float(np.mean([check.work / value for value in times]))
 
 
 def results(raw: Path, settings: AnalysisSettings) -> dict[str, str]:
@@ -239,6 +233,8 @@ def tell(name: str, table: pd.DataFrame) -> None:
     print(f"  flagged with a hog:    {int((flagged & boots['hog']).sum())}")
     print(f"  flagged without one:   {int((flagged & ~boots['hog']).sum())}")
     print(f"  hog that was missed:   {int((~flagged & boots['hog']).sum())}")
+    slow = table.groupby(["block", "arm"], sort=False)["slow"].any() & ~boots["hog"]
+    print(f"  slow CPUs without one: {int(slow.sum())}")
     for (block, arm), row in boots[(boots["set_aside"] > 0) | boots["hog"]].iterrows():
         print(
             f"    block {block}, {arm}: {'hog' if row['hog'] else 'no hog'}, {row['set_aside']} "

@@ -311,9 +311,9 @@ class Validity(_Model):
         description="largest share of the host's CPU time that other programs took during a boot",
     )
     cpu_speed: Share = Field(
-        default=0.8,
-        description="smallest speed of the vCPUs directly before and after a sample, as a share of "
-        "what they reach in the regime when nothing disturbs them",
+        default=0.6,
+        description="smallest mean speed of the vCPUs directly before and after a sample, as a "
+        "share of what they reach in the regime when nothing disturbs them",
     )
 
 

@@ -19,35 +19,39 @@ from kdelta.analysis.columns import EFFECT_COLUMNS, typed
 from kdelta.analysis.effects import cell_effects, effect_columns, overall_effect
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Metric
+from kdelta.analysis.speed import at_equal_speed, mean_speed
 
 PlannedPairs = Mapping[tuple[str, str, Cell], int]
 """(regime, arm, cell) -> number of blocks in which arm and baseline were to run the cell."""
 
-_Pairs = dict[int, tuple[float, float]]  # block -> baseline's and arm's value
+_Pairs = dict[int, tuple[float, float]]  # block -> baseline's value and the ratio
 
 
 def ratios_frame(
     samples: pd.DataFrame, settings: AnalysisSettings, *, include_set_aside: bool = False
 ) -> pd.DataFrame:
-    """Every block's ratio arm/baseline: columns of tables/ratios.csv.
+    """Every block's ratio arm/baseline at equal CPU speed: columns of tables/ratios.csv.
 
     Args:
         samples: as `samples_frame` makes it. A pair counts only if both its samples
-            are valid and both values positive.
+            are valid and both values positive. Without the columns of the speed check, or
+            where it did not run, a ratio is what was measured.
         settings: names and order of factors, arms, regimes and metrics.
         include_set_aside: take samples that break a rule too, wherever they hold a number.
     """
     factors = list(settings.factors)
-    columns = ["regime", "block", "arm", *factors, "metric", "baseline", "value", "ratio"]
+    columns = ["regime", "block", "arm", *factors, "metric", "baseline", "value", "speed_ratio"]
     names = [metric.name for metric in settings.metrics]
+    checks = samples.reindex(columns=["speed_before", "speed_after"]).to_numpy(dtype=float)
     values = {
-        (regime, block, arm, cell): row
-        for regime, block, arm, cell, row in zip(
+        (regime, block, arm, cell): (row, speed)
+        for regime, block, arm, cell, row, speed in zip(
             samples["regime"],
             samples["block"],
             samples["arm"],
             _cells(samples, settings),
             samples[names].to_numpy(dtype=float),
+            mean_speed(checks).tolist(),
             strict=True,
         )
     }
@@ -59,10 +63,12 @@ def ratios_frame(
         reference = (regime, block, settings.baseline, cell)
         if arm == settings.baseline or reference not in valid:
             continue
+        (base_row, base_speed), (row, speed) = values[reference], values[key]
         for index, name in enumerate(names):
-            baseline, value = float(values[reference][index]), float(values[key][index])
+            baseline, value = float(base_row[index]), float(row[index])
             if baseline > 0 and value > 0:  # false for NaN too
-                rows.append((regime, block, arm, *cell, name, baseline, value, value / baseline))
+                speeds = speed / base_speed
+                rows.append((regime, block, arm, *cell, name, baseline, value, speeds))
     end = 3 + len(factors)
     rows.sort(
         key=lambda r: (
@@ -73,7 +79,7 @@ def ratios_frame(
             names.index(r[end]),
         )
     )
-    return typed(pd.DataFrame(rows, columns=columns))
+    return typed(at_equal_speed(pd.DataFrame(rows, columns=columns), factors))
 
 
 def planned_pairs(boots: Iterable[RawBoot], settings: AnalysisSettings) -> PlannedPairs:
@@ -228,17 +234,17 @@ def _pairs(
     ratios: pd.DataFrame, settings: AnalysisSettings
 ) -> dict[tuple[str, str, str, Cell], _Pairs]:
     pairs: dict[tuple[str, str, str, Cell], _Pairs] = {}
-    for regime, arm, metric, cell, block, baseline, value in zip(
+    for regime, arm, metric, cell, block, baseline, ratio in zip(
         ratios["regime"],
         ratios["arm"],
         ratios["metric"],
         _cells(ratios, settings),
         ratios["block"],
         ratios["baseline"],
-        ratios["value"],
+        ratios["ratio"],
         strict=True,
     ):
-        pairs.setdefault((regime, arm, metric, cell), {})[block] = (baseline, value)
+        pairs.setdefault((regime, arm, metric, cell), {})[block] = (baseline, ratio)
     return pairs
 
 
@@ -247,7 +253,7 @@ def _cells(frame: pd.DataFrame, settings: AnalysisSettings) -> list[Cell]:
 
 
 def _logs(pairs: _Pairs) -> dict[int, float]:
-    return {block: math.log(value / baseline) for block, (baseline, value) in pairs.items()}
+    return {block: math.log(ratio) for block, (_, ratio) in pairs.items()}
 
 
 def _geometric_mean(values: list[float]) -> float:

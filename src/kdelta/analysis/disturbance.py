@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,18 @@ from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.breach import DISTURBANCE_RULES
 from kdelta.analysis.host_rules import host_other_cpu, host_steal
 from kdelta.analysis.sample_rules import guest_steal
-from kdelta.analysis.samples import SampleKey
 from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
-from kdelta.analysis.speed import SampleSpeed, sample_speeds
+from kdelta.analysis.speed import centred, sample_speeds, speed_shares
 from kdelta.analysis.table_columns import DISTURBANCE_DTYPES, table
 from kdelta.analysis.validity import Violation
 
+SLOW = 0.8
+"""Share of full speed below which a sample's CPUs were disturbed: bursts of other work that are
+worth the name take 20 to 50 %, and on a quiet host checks spread by a few per cent.
+
+Such a sample is used: `at_equal_speed` corrects what it comes to. Rule `cpu-speed` sets those
+aside that are too slow to be corrected.
+"""
 QUIET_SPREAD = 0.05
 """Standard deviation of a cell's log ratio between two boots of one kernel on a quiet host.
 
@@ -30,8 +36,6 @@ UNEXPLAINED = 3.0
 
 Known disturbed runs have 4 to 7 times in all but one regime, quiet ones 0.9 to 1.1.
 """
-_FEWEST_DF = 10
-"""With fewer degrees of freedom a share of variance is chance: on average 1 over their number."""
 
 
 def disturbance_frame(
@@ -43,8 +47,8 @@ def disturbance_frame(
 ) -> pd.DataFrame:
     """One row per measured regime: columns of tables/disturbance.csv.
 
-    A boot is disturbed if any of its planned samples breaks a rule on the host: on other
-    programs, load, steal or the speed of the vCPUs.
+    A boot is disturbed if any of its planned samples breaks a rule on the host (on other
+    programs, load, steal or the speed of the vCPUs) or was `SLOW`.
 
     Args:
         boots: every planned boot.
@@ -54,7 +58,7 @@ def disturbance_frame(
         settings: display order, the control arm's name.
     """
     speeds = sample_speeds(boots)
-    shares = speed_shares(ratios_all, speeds, settings)
+    shares = speed_shares(ratios_all, settings.factors)
     spreads = control_spreads(ratios, settings)
     rows: list[dict[str, object]] = []
     for regime in settings.regimes:
@@ -62,14 +66,15 @@ def disturbance_frame(
         if not here:
             continue
         ours = [v for v in found if v.regime == regime and v.breach.rule in DISTURBANCE_RULES]
-        relative = [s.relative for key, s in speeds.items() if key[0] == regime]
-        relative = [value for value in relative if math.isfinite(value)]
+        relative = {key: s.relative for key, s in speeds.items() if key[0] == regime}
+        relative = {key: value for key, value in relative.items() if math.isfinite(value)}
+        slow = {(block, arm) for (_, block, arm, _), value in relative.items() if value < SLOW}
         spread = spreads.get(regime)
         rows.append(
             {
                 "regime": regime,
                 "boots": len(here),
-                "boots_disturbed": len({(v.block, v.arm) for v in ours}),
+                "boots_disturbed": len(slow | {(v.block, v.arm) for v in ours}),
                 "samples": sum(len(boot.planned) for boot in here),
                 "samples_disturbed": len({v.key for v in ours}),
                 "samples_run": sum(len(boot.samples) for boot in here),
@@ -80,9 +85,10 @@ def disturbance_frame(
                     )
                     for rule in DISTURBANCE_RULES
                 },
+                "boots_slow": len(slow),
                 "other_cpu_highest": _highest(host_other_cpu(boot) for boot in here),
                 "steal_highest": _highest(_steals(here)),
-                "relative_speed_lowest": min(relative, default=None),
+                "relative_speed_lowest": min(relative.values(), default=None),
                 "speed_variance_share": shares.get(regime),
                 "control_spread_percent": None if spread is None else 100 * spread,
                 "times_quiet": None if spread is None else spread / QUIET_SPREAD,
@@ -105,51 +111,8 @@ def control_spreads(ratios: pd.DataFrame, settings: AnalysisSettings) -> dict[st
         cells = rows.groupby(list(settings.factors), sort=False).ngroup().to_numpy()
         df = len(logs) - len(set(cells))
         if df > 0:
-            found[str(regime)] = math.sqrt(float((_centred(logs, cells) ** 2).sum()) / df)
+            found[str(regime)] = math.sqrt(float((centred(logs, cells) ** 2).sum()) / df)
     return found
-
-
-def speed_shares(
-    ratios: pd.DataFrame, speeds: Mapping[SampleKey, SampleSpeed], settings: AnalysisSettings
-) -> dict[str, float]:
-    """Regime -> share of the log ratios' variance that goes with the speeds' log ratio.
-
-    R^2 of the throughput's log ratio on that of the speeds (geometric means of before and after),
-    both within an arm's cell, so that neither effects nor levels of cells count. A regime without
-    enough pairs, or without any spread, has none.
-    """
-    rows = ratios[ratios["metric"] == THROUGHPUT.name]
-    cells = list(zip(*(rows[factor] for factor in settings.factors), strict=True))
-    nothing = SampleSpeed(math.nan, math.nan, math.nan)
-    x = np.array(
-        [
-            math.log(
-                speeds.get((regime, block, arm, cell), nothing).mean
-                / speeds.get((regime, block, settings.baseline, cell), nothing).mean
-            )
-            for regime, block, arm, cell in zip(
-                rows["regime"], rows["block"], rows["arm"], cells, strict=True
-            )
-        ]
-    )
-    found = {}
-    for regime in dict.fromkeys(rows["regime"]):
-        here = ((rows["regime"] == regime) & np.isfinite(x)).to_numpy()
-        part = rows[here]
-        group = part.groupby(["arm", *settings.factors], sort=False).ngroup().to_numpy()
-        if len(part) - len(set(group)) < _FEWEST_DF:
-            continue
-        a, b = _centred(x[here], group), _centred(np.log(part["ratio"].to_numpy()), group)
-        variance = float(a @ a) * float(b @ b)
-        if variance > 0:
-            found[str(regime)] = float(a @ b) ** 2 / variance
-    return found
-
-
-def _centred(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The values less the mean of their group; groups are numbered from 0."""
-    counts = np.bincount(groups)
-    return np.asarray(values - (np.bincount(groups, weights=values) / counts)[groups])
 
 
 def _steals(boots: Sequence[RawBoot]) -> Iterable[float | None]:

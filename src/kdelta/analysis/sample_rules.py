@@ -51,8 +51,8 @@ def sample_breaches(
             "cpu-speed",
             speed.relative,
             limits.cpu_speed,
-            f"the slowest vCPU did {_told(speed.before)} million steps a second before the sample "
-            f"and {_told(speed.after)} after it, of {speed.reference:.0f}",
+            f"the vCPUs did {_told(speed.before)} million steps a second before the sample "
+            f"and {_told(speed.after)} after it, of {speed.full:.0f}",
         )
     yield from _stressor_breaches(boot, record, is_last)
     kills = counter_difference(record.before, record.after, "oom_kill")

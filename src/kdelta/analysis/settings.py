@@ -43,7 +43,7 @@ class Limits:
     steal: float = 0.05
     host_load: float = 1.0
     host_other_cpu: float = 0.05
-    cpu_speed: float = 0.8
+    cpu_speed: float = 0.6
 
 
 @dataclass(frozen=True)

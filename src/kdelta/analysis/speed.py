@@ -1,54 +1,66 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the vCPUs were worth around each sample, by its speed check.
 
-The check is a fixed amount of user-mode arithmetic on every vCPU at once. Its speed is taken per
-second of the check's own CPU time in the guest: the stressor of a regime, which shares the vCPU,
-does not count, and whatever took the CPU away below the guest does. The slowest vCPU counts, since
-a workload whose threads wait for each other is as slow as that.
+The check is a fixed amount of user-mode arithmetic on every vCPU at once, before the sample and
+after it. Its speed is taken per second of the check's own CPU time in the guest: the stressor of a
+regime, which shares the vCPU, does not count, and whatever took the CPU away below the guest does.
+A sample's speed is the geometric mean over both checks and all vCPUs. On a disturbed host it tells
+throughput better than the slowest vCPU or the slower check (docs/methodology.md), and one check of
+some ten milliseconds that had bad luck does not condemn a sample.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.inference import Floats
 from kdelta.analysis.records import Cell, SpeedCheck, SpeedTimes
+from kdelta.analysis.settings import THROUGHPUT
 
-REFERENCE_QUANTILE = 0.9
-"""Of a regime's checks, the one whose speed is called full.
+Labels = NDArray[np.integer[Any]]
+
+FULL_SPEED_QUANTILE = 0.9
+"""Of a regime's samples, the one whose speed is called full.
 
 High, so that a run that is disturbed most of the time is still seen: an undisturbed tenth is
 enough. Not the highest: now and then a single check is too fast, by a clock rate that cannot be
 held or by a clock that was read late, and one such check would make every other sample slow.
 """
 
+FEWEST_DF = 10
+"""With fewer degrees of freedom, what goes with the speed is chance."""
+
 
 @dataclass(frozen=True)
 class SampleSpeed:
-    """Speeds in millions of steps per second of CPU time, NaN where a check did not run.
+    """Speeds in millions of steps per second of CPU time, NaN where no check ran.
 
     Attributes:
-        before, after: of the two checks.
-        reference: what the same kind of host reached in this regime of this run.
+        before, after: of the two checks, geometric means over the vCPUs.
+        full: what the same kind of host reached in this regime of this run.
     """
 
     before: float
     after: float
-    reference: float
-
-    @property
-    def relative(self) -> float:
-        """The slower of the two over the reference; NaN without any check."""
-        return float(np.fmin(self.before, self.after)) / self.reference
+    full: float
 
     @property
     def mean(self) -> float:
-        """Geometric mean of the two; NaN unless both ran."""
-        return math.sqrt(self.before * self.after)
+        """Geometric mean of the checks that ran."""
+        return float(mean_speed(np.array([self.before, self.after])))
+
+    @property
+    def relative(self) -> float:
+        """The mean over full speed."""
+        return self.mean / self.full
 
 
 def sample_speeds(boots: Iterable[RawBoot]) -> dict[tuple[str, int, str, Cell], SampleSpeed]:
@@ -59,29 +71,132 @@ def sample_speeds(boots: Iterable[RawBoot]) -> dict[tuple[str, int, str, Cell], 
     emulation against hardware. Samples that are set aside count: a disturbance says nothing
     against a check.
     """
-    found: dict[tuple[str, int, str, Cell], tuple[float, float]] = {}
+    found: dict[tuple[str, int, str, Cell], Floats] = {}
     groups: dict[tuple[object, ...], list[tuple[str, int, str, Cell]]] = {}
     for boot in boots:
         for sample in boot.samples:
             if sample.record.speed is not None:
                 key = (boot.regime, boot.block, boot.arm, sample.cell)
-                found[key] = _speeds(sample.record.speed)
+                found[key] = _checks(sample.record.speed)
                 groups.setdefault(_machine(boot), []).append(key)
     result = {}
     for keys in groups.values():
-        checks = np.array([found[key] for key in keys]).ravel()
-        checks = checks[np.isfinite(checks)]
-        full = float(np.quantile(checks, REFERENCE_QUANTILE)) if checks.size else math.nan
-        result.update({key: SampleSpeed(*found[key], full) for key in keys})
+        full = full_speed(np.array([found[key] for key in keys]))
+        for key in keys:
+            before, after = found[key].tolist()
+            result[key] = SampleSpeed(before, after, full)
     return result
 
 
-def _speeds(check: SpeedCheck) -> tuple[float, float]:
-    return _speed(check.work, check.before), _speed(check.work, check.after)
+def full_speed(checks: Floats) -> float:
+    """The speed that is called full, of samples' two checks each, NaN where one did not run.
+
+    Args:
+        checks: shape (samples, 2); the result has their unit, and is NaN without any check.
+    """
+    speeds = mean_speed(checks)
+    speeds = speeds[np.isfinite(speeds)]
+    return float(np.quantile(speeds, FULL_SPEED_QUANTILE)) if speeds.size else math.nan
+
+
+def at_equal_speed(pairs: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+    """The pairs with a column `ratio`: value / baseline at the same speed of the CPUs.
+
+    The logarithm of value / baseline goes with that of the speeds by a slope per regime and
+    metric, estimated within the cells of each arm, so that neither effects nor levels of cells
+    count. The speed is that of arithmetic in user mode, which no kernel in the comparison does
+    for the guest, so that no effect is taken out with it. A block's slope comes from the other
+    blocks: a slope that was fitted to a block's own noise would make it look quieter than it is.
+    Why, and what it brings: docs/methodology.md, "A disturbed host".
+
+    Args:
+        pairs: regime, block, arm, factors, metric, baseline, value, speed_ratio (the arm's speed
+            over the baseline's, NaN where a check did not run: such a pair stays as it is).
+        factors: names of the cells' columns.
+    """
+    logs = np.log(pairs["value"].to_numpy(dtype=float) / pairs["baseline"].to_numpy(dtype=float))
+    speeds = np.log(pairs["speed_ratio"].to_numpy(dtype=float))
+    corrections = np.zeros(len(pairs))
+    for _, part in pairs.reset_index(drop=True).groupby(["regime", "metric"], sort=False):
+        here = part.index.to_numpy()
+        cells = part.groupby(["arm", *factors], sort=False).ngroup().to_numpy()
+        corrections[here] = what_goes_with_speed(
+            logs[here], speeds[here], cells, part["block"].to_numpy()
+        )
+    return pairs.assign(ratio=np.exp(logs - corrections))
+
+
+def what_goes_with_speed(logs: Floats, speeds: Floats, cells: Labels, blocks: Labels) -> Floats:
+    """The part of logarithms of ratios that goes with the logarithms of the speeds' ratios.
+
+    Args:
+        logs: of pairs of samples, shape (pairs,).
+        speeds: of the same pairs; where one is NaN, the part is 0.
+        cells: of each pair, numbered; an arm's cell is another one than another arm's.
+        blocks: of each pair, numbered.
+    """
+    part = np.zeros(len(logs))
+    known = np.isfinite(speeds)
+    for block in np.unique(blocks):
+        own, others = known & (blocks == block), known & (blocks != block)
+        part[own] = _slope(speeds[others], logs[others], cells[others]) * speeds[own]
+    return part
+
+
+def speed_shares(pairs: pd.DataFrame, factors: Sequence[str]) -> dict[str, float]:
+    """Regime -> share of the variance of value / baseline that goes with the speeds.
+
+    R^2 of the throughput's log ratio on that of the speeds, both within an arm's cell. A regime
+    without enough pairs, or without any spread, has none.
+    """
+    ours = pairs[
+        (pairs["metric"] == THROUGHPUT.name)
+        & np.isfinite(pairs["speed_ratio"].to_numpy(dtype=float))
+    ]
+    found = {}
+    for regime, part in ours.groupby("regime", sort=False):
+        cells = part.groupby(["arm", *factors], sort=False).ngroup().to_numpy()
+        if len(part) - len(set(cells)) < FEWEST_DF:
+            continue
+        x = centred(np.log(part["speed_ratio"].to_numpy()), cells)
+        y = centred(np.log((part["value"] / part["baseline"]).to_numpy()), cells)
+        variance = float(x @ x) * float(y @ y)
+        if variance > 0:
+            found[str(regime)] = float(x @ y) ** 2 / variance
+    return found
+
+
+def centred(values: Floats, groups: Labels) -> Floats:
+    """The values less the mean of their group; groups are numbered."""
+    _, groups = np.unique(groups, return_inverse=True)
+    return np.asarray(values - (np.bincount(groups, weights=values) / np.bincount(groups))[groups])
+
+
+def _slope(x: Floats, y: Floats, cells: Labels) -> float:
+    """Of y on x within cells, by least squares; 0 where too few values tell."""
+    if len(x) - len(set(cells.tolist())) < FEWEST_DF:
+        return 0.0
+    x, y = centred(x, cells), centred(y, cells)
+    square = float(x @ x)
+    return float(x @ y) / square if square > 0 else 0.0
+
+
+def mean_speed(values: Floats) -> Floats:
+    """Geometric mean over the last axis, of what is not NaN; NaN where there is nothing."""
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = np.log(np.where(there, values, 1.0)).sum(axis=-1)
+        return np.asarray(np.exp(total / there.sum(axis=-1)))
+
+
+def _checks(check: SpeedCheck) -> Floats:
+    return np.array([_speed(check.work, check.before), _speed(check.work, check.after)])
 
 
 def _speed(work: int, times: SpeedTimes | None) -> float:
-    return math.nan if times is None else 1e3 * work / max(times.cpu_ns)
+    if times is None:
+        return math.nan
+    return float(mean_speed(1e3 * work / np.array(times.cpu_ns, dtype=float)))
 
 
 def _machine(boot: RawBoot) -> tuple[object, ...]:

@@ -40,6 +40,7 @@ DISTURBANCE_DTYPES = {
     "samples_run": "int64",
     "samples_checked": "int64",
     **{f"boots_{rule.replace('-', '_')}": "int64" for rule in DISTURBANCE_RULES},
+    "boots_slow": "int64",
     "other_cpu_highest": "float64",
     "steal_highest": "float64",
     "relative_speed_lowest": "float64",

@@ -56,7 +56,9 @@ _SET_ASIDE = (
 _DISTURBANCE = (
     REGIME,
     Column("boots", "integer", "", "planned"),
-    Column("boots_disturbed", "integer", "", "boots with a sample that breaks a rule on the host"),
+    Column(
+        "boots_disturbed", "integer", "", "boots that break a rule on the host, or had slow CPUs"
+    ),
     Column("samples", "integer", "", "planned"),
     Column("samples_disturbed", "integer", "", "samples that break a rule on the host"),
     Column("samples_run", "integer", "", "run, set aside or not"),
@@ -65,6 +67,7 @@ _DISTURBANCE = (
         Column(f"boots_{rule.replace('-', '_')}", "integer", "", f"boots that break {rule}")
         for rule in DISTURBANCE_RULES
     ),
+    Column("boots_slow", "integer", "", "boots with a sample of relative_speed below 0.8"),
     Column("other_cpu_highest", "number", "", "share of the host's CPUs, other programs, a boot"),
     Column("steal_highest", "number", "", "share of CPU time stolen, of a boot or a sample"),
     Column("relative_speed_lowest", "number", "", "lowest relative_speed of a sample"),
@@ -72,7 +75,7 @@ _DISTURBANCE = (
         "speed_variance_share",
         "number",
         "",
-        "share of the variance of throughput log ratios that goes with those of the speed",
+        "share of the variance of log(value / baseline), throughput, that goes with the speeds",
     ),
     Column(
         "control_spread_percent",
@@ -121,7 +124,8 @@ _RATIOS = (
     METRIC[0],
     Column("baseline", "number", "as the metric", "the baseline's value in this block"),
     Column("value", "number", "as the metric", "the arm's value in this block"),
-    Column("ratio", "number", "", "value / baseline"),
+    Column("speed_ratio", "number", "", "the arm's CPU speed over the baseline's; may be empty"),
+    Column("ratio", "number", "", "value / baseline, less what goes with speed_ratio"),
 )
 _LATENCY = (
     REGIME,

@@ -15,7 +15,7 @@ from kdelta.report.frames import ReportFrames
 from kdelta.report.wording import magnitude
 
 _WORTH_A_WORD = 0.1
-"""Share of the variance from which it is said that the CPUs' speed explains it."""
+"""Share of the variance from which it is said that the CPUs' speed explained it."""
 _NO_CHECK = (
     "The data has no speed check: a disturbance from below the hypervisor would be seen by nothing "
     "but the spread of the control."
@@ -104,7 +104,7 @@ def _what(table: pd.DataFrame) -> list[str]:
     if count["host-steal"] or count["guest-steal"]:
         share = format_share(table["steal_highest"].max())
         found.append(f"a hypervisor took up to {share} of the CPU time")
-    if count["cpu-speed"]:
+    if count["cpu-speed"] or table["boots_slow"].sum():
         speed = format_share(table["relative_speed_lowest"].min())
         found.append(f"CPUs ran at down to {speed} of their speed")
     if count["host-load"]:
@@ -116,6 +116,7 @@ def _regime(context: ReportContext, row: Row) -> str:
     counts = {
         rule: int(number(row[f"boots_{rule.replace('-', '_')}"])) for rule in DISTURBANCE_RULES
     }
+    counts["slow CPUs"] = int(number(row["boots_slow"]))
     rules = join_words(f"{rule} {count}" for rule, count in counts.items() if count)
     hit, boots = (int(number(row[c])) for c in ("boots_disturbed", "boots"))
     aside = plural(int(number(row["samples_disturbed"])), "sample")
@@ -129,7 +130,10 @@ def _variance(row: Row) -> str:
     share = number(row["speed_variance_share"])
     if not share >= _WORTH_A_WORD:  # false for NaN too
         return ""
-    return f" {format_share(share)} of the variance of all ratios goes with the speed of the CPUs."
+    return (
+        f" {format_share(share)} of the variance of all ratios went with the speed of the CPUs, and "
+        "is taken out."
+    )
 
 
 def _spread(

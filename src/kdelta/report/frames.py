@@ -37,7 +37,7 @@ _REQUIRED = {
     "tables/disturbance.csv": (
         *("regime", "boots", "boots_disturbed", "samples_disturbed", "samples_run"),
         *("samples_checked", "boots_host_load", "boots_host_steal", "boots_host_other_cpu"),
-        *("boots_guest_steal", "boots_cpu_speed"),
+        *("boots_guest_steal", "boots_cpu_speed", "boots_slow"),
         *("other_cpu_highest", "steal_highest", "relative_speed_lowest", "speed_variance_share"),
         *("control_spread_percent", "times_quiet", "unexplained"),
     ),
@@ -61,7 +61,16 @@ _REQUIRED = {
         *("bulk_pages_per_call", "reclaims_before_lock", "reclaims_under_lock"),
         *("waits_per_write", "wait_us_per_write", "wait_p99_us", "lost_events"),
     ),
-    "tables/ratios.csv": ("regime", "block", "arm", "metric", "baseline", "value", "ratio"),
+    "tables/ratios.csv": (
+        "regime",
+        "block",
+        "arm",
+        "metric",
+        "baseline",
+        "value",
+        "speed_ratio",
+        "ratio",
+    ),
     "tables/latency.csv": ("regime", "arm", "quantile", "latency_us", "blocks"),
 }
 _TEXT_COLUMNS = (

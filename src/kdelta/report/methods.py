@@ -66,7 +66,11 @@ def _guest(_frames: ReportFrames, context: ReportContext) -> Paragraph:
     )
 
 
-def _effect(_frames: ReportFrames, context: ReportContext) -> Paragraph:
+def _effect(frames: ReportFrames, context: ReportContext) -> Paragraph:
+    speed = (
+        "Ratios are those at equal speed of the CPUs: what goes with the speed check's ratio is "
+        "taken out, by a slope per regime that a block takes from the other blocks. "
+    )
     return Paragraph(
         "Effect and interval",
         "The effect of a cell is the ratio of an arm to "
@@ -74,7 +78,8 @@ def _effect(_frames: ReportFrames, context: ReportContext) -> Paragraph:
         "a delta is that ratio minus 1. The effect of a regime is the geometric mean of its "
         f"cells' effects. Intervals hold {confidence_label(context)} confidence: "
         f"{context.interval_method}. "
-        "Samples of one boot are never treated as independent.",
+        + (speed if frames.ratios["speed_ratio"].notna().any() else "")
+        + "Samples of one boot are never treated as independent.",
     )
 
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from kdelta.analysis.effects import Effect, cell_effects, overall_effect
 from kdelta.analysis.inference import Floats
-from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings, Limits
+from kdelta.analysis.speed import full_speed, mean_speed, what_goes_with_speed
 from kdelta.analysis.verdict import DIFFERENT
 from kdelta.experiment import Experiment
 from kdelta.measure.schedule import block_schedule
@@ -292,7 +293,7 @@ def calibrate(
     experiments: int,
     seed: int,
     *,
-    limit: float | None = None,
+    cpu_speed: bool = False,
 ) -> Calibration:
     """Many experiments of a world, each through the package's functions.
 
@@ -301,7 +302,7 @@ def calibrate(
         settings: confidence and margin.
         experiments: how many.
         seed: of the draw.
-        limit: sets samples aside whose machine was slower than this, at their start or end.
+        cpu_speed: samples on slow CPUs are set aside and ratios corrected, as in any analysis.
     """
     drawn = simulate_all(world, experiments, seed)
     cells: list[bool] = []
@@ -309,8 +310,9 @@ def calibrate(
     false: list[bool] = []
     widths: list[float] = []
     for logs, speeds in zip(drawn.logs, drawn.speeds, strict=True):
-        slow = None if limit is None else speeds.min(axis=-1) < limit
-        found = effects(logs, "patched", settings, set_aside=slow)
+        if cpu_speed:
+            logs = at_equal_speed(np.where(slow_samples(speeds), np.nan, logs), speeds)
+        found = effects(logs, "patched", settings)
         true = np.exp(np.tile(world.effects, world.regimes))
         cells += _held(found.cells, true)
         overall += _held(found.overall, np.exp([world.effect] * world.regimes))
@@ -319,7 +321,7 @@ def calibrate(
             for one in found.overall
             if one.verdict != "invalid"
         ]
-        control = effects(logs, "control", settings, set_aside=slow)
+        control = effects(logs, "control", settings)
         false.append(any(one.verdict in DIFFERENT for one in control.cells))
     planned = experiments * world.regimes * (world.cells + 1)
     return Calibration(
@@ -329,6 +331,34 @@ def calibrate(
         worded=(len(cells) + len(overall)) / planned,
         width=float(np.median(widths)),
     )
+
+
+def slow_samples(speeds: Floats) -> NDArray[np.bool_]:
+    """Samples of one experiment that break rule cpu-speed; of the shape of `Simulated.logs`."""
+    full = np.array([full_speed(checks.reshape(-1, 2)) for checks in speeds])
+    relative = mean_speed(speeds) / full.reshape(-1, 1, 1, 1)
+    return np.asarray(relative < Limits().cpu_speed)
+
+
+def at_equal_speed(logs: Floats, speeds: Floats) -> Floats:
+    """The samples, so that ratios to the baseline are those at equal speed of the CPUs."""
+    out = logs.copy()
+    base = ARMS.index("baseline")
+    others = [index for index in range(len(ARMS)) if index != base]
+    x = np.log(mean_speed(speeds))
+    for regime in range(len(logs)):
+        y = logs[regime, others] - logs[regime, base]
+        there = np.isfinite(y)
+        arm, block, cell = np.indices(y.shape)
+        part = np.zeros(y.shape)
+        part[there] = what_goes_with_speed(
+            y[there],
+            (x[regime, others] - x[regime, base])[there],
+            (arm * y.shape[2] + cell)[there],
+            block[there],
+        )
+        out[regime, others] -= part
+    return out
 
 
 def _held(found: list[Effect], true: Floats) -> list[bool]:

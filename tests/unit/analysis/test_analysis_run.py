@@ -47,7 +47,7 @@ COLUMNS = {
     "tables/set_aside.csv": "regime,arm,boots,boots_failed,samples,set_aside",
     "tables/disturbance.csv": "regime,boots,boots_disturbed,samples,samples_disturbed,"
     "samples_run,samples_checked,boots_host_load,boots_host_steal,boots_host_other_cpu,"
-    "boots_guest_steal,boots_cpu_speed,other_cpu_highest,steal_highest,relative_speed_lowest,"
+    "boots_guest_steal,boots_cpu_speed,boots_slow,other_cpu_highest,steal_highest,relative_speed_lowest,"
     "speed_variance_share,control_spread_percent,times_quiet,unexplained",
     "tables/control.csv": "regime,metric,cells,blocks,largest_delta_percent,"
     "median_half_width_percent,noise_floor_percent,false_verdicts,differs",
@@ -68,7 +68,7 @@ COLUMNS = {
     "bulk_pages_requested_per_call,bulk_pages_per_call,reclaims_before_lock,reclaims_under_lock,"
     "contention_writes,waits_per_write,wait_us_per_write,wait_mean_us,wait_p50_us,wait_p99_us,"
     "wait_max_us,lost_events",
-    "tables/ratios.csv": "regime,block,arm,writers,readers,metric,baseline,value,ratio",
+    "tables/ratios.csv": "regime,block,arm,writers,readers,metric,baseline,value,speed_ratio,ratio",
     "tables/latency.csv": "regime,arm,writers,readers,quantile,latency_us,blocks",
 }
 

@@ -65,6 +65,7 @@ def disturbance_table(plan: Plan, validity: pd.DataFrame) -> pd.DataFrame:
                     )
                     for rule in rules
                 },
+                "boots_slow": 0,
                 "other_cpu_highest": 0.01 if part.empty else 0.38,
                 "steal_highest": 0.001,
                 "relative_speed_lowest": 0.93 if part.empty else 0.45,

@@ -225,9 +225,10 @@ def make_ratios(plan: Plan, samples: pd.DataFrame, every: bool = False) -> pd.Da
         other = valid[valid["arm"] != plan.baseline]
         other = other[["regime", "block", "arm", *names, metric]].rename(columns={metric: "value"})
         pairs = other.merge(base, on=["regime", "block", *names])
-        parts.append(pairs.assign(metric=metric, ratio=pairs["value"] / pairs["baseline"]))
-    columns = ["regime", "block", "arm", *names, "metric", "baseline", "value", "ratio"]
-    return pd.concat(parts)[columns]
+        ratio = pairs["value"] / pairs["baseline"]
+        parts.append(pairs.assign(metric=metric, speed_ratio=1.0, ratio=ratio))
+    columns = ["regime", "block", "arm", *names, "metric", "baseline", "value"]
+    return pd.concat(parts)[[*columns, "speed_ratio", "ratio"]]
 
 
 def _effect(logs: np.ndarray, direction: str, margin: float) -> dict[str, object]:

@@ -46,9 +46,9 @@ def test_a_disturbed_run_says_so_first_with_its_worst_values(hogged: Case) -> No
     assert found.disturbed == LINE
     assert found.details == (
         "No memory pressure: 1 of 12 boots (host-other-cpu 1 and cpu-speed 1), 1 sample set aside. "
-        "81% of the variance of all ratios goes with the speed of the CPUs.",
+        "81% of the variance of all ratios went with the speed of the CPUs, and is taken out.",
         "Under memory pressure: 1 of 12 boots (cpu-speed 1), 1 sample set aside. "
-        "81% of the variance of all ratios goes with the speed of the CPUs.",
+        "81% of the variance of all ratios went with the speed of the CPUs, and is taken out.",
     )
     text = words(hogged.text)
     assert text.index(LINE) < text.index(" Answer: ")
@@ -63,6 +63,24 @@ def test_a_quiet_run_says_that_it_was_checked_in_one_line(measured: Case) -> Non
     assert f"Host: {line}." in words(measured.text.split("Answer:")[0])
     assert f"<dt>Host</dt><dd>{line}</dd>" in measured.html
     assert f"Host: {line}." in words(measured.tex)
+
+
+def test_slow_cpus_are_said_where_no_rule_was_broken(measured: Case) -> None:
+    table = measured.frames.disturbance
+    first = table.index == table.index[0]
+    found = state(
+        measured,
+        boots_slow=(5 * first).tolist(),
+        boots_disturbed=(5 * first).tolist(),
+        relative_speed_lowest=0.7,
+        speed_variance_share=0.56,
+    )
+    assert found.line == "disturbed in 5 of 24 boots"
+    assert found.disturbed.endswith("5 of 24 boots: CPUs ran at down to 70% of their speed")
+    assert found.details == (
+        "No memory pressure: 5 of 12 boots (slow CPUs 5), 0 samples set aside. "
+        "56% of the variance of all ratios went with the speed of the CPUs, and is taken out.",
+    )
 
 
 def test_a_run_without_a_check_says_that(measured: Case) -> None:
