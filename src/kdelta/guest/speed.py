@@ -17,11 +17,11 @@ Run = Callable[[list[str]], tuple[Json | None, str | None]]
 
 PROGRAM = "speed_check"
 
-# Steps of the generator on each CPU. Chosen so that a check takes about 10 ms on an ordinary
+# Steps of the generators on each CPU. Chosen so that a check takes about 10 ms on an ordinary
 # machine: long enough to outweigh the moments in which an emulator translates code (checks of
 # 1 ms jump by factors of 2 or 3), short beside a sample. On an AMD EPYC at 2.4 GHz a step takes
-# 1.97 ns natively, and 2.2 ns in an emulated guest (fastest of some dozen checks each).
-WORK = {"kvm": 5_000_000, "tcg": 4_500_000}
+# 2.2 ns natively, and 6.6 ns in an emulated guest (fastest of some dozen checks each).
+WORK = {"kvm": 4_000_000, "tcg": 1_500_000}
 
 DEADLINE_S = 5.0
 """A check that has not ended by then is given up."""
