@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from .browser import Browser
+from tests.browser import Browser
+
 from .conftest import Project
 
 VARIANTS = ("baseline", "bulk", "loop")
