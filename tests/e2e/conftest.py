@@ -7,8 +7,8 @@ The cache is the user's own, so that a second `make test` builds nothing again.
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,14 +96,16 @@ class Project:
         must; a test of everything else measures such a block again, once.
         """
         done = self._finish(*arguments)
-        crashed = [host for host in self.results.glob("*/raw/*/*/host.json") if qemu_crashed(host)]
+        made = ("*/raw/*/*/host.json", "*/mechanism/*/*.jsonl")
+        crashed = [path for each in made for path in self.results.glob(each) if qemu_crashed(path)]
         if not crashed:
             return done
-        for host in crashed:
-            print(f"QEMU crashed, measured again: {host.parent}")
-            host.unlink()
+        for path in crashed:
+            print(f"QEMU crashed, run again: {path}")
+            path.unlink()
             # A missing file is made again only if something that is wanted needs it.
-            (host.parents[3] / "manifest.json").unlink(missing_ok=True)
+            run = self.results / path.relative_to(self.results).parts[0]
+            (run / "manifest.json").unlink(missing_ok=True)
         return self._finish(*arguments)
 
     def _finish(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -129,10 +131,13 @@ class Project:
         )
 
 
-def qemu_crashed(host: Path) -> bool:
-    """Whether a boot of a block, by its host.json, ended with an assertion of QEMU's own."""
-    reasons = [boot["reason"] or "" for boot in json.loads(host.read_text())["boots"]]
-    return any("qemu-system" in reason and "Assertion" in reason for reason in reasons)
+def qemu_crashed(path: Path) -> bool:
+    """Whether a boot ended with an assertion of QEMU's own.
+
+    Args:
+        path: host.json of a block, or the records of a mechanism boot.
+    """
+    return bool(re.search(r"qemu-system.*Assertion", path.read_text()))
 
 
 def tool(name: str) -> str:
