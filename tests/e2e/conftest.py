@@ -53,16 +53,17 @@ class Project:
             "smoke": {
                 "blocks": 3,
                 "warmup_s": 0.1,
-                "duration_s": {"idle": 0.5, "memory-pressure": 1.0},
+                "duration_s": {"idle": 0.5},
             },
             # What the kernel did, rather than how fast: one block tells.
             "once": {
                 "blocks": 1,
                 "warmup_s": 0.1,
                 # The stressor has its breaks: a short sample may fall into one.
-                "duration_s": {"idle-memcg": 0.3, "reclaim": 3.0},
+                "duration_s": {"idle-memcg": 0.3, "memory-pressure": 0.5, "reclaim": 3.0},
             },
         }
+        experiment["mechanism"]["regimes"] = ["idle", "idle-memcg"]
         if change and "variants" in change:  # other kernels than the flagship's
             for key in ("claims", "mechanism", "mail"):
                 experiment.pop(key)

@@ -40,16 +40,28 @@ def test_reclaim_reaches_direct_reclaim_in_every_arm(conditions: Path) -> None:
 
 
 def test_the_cover_letters_pressure_reclaims_nothing_and_the_report_says_so(
-    finished: Project,
+    conditions: Path,
 ) -> None:
-    expected = pd.read_csv(finished.run_dir / "tables/expectations.csv")
+    expected = pd.read_csv(conditions / "tables/expectations.csv")
     claimed = expected[
         (expected["regime"] == "memory-pressure") & (expected["bound"] == "at_least")
     ]
     assert len(claimed) == len(ARMS)
     assert not claimed["met"].any()
-    text = (finished.run_dir / "report/tables.txt").read_text()
+    text = (conditions / "report/tables.txt").read_text()
     assert "Not met" in text
+
+
+def test_the_stressor_had_settled_and_lived_to_the_end(conditions: Path) -> None:
+    boots = list(conditions.glob("raw/memory-pressure/block-*/*.jsonl"))
+    assert len(boots) == len(ARMS)
+    for path in boots:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        stressor = lines[1]
+        assert (stressor["record"], stressor["settled"]) == ("stressor", True), stressor
+        # --vm-bytes 50% of a 1 GiB guest.
+        assert stressor["resident_kib"] > 400_000
+        assert lines[-1]["stressor_alive"] is True
 
 
 def test_the_workload_is_in_a_memory_cgroup_only_where_the_regime_says_so(
