@@ -91,6 +91,23 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
         assert boot["bzimage_sha256"] == IMAGE["bzimage_sha256"]
 
 
+@pytest.mark.parametrize(("configured", "mode"), [("tcg", "kvm"), ("kvm", "tcg"), (None, "kvm")])
+def test_a_kernel_that_was_configured_for_another_acceleration_is_refused(
+    request_: BlockRequest, configured: str | None, mode: str
+) -> None:
+    for path in request_.source.kernels.glob("*/image.json"):
+        image = {**json.loads(path.read_text()), "acceleration": configured}
+        if configured is None:  # of before this was recorded
+            del image["acceleration"]
+        path.write_text(json.dumps(image))
+    acceleration = {"mode": mode, "requested": "auto", "reason": "it works"}
+    source = replace(request_.source, acceleration=acceleration)
+    words = f"configured for {configured or 'tcg'}, but guests run with {mode}"
+    with pytest.raises(KdeltaError, match=words):
+        measure_block(replace(request_, source=source))
+    assert not list(request_.out.glob("*.jsonl"))
+
+
 def waiting(request: BlockRequest, seconds: float, limit: float) -> BlockRequest:
     """The block, waiting for a host that is this quiet."""
     experiment = request.source.experiment.model_copy(
