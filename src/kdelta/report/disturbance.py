@@ -131,8 +131,8 @@ def _variance(row: Row) -> str:
     if not share >= _WORTH_A_WORD:  # false for NaN too
         return ""
     return (
-        f" {format_share(share)} of the variance of all ratios went with the speed of the CPUs, and "
-        "is taken out."
+        f" {format_share(share)} of the variance of all ratios went with the speed of the CPUs, "
+        "and is taken out."
     )
 
 
