@@ -125,6 +125,20 @@ def waiting(request: BlockRequest, seconds: float, limit: float) -> BlockRequest
     return replace(request, source=replace(request.source, experiment=experiment))
 
 
+def test_other_guests_than_those_of_other_blocks_are_refused_before_anything_is_waited_for(
+    request_: BlockRequest,
+) -> None:
+    measure_block(request_)
+    experiment = request_.source.experiment
+    larger = experiment.guest.model_copy(update={"memory": "512M"})
+    source = replace(request_.source, experiment=experiment.model_copy(update={"guest": larger}))
+    other = replace(request_, source=source, block=3, out=request_.out.with_name("block-003"))
+    words = "a guest here has 512 MiB of memory, but .*block-002: 256 MiB of memory"
+    with pytest.raises(KdeltaError, match=words):
+        measure_block(waiting(other, seconds=3600.0, limit=1e-9))
+    assert not list(other.out.glob("*.jsonl"))
+
+
 def test_a_block_that_is_not_to_wait_does_not(request_: BlockRequest) -> None:
     measure_block(request_)
     assert host_record(request_)["quiet"] is None

@@ -76,6 +76,8 @@ def measure_block(request: BlockRequest) -> None:
             "acceleration": request.source.acceleration,
         }
     )
+    # Before anything is waited for. Blocks measured meanwhile on other hosts: the analysis looks.
+    require_same_guest(out, request.key, guest)
     progress = BootProgress(experiment, protocol, request.regime, request.block, others)
     with (
         host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
@@ -89,7 +91,6 @@ def measure_block(request: BlockRequest) -> None:
         tempfile.TemporaryDirectory(prefix=".writing-", dir=request.out) as folder,
         progress,
     ):
-        require_same_guest(out, request.key, guest)
         scratch = Path(folder)
         cpus = environment.cpus_for_vcpus
         pinning = Pinning(cpus, environment.cpus_for_rest) if cpus else None
