@@ -77,7 +77,7 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
             "matrix": {"writers": [1], "readers": [1, 5]},
             "control": False,  # `same` is one
             "regimes": {"idle": {"title": "idle"}},
-            "protocols": {"smoke": {"blocks": 3, "warmup_s": 0.1, "duration_s": {"idle": 1.0}}},
+            "protocols": {"smoke": {"blocks": 4, "warmup_s": 0.1, "duration_s": {"idle": 1.0}}},
         }
     )
     project.run_to_its_end()
