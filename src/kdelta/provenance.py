@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shlex
@@ -193,9 +194,12 @@ def check_raw(run: Path, manifest: Json) -> str | None:
     unverified = unverified_consoles(expected)
     folders = {(run / name).parent for name in expected}
     # A block that was measured later is read, too; one of an older, longer run is not.
-    blocks = manifest["experiment"]["protocols"][manifest["protocol"]]["blocks"]
-    for number in range(1, blocks + 1):
-        folders |= {path for path in (run / "raw").glob(f"*/block-{number:03d}") if raw_files(path)}
+    protocol = manifest["experiment"]["protocols"][manifest["protocol"]]
+    for regime, number in itertools.product(
+        protocol["duration_s"], range(1, protocol["blocks"] + 1)
+    ):
+        folder = run / "raw" / regime / f"block-{number:03d}"
+        folders |= {folder} if raw_files(folder) else set()
     found = raw_hashes(run, sorted(folders))
     words = [f"{name} is missing" for name in sorted({*expected, *unverified} - found.keys())]
     words += [

@@ -68,6 +68,7 @@ def analysis_settings(
         baseline=experiment.baseline,
         arms=tuple(experiment.arms()),
         regimes=tuple(regimes),
+        other_regimes=tuple(name for name in experiment.regimes if name not in regimes),
         control=CONTROL_ARM if experiment.control else None,
         confidence=experiment.statistics.confidence,
         equivalence_margin=experiment.statistics.equivalence_margin,

@@ -113,6 +113,8 @@ def read_mechanism(folder: Path, settings: AnalysisSettings) -> tuple[MechanismA
         raise KdeltaError(f"{folder}: no such folder; run the mechanism boots first")
     try:
         for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."):
+            if path.name in settings.other_regimes:
+                continue
             _require(path, "regime", path.name, settings.regimes)
             for file in _arm_files(path):
                 _require(file, "arm", file.stem, settings.arms)

@@ -43,7 +43,8 @@ def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
         raise KdeltaError(f"{raw_dir}: no such folder; measure the experiment first")
     try:
         found = sorted(p.name for p in raw_dir.iterdir() if p.is_dir() and p.name[0] != ".")
-        unknown = [name for name in found if name not in settings.regimes]
+        known = {*settings.regimes, *settings.other_regimes}
+        unknown = [name for name in found if name not in known]
         if unknown:
             raise KdeltaError(
                 f"{raw_dir / unknown[0]}: the experiment has no regime {unknown[0]!r} (it has "

@@ -113,6 +113,8 @@ class AnalysisSettings:
             number of each regime for what was planned.
         cells: the matrix, each cell's levels in the order of the factors: what was planned,
             whatever the raw files have. None takes the cells that the raw files plan.
+        other_regimes: of the experiment, which the protocol does not run; a folder of one is of
+            an older, longer run and is not read.
 
     Raises:
         KdeltaError: names that contradict each other, or a limit out of range.
@@ -133,6 +135,7 @@ class AnalysisSettings:
     metrics: tuple[Metric, ...] = METRICS
     blocks: int | None = None
     cells: tuple[Cell, ...] | None = None
+    other_regimes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for what, names in (

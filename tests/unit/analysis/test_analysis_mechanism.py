@@ -4,6 +4,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,9 @@ def test_strangers_are_refused_and_other_files_left_alone(tmp_path: Path) -> Non
     (folder / "elsewhere").mkdir()
     with pytest.raises(KdeltaError, match="no regime 'elsewhere'"):
         read_mechanism(folder, SETTINGS)
+    (folder / "idle" / "stranger.jsonl").unlink()
+    assert len(read_mechanism(folder, replace(SETTINGS, other_regimes=("elsewhere",)))) == 3
+    (folder / "idle" / "stranger.jsonl").write_text("")
     with pytest.raises(KdeltaError, match="no such folder"):
         read_mechanism(tmp_path / "nowhere", SETTINGS)
 

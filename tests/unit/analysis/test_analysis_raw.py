@@ -181,6 +181,13 @@ def test_strangers_are_refused_and_other_files_left_alone(raw: Path) -> None:
     assert "no regime 'reclaim'" in refused(raw)
 
 
+def test_a_regime_that_the_protocol_no_longer_runs_is_not_read(raw: Path) -> None:
+    shutil.copytree(raw / "idle", raw / "reclaim")
+    (raw / "reclaim" / "block-001" / "schedule.json").write_text("of another time")
+    settings = replace(SETTINGS, other_regimes=("reclaim",))
+    assert {boot.regime for boot in read_raw(raw, settings).boots} == {"idle"}
+
+
 @pytest.mark.parametrize("lines", [0, 1, 3])
 def test_a_boot_that_stopped_early_is_kept(raw: Path, lines: int) -> None:
     path = raw / BLOCK / "patched.jsonl"

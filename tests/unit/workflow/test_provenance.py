@@ -132,6 +132,22 @@ def test_raw_files_are_hashed(run: Path) -> None:
     assert len([path for path in hashes if path.endswith(".console.log")]) == 4
 
 
+@pytest.mark.parametrize("gone", ["regime", "block"])
+def test_what_a_shorter_plan_left_behind_is_not_looked_at(run: Path, gone: str) -> None:
+    """A regime, or the last block, that the protocol no longer has: measured, kept, unread."""
+    protocol = EXPERIMENT.protocols["quick"]
+    durations = {"idle": protocol.duration_s["idle"]}
+    change = {"duration_s": durations} if gone == "regime" else {"blocks": 1}
+    shorter = EXPERIMENT.model_copy(
+        update={"protocols": {"quick": protocol.model_copy(update=change)}}
+    )
+    manifest = build_manifest(shorter, "quick", run, run)
+    assert len(manifest["blocks"]) == 2
+    assert check_raw(run, manifest) is None
+    settings = analysis_settings(shorter, "quick", run)
+    assert settings.other_regimes == (("pressed",) if gone == "regime" else ())
+
+
 @pytest.mark.parametrize("name", ["patched.console.log", "host.json", "patched.jsonl"])
 def test_a_raw_file_that_is_edited_or_gone_is_noticed(run: Path, name: str) -> None:
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
