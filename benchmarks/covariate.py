@@ -97,7 +97,7 @@ def analyses(samples: pd.DataFrame, s: AnalysisSettings) -> Iterator[tuple[str, 
     regimes = samples["regime"].unique()
     levels = samples[list(s.factors)].drop_duplicates().itertuples(index=False, name=None)
     cells = dict.fromkeys(map(str, regimes), sorted(levels, key=str))
-    blind = samples.drop(columns=["speed_before", "speed_after"])
+    blind = samples.drop(columns="relative_speed")
     for name, taken in (("measured", blind), ("at speed", samples)):
         for which, include in (("all", True), ("rule", False)):
             ratios = ratios_frame(taken, s, include_set_aside=include)

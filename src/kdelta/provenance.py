@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -119,12 +118,14 @@ def _host_of(record: Json) -> Json:
 
 def block_folders(experiment: Experiment, protocol: str, run: Path) -> list[Path]:
     """The planned blocks that were measured; folders of an older, longer run are left out."""
-    planned = (
-        run / "raw" / regime / f"block-{number:03d}"
-        for regime in experiment.protocol_regimes(protocol)
-        for number in range(1, experiment.protocols[protocol].blocks + 1)
-    )
+    blocks = experiment.protocols[protocol].blocks
+    planned = _planned_folders(run, experiment.protocol_regimes(protocol), blocks)
     return [folder for folder in planned if (folder / "host.json").exists()]
+
+
+def _planned_folders(run: Path, regimes: Iterable[str], blocks: int) -> list[Path]:
+    numbers = range(1, blocks + 1)
+    return [run / "raw" / regime / f"block-{n:03d}" for regime in regimes for n in numbers]
 
 
 def mechanism_folders(experiment: Experiment, protocol: str, run: Path) -> list[Path]:
@@ -195,11 +196,8 @@ def check_raw(run: Path, manifest: Json) -> str | None:
     folders = {(run / name).parent for name in expected}
     # A block that was measured later is read, too; one of an older, longer run is not.
     protocol = manifest["experiment"]["protocols"][manifest["protocol"]]
-    for regime, number in itertools.product(
-        protocol["duration_s"], range(1, protocol["blocks"] + 1)
-    ):
-        folder = run / "raw" / regime / f"block-{number:03d}"
-        folders |= {folder} if raw_files(folder) else set()
+    planned = _planned_folders(run, protocol["duration_s"], protocol["blocks"])
+    folders |= {folder for folder in planned if raw_files(folder)}
     found = raw_hashes(run, sorted(folders))
     words = [f"{name} is missing" for name in sorted({*expected, *unverified} - found.keys())]
     words += [

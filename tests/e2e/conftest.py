@@ -7,8 +7,8 @@ The cache is the user's own, so that a second `make test` builds nothing again.
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -138,7 +138,11 @@ def qemu_crashed(path: Path) -> bool:
     Args:
         path: host.json of a block, or the records of a mechanism boot.
     """
-    return bool(re.search(r"qemu-system.*Assertion", path.read_text()))
+    if path.name == "host.json":
+        reasons = [boot["reason"] for boot in json.loads(path.read_text())["boots"]]
+    else:
+        reasons = [json.loads(line).get("error") for line in path.read_text().splitlines()]
+    return any("qemu-system" in (why or "") and "Assertion" in why for why in reasons)
 
 
 def tool(name: str) -> str:

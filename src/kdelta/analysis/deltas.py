@@ -19,7 +19,7 @@ from kdelta.analysis.columns import EFFECT_COLUMNS, typed
 from kdelta.analysis.effects import cell_effects, effect_columns, overall_effect
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Metric
-from kdelta.analysis.speed import at_equal_speed, mean_speed
+from kdelta.analysis.speed import at_equal_speed
 
 PlannedPairs = Mapping[tuple[str, str, Cell], int]
 """(regime, arm, cell) -> number of blocks in which arm and baseline were to run the cell."""
@@ -34,7 +34,7 @@ def ratios_frame(
 
     Args:
         samples: as `samples_frame` makes it. A pair counts only if both its samples
-            are valid and both values positive. Without the columns of the speed check, or
+            are valid and both values positive. Without the column of the speed, or
             where it did not run, a ratio is what was measured.
         settings: names and order of factors, arms, regimes and metrics.
         include_set_aside: take samples that break a rule too, wherever they hold a number.
@@ -42,7 +42,6 @@ def ratios_frame(
     factors = list(settings.factors)
     columns = ["regime", "block", "arm", *factors, "metric", "baseline", "value", "speed_ratio"]
     names = [metric.name for metric in settings.metrics]
-    checks = samples.reindex(columns=["speed_before", "speed_after"]).to_numpy(dtype=float)
     values = {
         (regime, block, arm, cell): (row, speed)
         for regime, block, arm, cell, row, speed in zip(
@@ -51,7 +50,8 @@ def ratios_frame(
             samples["arm"],
             _cells(samples, settings),
             samples[names].to_numpy(dtype=float),
-            mean_speed(checks).tolist(),
+            # Of full speed, which is the same for both samples of a pair.
+            samples.reindex(columns=["relative_speed"])["relative_speed"].to_numpy(dtype=float),
             strict=True,
         )
     }
