@@ -11,6 +11,8 @@ SHELL := /bin/bash
 # The interpreter that .venv is made with, and more words for pytest.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Minutes or hours to measure, as `make report BUDGET=30m`; without it the protocol as it is.
+BUDGET ?=
 
 # Tests of one file share what their fixtures made: they stay in one process.
 PARALLEL := --numprocesses auto --dist loadfile
@@ -25,10 +27,10 @@ INSTALL := PYTHON="$(PYTHON)" $(RUN) setup/install.sh
 ##@ Use
 
 .PHONY: report
-report: setup ## Build, measure, analyse; ends with the delta tables and the report's path
-	@# Snakemake shows the tables only if it had something to do: here they come at the end, always.
-	KDELTA_SHOW=no $(RUN) snakemake --cores all
-	@$(RUN) kdelta show --config config/config.yaml
+report: setup ## Build, measure, analyse; ends with the answer and the report's path
+	@# Snakemake shows the answer only if it had something to do: here it comes at the end, always.
+	KDELTA_SHOW=no $(RUN) snakemake --cores all $(if $(BUDGET),--config budget=$(BUDGET))
+	@$(RUN) kdelta show --brief --config config/config.yaml $(if $(BUDGET),--budget $(BUDGET))
 
 .PHONY: setup
 setup: ## Install what a run needs: system packages (apt), Python packages (.venv)

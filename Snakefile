@@ -22,11 +22,11 @@ rule all:
         f"{RUN.run}/report/paper.pdf",
 
 
-# The tables are what everybody waits for: show them where the command was typed.
-# (`make report` shows them itself, so that they come even if there was nothing to do.)
+# The answer is what everybody waits for: show it where the command was typed.
+# (`make report` shows it itself, so that it comes even if there was nothing to do.)
 onsuccess:
     # Not after other targets: `figures` is of another run, and kernels alone have none.
     others = {"figures", "series", "exports"} & set(sys.argv)
     made = os.path.exists(f"{RUN.run}/report/tables.txt")
     if os.environ.get("KDELTA_SHOW") != "no" and made and not others:
-        shell("kdelta show {RUN.run:q}")
+        shell("kdelta show --brief {RUN.run:q}")

@@ -30,6 +30,12 @@ class RunConfig(BaseModel):
     protocol: str = Field(
         default="quick", description="one of the protocols that the experiment file defines"
     )
+    budget: str | None = Field(
+        default=None,
+        pattern=r"^[1-9][0-9]{0,3}(m|h)$",
+        description="minutes or hours to measure, for example 30m: the protocol with as many "
+        "blocks as fit",
+    )
     results: str = Field(
         default="results", description="where runs write, relative to the project's root"
     )

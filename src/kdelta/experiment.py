@@ -136,7 +136,7 @@ class Guest(_Model):
         # Goes through a shell on its way to QEMU: no character that it minds.
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[a-z][A-Za-z0-9._-]*(=[A-Za-z0-9._-]+)?)*$",
         max_length=200,
-        description="another CPU model than virtme-ng's (KVM: host, else max), as QEMU's -cpu "
+        description="another CPU model than ours (KVM: host, else max,-erms), as QEMU's -cpu "
         "takes it: where KVM refuses a register, for example host,arch-capabilities=off",
     )
     vcpus: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
@@ -258,12 +258,47 @@ class Regime(_Model):
 class Protocol(_Model):
     """How much is measured. The number of blocks is fixed before the first boot."""
 
+    arms: tuple[Name, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="variants that are measured beside the baseline; without it all of them. The "
+        "control comes besides",
+    )
     blocks: Annotated[int, Field(ge=1, le=200)]
-    warmup_s: Annotated[float, Field(ge=0, le=3600)] = 0.2
+    rounds: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1,
+        description="of a block: in each round every cell is run once by every arm, one arm right "
+        "after the other; an effect is the mean over the rounds",
+    )
+    warmup_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=0.2, description="seconds that a cell runs unmeasured, in every round"
+    )
     duration_s: dict[str, Duration] = Field(
         min_length=1,
-        description="seconds per cell by the regime's name; the protocol runs these regimes",
+        description="seconds per cell, over all rounds of a block, by the regime's name; the "
+        "protocol runs these regimes",
     )
+    mechanism: tuple[Name, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="regimes whose mechanism is traced, timed or not; without it those of "
+        "mechanism.regimes that are timed",
+    )
+
+    def slice_s(self, regime: str) -> float:
+        """Seconds that one arm runs one cell in one round."""
+        return round(self.duration_s[regime] / self.rounds, 6)
+
+    @model_validator(mode="after")
+    def _slices_long_enough(self) -> Self:
+        for regime, seconds in self.duration_s.items():
+            if self.slice_s(regime) < MIN_DURATION_S:
+                raise ValueError(
+                    f"duration_s.{regime}: {seconds:g} s in {self.rounds} rounds are "
+                    f"{self.slice_s(regime):g} s a time, and {MIN_DURATION_S:g} s is the least: "
+                    "give more seconds or fewer rounds"
+                )
+        return self
 
 
 class Mechanism(_Model):
@@ -274,6 +309,11 @@ class Mechanism(_Model):
     )
     duration_s: Annotated[float, Field(ge=MIN_DURATION_S, le=60)] = Field(
         default=0.3, description="seconds per cell and kind of trace"
+    )
+    cells: dict[Factor, Annotated[list[Level], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="levels by factor that are traced, of the matrix; other factors take every "
+        "level. Page counts hardly vary from cell to cell",
     )
 
 
@@ -407,6 +447,22 @@ class Experiment(_Model):
         check_names(self)
         check_cells(self)
         for name, protocol in self.protocols.items():
+            strange = [arm for arm in protocol.arms or () if arm not in self.variants]
+            if strange:
+                raise ValueError(
+                    f"protocols.{name}.arms: {', '.join(strange)}: no such variant; variants are "
+                    f"{', '.join(self.variants)}"
+                )
+            traced = [r for r in protocol.mechanism or () if r not in self.regimes]
+            if traced or (protocol.mechanism and self.mechanism is None):
+                raise ValueError(
+                    f"protocols.{name}.mechanism: {', '.join(traced or protocol.mechanism or ())}: "
+                    + (
+                        f"no such regime; regimes are {', '.join(self.regimes)}"
+                        if traced
+                        else "the experiment has no key mechanism; say there what is traced"
+                    )
+                )
             unknown = [regime for regime in protocol.duration_s if regime not in self.regimes]
             if unknown:
                 raise ValueError(
@@ -442,19 +498,43 @@ class Experiment(_Model):
                 f"baseline; variants with patches are {', '.join(patched) or '(none)'}"
             )
         for number, control in enumerate(self.negative_controls):
-            for factor, levels in control.cells.items():
-                key = f"negative_controls.{number}.cells.{factor}"
-                if factor not in self.matrix:
+            self._consistent_cells(f"negative_controls.{number}.cells", control.cells)
+        if self.mechanism:
+            self._consistent_cells("mechanism.cells", self.mechanism.cells)
+
+    def _consistent_cells(self, key: str, cells: dict[Factor, list[Level]]) -> None:
+        for factor, levels in cells.items():
+            if factor not in self.matrix:
+                raise ValueError(
+                    f"{key}.{factor}: not a factor of the matrix, which has "
+                    f"{', '.join(self.matrix)}"
+                )
+            for level in levels:
+                # 1 == True in Python, and is another level all the same.
+                if (type(level), level) not in [(type(x), x) for x in self.matrix[factor]]:
                     raise ValueError(
-                        f"{key}: not a factor of the matrix, which has {', '.join(self.matrix)}"
+                        f"{key}.{factor}: {level!r} is not a level of the matrix, which has "
+                        f"{', '.join(map(str, self.matrix[factor]))}"
                     )
-                for level in levels:
-                    # 1 == True in Python, and is another level all the same.
-                    if (type(level), level) not in [(type(x), x) for x in self.matrix[factor]]:
-                        raise ValueError(
-                            f"{key}: {level!r} is not a level of the matrix, which has "
-                            f"{', '.join(map(str, self.matrix[factor]))}"
-                        )
+
+    def of_protocol(self, protocol: str) -> Self:
+        """The experiment as one of its protocols runs it: with that one and its arms only.
+
+        Raises:
+            ValueError: there is no such protocol; the message says which there are.
+        """
+        if protocol not in self.protocols:
+            raise ValueError(f"no protocol {protocol!r}; it defines {', '.join(self.protocols)}")
+        chosen = self.protocols[protocol]
+        arms = self.variants if chosen.arms is None else {self.baseline, *chosen.arms}
+        return self.model_copy(
+            update={
+                "protocols": {protocol: chosen},
+                "variants": {name: v for name, v in self.variants.items() if name in arms},
+                "claims": self.claims if self.claims and self.claims.arm in arms else None,
+                "mail": self.mail if self.mail and self.mail.variant in arms else None,
+            }
+        )
 
     def protocol_regimes(self, protocol: str) -> dict[str, Regime]:
         """The regimes that a protocol runs, in the order of the experiment file."""
@@ -463,6 +543,9 @@ class Experiment(_Model):
 
     def mechanism_regimes(self, protocol: str) -> list[str]:
         """The regimes of a protocol that get mechanism boots, in the order of the file."""
+        chosen = self.protocols[protocol].mechanism
+        if chosen is not None:
+            return [name for name in self.regimes if name in chosen]
         wanted = self.mechanism.regimes if self.mechanism else ()
         return [name for name in self.protocol_regimes(protocol) if name in wanted]
 

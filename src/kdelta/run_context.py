@@ -7,6 +7,7 @@ The one place where the stages that measure and the stages that compute meet.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def analysis_settings(
         arms=tuple(experiment.arms()),
         regimes=tuple(regimes),
         other_regimes=tuple(name for name in experiment.regimes if name not in regimes),
+        traced_regimes=tuple(experiment.mechanism_regimes(protocol)) if protocol else None,
         control=CONTROL_ARM if experiment.control else None,
         confidence=experiment.statistics.confidence,
         equivalence_margin=experiment.statistics.equivalence_margin,
@@ -86,6 +88,11 @@ def analysis_settings(
         ),
         claims=read_claims(root / experiment.claims.file, experiment) if experiment.claims else (),
     )
+
+
+def _regimes(experiment: Experiment, names: Iterable[str]) -> tuple[Regime, ...]:
+    found = ((name, experiment.regimes[name]) for name in names)
+    return tuple(Regime(name, regime.title, regime.description) for name, regime in found)
 
 
 def report_context(experiment: Experiment, protocol: str, manifest: Json) -> ReportContext:
@@ -107,10 +114,8 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         factors=tuple(_factor(name, experiment.matrix[name]) for name in factors),
         row_factor=factors[0],
         column_factor=factors[1] if len(factors) > 1 else None,
-        regimes=tuple(
-            Regime(name, regime.title, regime.description)
-            for name, regime in experiment.protocol_regimes(protocol).items()
-        ),
+        regimes=_regimes(experiment, experiment.protocol_regimes(protocol)),
+        traced_regimes=_regimes(experiment, experiment.mechanism_regimes(protocol)),
         protocol=protocol,
         blocks=chosen.blocks,
         seconds_per_cell=dict(chosen.duration_s),

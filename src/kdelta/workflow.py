@@ -20,12 +20,16 @@ from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
+from kdelta.guest.launch import KERNEL_ARGUMENTS
 from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
+from kdelta.measure.arm import EMULATED_CPU
+from kdelta.measure.budget import protocol_name, with_protocol
 from kdelta.measure.host import first_line
 from kdelta.measure.schedule import block_schedule
 from kdelta.patch_files import patch_files, surely_cover_letter
 from kdelta.per_kernel import Series, fragment_files, series_of
+from kdelta.workload import PROGRAMS
 
 # What the verbs of a stage call.
 STAGES = {
@@ -175,20 +179,23 @@ class RunPlan:
         }
 
     def workload_key(self) -> str:
-        """Of the binaries that run in guests: the benchmark and the speed check."""
-        sources = ("src/pipe_bench/pipe_bench.c", "src/speed_check/speed_check.c")
-        return _digest([*(sha256_file(self.root / file) for file in sources), toolchain("gcc")])
+        """Of the binaries that run in guests."""
+        files = [self.root / "src" / name / f"{name}.c" for name in PROGRAMS]
+        return _digest([*map(sha256_file, files), toolchain("gcc")])
 
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides what `guests_key` names.
 
-        The number of blocks is not part of it: adding blocks keeps the old ones. The balanced
-        order of the arms is: blocks that were ordered in another way would unbalance those to
-        come, so a version that orders them anew measures anew.
+        The number of blocks is not part of it: adding blocks keeps the old ones. Rounds and the
+        balanced orders of the arms are: blocks that were ordered in another way would unbalance
+        those to come, so a version that orders them anew measures anew.
         """
         experiment = self.experiment
         chosen = experiment.protocols[self.protocol]
-        orders = [block_schedule(experiment, regime, n).arms for n in range(1, len(self.arms) + 1)]
+        orders = [
+            block_schedule(experiment, regime, n, chosen.rounds).rounds
+            for n in range(1, len(self.arms) + 1)
+        ]
         return _digest(
             {
                 **self._guest_facts(regime, TIMED_MODULES),
@@ -198,7 +205,7 @@ class RunPlan:
                 ),
                 "duration_s": chosen.duration_s[regime],
                 "warmup_s": chosen.warmup_s,
-                "arm_orders": orders,
+                "orders": [[vars(turn) for turns in rounds for turn in turns] for rounds in orders],
             }
         )
 
@@ -209,6 +216,7 @@ class RunPlan:
             {
                 **self._guest_facts(regime, GUEST_MODULES),
                 "duration_s": wanted.duration_s if wanted else None,
+                "cells": wanted.cells if wanted else None,
             }
         )
 
@@ -221,6 +229,7 @@ class RunPlan:
         )
         return {
             "driver": [sha256_file(PACKAGE / module) for module in modules],
+            "machine": [*KERNEL_ARGUMENTS, EMULATED_CPU],
             "guest": experiment.guest.model_dump(mode="json"),
             "workload": experiment.workload.model_dump(mode="json"),
             "matrix": experiment.matrix,
@@ -271,12 +280,13 @@ def plan_run(settings: dict[str, Any], settings_file: str, root: Path) -> RunPla
     """
     chosen = parse_model(RunConfig, settings, Path(settings_file))
     experiment = load_experiment(root / chosen.experiment, root)
-    if chosen.protocol not in experiment.protocols:
-        raise KdeltaError(
-            f"{settings_file}: protocol: {chosen.protocol!r} is not a protocol of "
-            f"{chosen.experiment}; it defines {', '.join(experiment.protocols)}"
-        )
-    return RunPlan(root, chosen.experiment, experiment, chosen.protocol, chosen.results)
+    name = protocol_name(chosen.protocol, chosen.budget)
+    try:
+        narrowed = with_protocol(experiment, name)
+    except ValueError as error:
+        key = "protocol" if chosen.budget is None else "budget"
+        raise KdeltaError(f"{settings_file}: {key}: in {chosen.experiment}: {error}") from None
+    return RunPlan(root, chosen.experiment, narrowed, name, chosen.results)
 
 
 def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str]) -> str:

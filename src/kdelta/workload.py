@@ -16,18 +16,19 @@ from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
 
 _SOURCES = Path(__file__).resolve().parents[1]
-SOURCE = _SOURCES / "pipe_bench" / "pipe_bench.c"
-SPEED_SOURCE = _SOURCES / "speed_check" / "speed_check.c"
+PROGRAMS = ("pipe_bench", "speed_check", "guest_init")
+"""What is copied into a guest: each is one C file in a folder of its name."""
+SOURCE, SPEED_SOURCE, INIT_SOURCE = (_SOURCES / name / f"{name}.c" for name in PROGRAMS)
 # The build ID and macro prefixes would tie the bytes to this folder.
 FLAGS = ("-O2", "-Wall", "-Wextra", "-static", "-pthread", "-Wl,--build-id=none")
 
 
 def build_workload(output: Path, log: Path, cache: Path, compiler: str = "gcc") -> str:
-    """Compile pipe_bench and the speed check that runs beside it, or take them from the cache.
+    """Compile pipe_bench and what runs beside it in a guest, or take them from the cache.
 
     Args:
-        output: where pipe_bench goes; `speed_check` goes beside it, and `<name>.json` beside
-            each records its origin.
+        output: where pipe_bench goes; `speed_check` and `guest_init` go beside it, and
+            `<name>.json` beside each records its origin.
         log: receives what the compiler says.
         cache: the cache's root.
         compiler: C compiler.
@@ -40,7 +41,8 @@ def build_workload(output: Path, log: Path, cache: Path, compiler: str = "gcc") 
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
-    _place(SPEED_SOURCE, output.with_name(SPEED_SOURCE.stem), log, cache, compiler)
+    for source in (SPEED_SOURCE, INIT_SOURCE):
+        _place(source, output.with_name(source.stem), log, cache, compiler)
     return _place(SOURCE, output, log, cache, compiler)
 
 

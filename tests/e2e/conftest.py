@@ -52,8 +52,9 @@ class Project:
         experiment["protocols"] = {
             "smoke": {
                 "blocks": 3,
+                "rounds": 2,
                 "warmup_s": 0.1,
-                "duration_s": {"idle": 0.5},
+                "duration_s": {"idle": 0.6},
             },
             # What the kernel did, rather than how fast: one block tells.
             "once": {
@@ -63,7 +64,7 @@ class Project:
                 "duration_s": {"idle-memcg": 0.3, "memory-pressure": 0.5, "reclaim": 3.0},
             },
         }
-        experiment["mechanism"]["regimes"] = ["idle", "idle-memcg"]
+        experiment["mechanism"] = {"regimes": ["idle", "idle-memcg"]}
         if change and "variants" in change:  # other kernels than the flagship's
             for key in ("claims", "mechanism", "mail"):
                 experiment.pop(key)

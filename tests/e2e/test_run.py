@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 import pytest
@@ -31,12 +33,34 @@ def planned_jobs(project: Project) -> dict[str, int]:
 
 def test_every_cell_was_measured_in_every_arm_and_block(finished: Project) -> None:
     samples = pd.read_csv(finished.run_dir / "samples.csv")
-    assert len(samples) == len(REGIMES) * 3 * len(ARMS) * 4
+    assert len(samples) == len(REGIMES) * 3 * 2 * len(ARMS) * 4
     assert set(samples["regime"]) == REGIMES
     assert set(samples["arm"]) == ARMS
     assert (samples["status"] == "ok").all()
     assert (samples["throughput_mib_s"] > 0).all()
     assert (samples["bytes_written"] == samples["writes"] * samples["write_size"]).all()
+
+
+def test_the_arms_of_a_cell_ran_in_turns(finished: Project) -> None:
+    """Each of the four once in every round of every cell, at four places, in no fixed order."""
+    samples = pd.read_csv(finished.run_dir / "samples.csv")
+    turns = samples.groupby(["block", "round", "writers", "readers"])
+    assert all(sorted(slots) == [1, 2, 3, 4] for slots in turns["slot"].agg(list))
+    orders = {tuple(turn.sort_values("slot")["arm"]) for _, turn in turns}
+    assert len(orders) >= 4
+
+
+def test_guests_stood_still_while_others_ran(finished: Project) -> None:
+    """Their clocks too: between two slices of a boot there is less time than slices take."""
+    for path in finished.run_dir.glob("raw/*/block-*/*.jsonl"):
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        slices = [record for record in records if record["record"] == "sample"]
+        times = [(s["monotonic_start_ns"], s["monotonic_end_ns"]) for s in slices]
+        gaps = [(start - end) / 1e9 for (_, end), (start, _) in pairwise(times)]
+        ran = [(end - start) / 1e9 for start, end in times]
+        # Three other arms ran in between, each as long as this one.
+        assert median(gaps) < 2 * median(ran)
+        assert slices[0]["host_cpu"]["own_s"] > 0
 
 
 def test_closed_loop_identity_holds_or_the_sample_is_marked(finished: Project) -> None:
@@ -90,8 +114,9 @@ def test_tables_hold_every_regime_cell_and_metric(finished: Project) -> None:
 
 def test_the_terminal_ended_with_the_table_and_the_report(finished: Project) -> None:
     shown = (finished.root / "stdout.txt").read_text()
-    assert "Throughput" in shown
-    assert "->" in shown
+    assert "Change of throughput against baseline" in shown
+    assert "What weakens it:" in shown
+    assert len(shown.splitlines()) <= 40
     assert str(finished.run_dir / "report" / "index.html") in shown
 
 
@@ -142,8 +167,9 @@ def test_more_blocks_keep_the_measured_ones(copied: Project) -> None:
             "protocols": {
                 "smoke": {
                     "blocks": 4,
+                    "rounds": 2,
                     "warmup_s": 0.1,
-                    "duration_s": {"idle": 0.5},
+                    "duration_s": {"idle": 0.6},
                 }
             }
         }

@@ -77,7 +77,9 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
             "matrix": {"writers": [1], "readers": [1, 5]},
             "control": False,  # `same` is one
             "regimes": {"idle": {"title": "idle"}},
-            "protocols": {"smoke": {"blocks": 4, "warmup_s": 0.1, "duration_s": {"idle": 1.0}}},
+            "protocols": {
+                "smoke": {"blocks": 4, "rounds": 2, "warmup_s": 0.1, "duration_s": {"idle": 1.0}}
+            },
         }
     )
     project.run_to_its_end()
@@ -122,6 +124,6 @@ def test_a_kernel_that_warns_is_invalid(run_dir: Path) -> None:
 
 def test_the_report_names_them_at_the_top(run_dir: Path) -> None:
     text = (run_dir / "report/tables.txt").read_text()
-    head = text[: text.index("Throughput")]
+    head = text[: text.index("Throughput in")]
     assert "corrupting" in head
     assert "warning" in head

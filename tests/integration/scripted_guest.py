@@ -23,18 +23,40 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdelta.workload import PROGRAMS
+
 # On a loaded machine everything takes long; a test that passes never waits for it.
 PATIENCE_S = 90.0
 
 VNG = """\
 #!{python} -IS
-import json, os, signal, subprocess, sys, time
+import json, os, signal, socket, subprocess, sys, threading, time
 from pathlib import Path
 
 share = Path(next(a.split("=", 2)[2] for a in sys.argv if a.startswith("--rwdir=")))
 plan_file = share / "plan.json"
 plan = json.loads(plan_file.read_text()) if plan_file.exists() else None
 counters = {{"vmstat": {{"oom_kill": 0}}, "psi": {{}}, "stat": {{}}, "meminfo": {{}}}}
+
+def connect(name):
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(str(share.with_name(name)))
+    return line.makefile("rwb", buffering=0)
+
+def monitor():
+    # QEMU's, as far as kdelta talks to it.
+    qmp = connect("qmp.sock")
+    qmp.write(b'{{"QMP": {{"version": {{}}, "capabilities": []}}}}\\n')
+    for line in qmp:
+        stopped.append(json.loads(line)["execute"])
+        with (share.parent / "monitor.log").open("a") as log:
+            log.write(f"{{time.monotonic()}} {{stopped[-1]}}\\n")
+        qmp.write(b'{{"event": "SOMETHING"}}\\n{{"return": {{}}}}\\n')
+
+stopped = []
+if share.with_name("qmp.sock").exists():
+    threading.Thread(target=monitor, daemon=True).start()
+port = None
 
 def append(text):
     with (share / "records.jsonl").open("a") as file:
@@ -47,20 +69,40 @@ def boot(*failures):
     record("boot", schema=1, **plan["identity"],
            gate={{"ok": not failures, "failures": list(failures)}})
 
-def sample(order, error=None, oom_kill=0):
+def ready():
+    global port
+    port = connect("port.sock")
+    port.write(b"ready\\n")
+
+def sample(order, number, error=None, oom_kill=0):
     after = {{**counters, "vmstat": {{"oom_kill": oom_kill}}}}
-    record("sample", **plan["identity"], cell_order=order,
-           cell=plan["cells"][order - 1]["levels"], status="failed" if error else "ok",
+    record("sample", **plan["identity"], **order["place"], cell_order=number,
+           cell=plan["cells"][order["cell"]]["levels"], status="failed" if error else "ok",
            error=error, exit_status=1 if error else 0, before=counters, after=after)
 
+served = 0
+
+def serve(slices=10**9, error=None, oom_kill=0, pause_s=0):
+    # What the driver's serve() does; ends early after so many slices.
+    global served
+    if port is None:
+        ready()
+    while slices:
+        order = json.loads(port.readline() or "{{}}")
+        if "cell" not in order:
+            return
+        time.sleep(pause_s)
+        served += 1
+        slices -= 1
+        sample(order, served, error, oom_kill)
+        port.write(b"done\\n")
+
 def end(ok=True, error=None):
-    record("end", samples=len(plan["cells"]), ok=ok, error=error)
+    record("end", samples=served, ok=ok, error=error)
 
 def sweep(error=None, oom_kill=0, pause_s=0, late=None):
     boot()
-    for order in range(1, len(plan["cells"]) + 1):
-        time.sleep(pause_s)
-        sample(order, error, oom_kill)
+    serve(error=error, oom_kill=oom_kill, pause_s=pause_s)
     end(ok=not late, error=late)
 
 def say(text):
@@ -182,7 +224,7 @@ def lay_out_inputs(root: Path, variants: Sequence[str]) -> list[str]:
         folder.mkdir(parents=True)
         (folder / "bzImage").write_bytes(b"a kernel\n")
         (folder / "image.json").write_text(json.dumps(IMAGE))
-    for program in ("pipe_bench", "speed_check"):
+    for program in PROGRAMS:
         (root / program).write_bytes(b"a static program\n")
     (root / "acceleration.json").write_text(json.dumps({"mode": "tcg", "reason": "asked for"}))
     return [

@@ -16,11 +16,12 @@ import yaml
 
 from kdelta.report.metrics import figure_stems
 from kdelta.result_files import RESULT_FILES
+from kdelta.workload import PROGRAMS
 from tests.conftest import CHECKOUT, SMALL
 from tests.integration.scripted_guest import Environment
 
 PARTS = ("Snakefile", "workflow", "profiles", "config", "kernel-configs", "patches", "report")
-SOURCES = ("src/kdelta", "src/pipe_bench", "src/speed_check")
+SOURCES = ("src/kdelta", *(f"src/{name}" for name in PROGRAMS))
 
 # Writes what the verb's rule expects, and a line of what it was asked.
 STAND_IN = """\
@@ -53,7 +54,7 @@ def image(folder):
 if verb == "manifest":
     write(".", options["--output"])
 elif verb == "workload":
-    write(Path(options["--output"]).parent, "pipe_bench", "speed_check")
+    write(Path(options["--output"]).parent, "pipe_bench", "speed_check", "guest_init")
 elif verb == "fetch":
     write(".", options["--output"])
     record = {{"kernel_version": (root / "source").read_text()}}

@@ -103,7 +103,9 @@ def test_a_cpu_model_that_nothing_can_run(host: Host) -> None:
 
 
 def test_a_cpu_model_is_recorded_and_booted_with(host: Host) -> None:
-    script = "assert '--qemu-opts=-cpu host,-x2apic' in sys.argv\n" + ANSWER.format("kvm-clock\n")
+    script = "assert any(w.endswith('-cpu host,-x2apic') for w in sys.argv)\n" + ANSWER.format(
+        "kvm-clock\n"
+    )
     found = host.choose(script, cpu="host,-x2apic")
     assert (found.mode, found.cpu, host.built) == ("kvm", "host,-x2apic", 1)
 

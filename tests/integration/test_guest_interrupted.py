@@ -29,7 +29,7 @@ FILES = ("schedule.json", "host.json", *(f"{arm}.jsonl" for arm in ARMS))
 # Says where it is, leaves a child behind, and goes on for as long as the test needs.
 SLOW = """
     subprocess.Popen(["sleep", "1000"])
-    boot(); sample(1)
+    boot(); serve(1)
     Path({reached!r}).touch()
     time.sleep(1000)
 """
@@ -174,8 +174,7 @@ def swap(old: str, new: str) -> Change:
         ),
         (
             swap("quick", "fast"),
-            "kdelta: experiment.yaml: protocols: there is no protocol 'fast'; "
-            "it defines quick, long",
+            "kdelta: experiment.yaml: protocols: no protocol 'fast'; it defines quick, long",
         ),
         (
             swap("1", "3"),

@@ -31,14 +31,14 @@ def workflow(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     ("path", "protocol"), RUNS, ids=[f"{path.stem}-{protocol}" for path, protocol in RUNS]
 )
 def test_every_shipped_run_is_planned(workflow: Workflow, path: Path, protocol: str) -> None:
-    experiment = load_experiment(path)
+    experiment = load_experiment(path).of_protocol(protocol)
     planned = workflow.planned(
         "--config", f"experiment={path.relative_to(CHECKOUT)}", f"protocol={protocol}"
     )
     blocks = experiment.protocols[protocol].blocks
     assert planned == {
         "Fetch the kernel source",
-        "Build pipe_bench and the speed check",
+        "Build what runs in the guests",
         "Does this host run guests with KVM?",
         "What guests boot and run",
         *(f"Build the kernel: {variant}" for variant in experiment.variants),
@@ -62,8 +62,8 @@ def test_every_shipped_run_is_planned(workflow: Workflow, path: Path, protocol: 
     [
         (
             ["protocol=fast"],
-            "config/config.yaml: protocol: 'fast' is not a protocol of "
-            "config/experiments/pipe-prealloc.yaml; it defines quick, paper",
+            "config/config.yaml: protocol: in config/experiments/pipe-prealloc.yaml: no protocol "
+            "'fast'; it defines quick, standard, paper",
         ),
         (
             ["protocoll=quick"],
@@ -93,7 +93,9 @@ def test_the_slurm_profile(tmp_path: Path) -> None:
     measuring = [text for rule, text in jobs if rule == "measure_block"]
     tracing = [text for rule, text in jobs if rule == "trace_mechanism"]
     experiment = load_experiment(CHECKOUT / "config" / "experiments" / "pipe-prealloc.yaml")
-    assert len(measuring) == experiment.protocols["quick"].blocks * len(experiment.regimes)
+    assert len(measuring) == experiment.protocols["quick"].blocks * len(
+        experiment.protocol_regimes("quick")
+    )
     assert len(tracing) == len(experiment.mechanism_regimes("quick"))
     for text in measuring + tracing:
         assert "slurm_extra=--exclusive" in text

@@ -19,6 +19,11 @@ os.environ.setdefault("KDELTA_ARGV", " ".join(["snakemake", *sys.argv[1:]]))
 
 from kdelta.errors import KdeltaError
 from kdelta.workflow import plan_run
+from kdelta.workflow_lock import hold
+
+# Jobs read this file too, but only the process that schedules them holds the lock.
+if workflow.is_main_process and hold(Path(".snakemake")):
+    print("kdelta: an earlier run was killed; this one goes on", file=sys.stderr)
 
 try:
     RUN = plan_run(dict(config), "config/config.yaml", Path(workflow.basedir))
@@ -34,7 +39,7 @@ RAW = f"{RUN.run}/raw/{{regime}}/block-{{block}}"
 
 wildcard_constraints:
     variant="|".join(map(re.escape, RUN.variants)),
-    regime="|".join(map(re.escape, RUN.regimes)),
+    regime="|".join(map(re.escape, {*RUN.regimes, *RUN.mechanism_regimes})),
     block=r"\d{3}",
 
 

@@ -75,11 +75,12 @@ rule build_workload:
     output:
         bench=f"{RUN.base}/workload/pipe_bench",
         speed=f"{RUN.base}/workload/speed_check",
+        init=f"{RUN.base}/workload/guest_init",
     log:
         f"{RUN.base}/workload/build.log",
     params:
         key=RUN.workload_key(),
     message:
-        "Build pipe_bench and the speed check"
+        "Build what runs in the guests"
     shell:
         "exec kdelta workload --output {output.bench:q} --log {log:q}"

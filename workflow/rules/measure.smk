@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Guests. One job is one block: every arm booted once, back to back, on one host.
+# Guests. One job is one block: all arms alive together on one host, running in turns.
 from kdelta.workflow import guests_key
 
 # Images, workload and acceleration count by what they are, not by how old their files are: as
@@ -11,14 +11,18 @@ IMAGES = expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants)
 RECORDS = expand(f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants)
 ACCELERATION = RUN.acceleration_record
 BENCH = f"{RUN.base}/workload/pipe_bench"
-SPEED_CHECK = f"{RUN.base}/workload/speed_check"
+PROGRAMS = [
+    BENCH,
+    f"{RUN.base}/workload/speed_check",
+    f"{RUN.base}/workload/guest_init",
+]
 
 
 checkpoint guests:
     input:
         records=RECORDS,
         acceleration=ACCELERATION,
-        programs=[BENCH, SPEED_CHECK],
+        programs=PROGRAMS,
     output:
         f"{RUN.run}/guests.sha256",
     localrule: True
@@ -36,7 +40,7 @@ def guests(wildcards):
 def guest_facts(wildcards):
     """What guests boot and run and what executes them, once that is known."""
     guests(wildcards)
-    return guests_key(RECORDS, ACCELERATION, [BENCH, SPEED_CHECK])
+    return guests_key(RECORDS, ACCELERATION, PROGRAMS)
 
 
 rule measure_block:
@@ -44,7 +48,7 @@ rule measure_block:
         images=ancient(IMAGES),
         records=ancient(RECORDS),
         workload=ancient(BENCH),
-        speed_check=ancient(SPEED_CHECK),
+        programs=ancient(PROGRAMS),
         acceleration=ancient(ACCELERATION),
         guests=guests,
     output:
@@ -78,6 +82,7 @@ rule trace_mechanism:
         images=ancient(IMAGES),
         records=ancient(RECORDS),
         workload=ancient(BENCH),
+        programs=ancient(PROGRAMS),
         acceleration=ancient(ACCELERATION),
         guests=guests,
     output:

@@ -20,12 +20,12 @@ def boot_breaches(boot: RawBoot) -> Iterator[Breach]:
 
 
 def _completeness_breaches(boot: RawBoot) -> Iterator[Breach]:
-    done, planned = len(boot.samples), len(boot.planned)
+    done, planned = len(boot.samples), len(boot.places)
     if boot.boot is None:
         yield Breach("incomplete-boot", done, planned, "the guest left no boot record")
     elif boot.end is None:
         yield Breach(
-            "incomplete-boot", done, planned, f"no end record; {done} of {planned} cells were run"
+            "incomplete-boot", done, planned, f"no end record; {done} of {planned} slices were run"
         )
     elif boot.end.samples != done:
         yield Breach(

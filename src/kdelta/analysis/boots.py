@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.analysis.console import Splat
-from kdelta.analysis.host_record import HostBoot, HostCpu, HostRecord
-from kdelta.analysis.records import BootRecord, Cell, EndRecord, SampleRecord
+from kdelta.analysis.host_record import HostBoot, HostRecord
+from kdelta.analysis.records import BootRecord, Cell, EndRecord, HostCpu, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.plain import one_line
 
 
 @dataclass(frozen=True)
 class RawSample:
-    """One sample and the cell it is of, its levels in the order of the factors."""
+    """One slice and the cell it is of, its levels in the order of the factors."""
 
     cell: Cell
     record: SampleRecord
+
+    @property
+    def place(self) -> tuple[Cell, int]:
+        """Its cell and its round: what tells it from the others of its boot."""
+        return self.cell, self.record.round
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class RawBoot:
     """One planned boot and whatever it left behind, which may be nothing.
 
     Attributes:
-        planned: the cells the boot was to run, in run order.
+        planned: the cells the boot was to run in each round.
+        rounds: how many rounds there were to be.
         boot: None if the guest never got as far as its first record.
         end: None if the boot did not finish.
         splats: what the console showed; empty if nothing, None without a console log.
@@ -45,6 +51,12 @@ class RawBoot:
     end: EndRecord | None
     splats: tuple[Splat, ...] | None
     host: HostRecord | None = None
+    rounds: int = 1
+
+    @property
+    def places(self) -> list[tuple[Cell, int]]:
+        """Cell and round of every slice that it was to run."""
+        return [(cell, number) for number in range(1, self.rounds + 1) for cell in self.planned]
 
     @property
     def host_boot(self) -> HostBoot | None:

@@ -32,54 +32,65 @@ def ratios_frame(
 ) -> pd.DataFrame:
     """Every block's ratio arm/baseline at equal CPU speed: columns of tables/ratios.csv.
 
+    In each round an arm's slice is compared with the baseline's of the same cell, which ran
+    within seconds of it; a block's ratio is the geometric mean over its rounds. A block that has
+    lost more than half of its rounds in a cell has no ratio there.
+
     Args:
-        samples: as `samples_frame` makes it. A pair counts only if both its samples
+        samples: as `samples_frame` makes it. A pair counts only if both its slices
             are valid and both values positive. Without the column of the speed, or
             where it did not run, a ratio is what was measured.
         settings: names and order of factors, arms, regimes and metrics.
-        include_set_aside: take samples that break a rule too, wherever they hold a number.
+        include_set_aside: take slices that break a rule too, wherever they hold a number.
     """
     factors = list(settings.factors)
-    columns = ["regime", "block", "arm", *factors, "metric", "baseline", "value", "speed_ratio"]
+    place = ["regime", "block", "arm", *factors, "metric"]
+    pairs = slice_ratios(samples, settings, include_set_aside=include_set_aside)
+    measured = ["baseline", "value", "speed_ratio", "ratio"]
+    pairs[measured] = np.log(pairs[measured].to_numpy(dtype=float))
+    grouped = pairs.groupby(place, sort=False)
+    means = grouped[measured].mean().apply(np.exp)
+    ratios = means.assign(rounds=grouped.size()).reset_index()
+    planned = samples.groupby("regime")["round"].max()
+    ratios = ratios[2 * ratios["rounds"] >= ratios["regime"].map(planned)]
+    order = [
+        ratios["regime"].map(settings.regimes.index),
+        ratios["block"],
+        ratios["arm"].map(settings.arms.index),
+        pd.Series(list(map(cell_key, _cells(ratios, settings))), index=ratios.index, dtype=object),
+        ratios["metric"].map([metric.name for metric in settings.metrics].index),
+    ]
+    ratios = ratios.loc[sorted(ratios.index, key=lambda row: tuple(o[row] for o in order))]
+    return typed(ratios[[*place, *measured, "rounds"]].reset_index(drop=True))
+
+
+def slice_ratios(
+    samples: pd.DataFrame, settings: AnalysisSettings, *, include_set_aside: bool = False
+) -> pd.DataFrame:
+    """Slices beside the baseline's of the same cell and round: one row per pair and metric.
+
+    Columns: regime, block, factors, round, arm, metric, baseline, value, speed_ratio, and ratio,
+    at equal CPU speed. Arguments as for `ratios_frame`.
+    """
+    place = ["regime", "block", *settings.factors, "round"]
     names = [metric.name for metric in settings.metrics]
-    values = {
-        (regime, block, arm, cell): (row, speed)
-        for regime, block, arm, cell, row, speed in zip(
-            samples["regime"],
-            samples["block"],
-            samples["arm"],
-            _cells(samples, settings),
-            samples[names].to_numpy(dtype=float),
-            # Of full speed, which is the same for both samples of a pair.
-            samples.reindex(columns=["relative_speed"])["relative_speed"].to_numpy(dtype=float),
-            strict=True,
+    taken = samples[samples["valid"] | include_set_aside]
+    # Of full speed, which is the same for both slices of a pair.
+    taken = taken.reindex(columns=[*place, "arm", *names, "relative_speed"])
+    ours = taken["arm"] == settings.baseline
+    pairs = taken[~ours].merge(taken[ours].drop(columns="arm"), on=place, suffixes=("", " base"))
+    tables = [
+        pairs[[*place, "arm"]].assign(
+            metric=name,
+            baseline=pairs[f"{name} base"].astype(float),
+            value=pairs[name].astype(float),
+            speed_ratio=(pairs["relative_speed"] / pairs["relative_speed base"]).astype(float),
         )
-    }
-    taken = samples["valid"] | include_set_aside
-    valid = {key for key, ok in zip(values, taken, strict=True) if ok}
-    rows = []
-    for key in valid:
-        regime, block, arm, cell = key
-        reference = (regime, block, settings.baseline, cell)
-        if arm == settings.baseline or reference not in valid:
-            continue
-        (base_row, base_speed), (row, speed) = values[reference], values[key]
-        for index, name in enumerate(names):
-            baseline, value = float(base_row[index]), float(row[index])
-            if baseline > 0 and value > 0:  # false for NaN too
-                speeds = speed / base_speed
-                rows.append((regime, block, arm, *cell, name, baseline, value, speeds))
-    end = 3 + len(factors)
-    rows.sort(
-        key=lambda r: (
-            settings.regimes.index(r[0]),
-            r[1],
-            settings.arms.index(r[2]),
-            cell_key(r[3:end]),
-            names.index(r[end]),
-        )
-    )
-    return typed(at_equal_speed(pd.DataFrame(rows, columns=columns), factors))
+        for name in names
+    ]
+    found = pd.concat(tables, ignore_index=True)
+    found = found[(found["baseline"] > 0) & (found["value"] > 0)].reset_index(drop=True)
+    return at_equal_speed(found, settings.factors)
 
 
 def planned_pairs(boots: Iterable[RawBoot], settings: AnalysisSettings) -> PlannedPairs:

@@ -12,6 +12,7 @@ import pandas as pd
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.breach import DISTURBANCE_RULES
 from kdelta.analysis.host_rules import host_other_cpu, host_steal
+from kdelta.analysis.records import HostCpu
 from kdelta.analysis.sample_rules import guest_steal
 from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
 from kdelta.analysis.speed import centred, sample_speeds, speed_shares
@@ -47,8 +48,10 @@ def disturbance_frame(
 ) -> pd.DataFrame:
     """One row per measured regime: columns of tables/disturbance.csv.
 
-    A boot is disturbed if any of its planned samples breaks a rule on the host (on other
-    programs, load, steal or the speed of the vCPUs) or was `SLOW`.
+    A boot is disturbed if any of its planned slices breaks a rule on the host (on other
+    programs, load, steal or the speed of the vCPUs), or ran beside more of others' work than
+    those rules allow a boot, or was `SLOW`. What slowed a whole round falls out of its ratios,
+    so that such slices are not set aside for it.
 
     Args:
         boots: every planned boot.
@@ -57,6 +60,7 @@ def disturbance_frame(
         ratios_all: the same with the samples that were set aside.
         settings: display order, the control arm's name.
     """
+    limits = settings.limits
     speeds = sample_speeds(boots)
     shares = speed_shares(ratios_all, settings.factors)
     spreads = control_spreads(ratios, settings)
@@ -68,25 +72,34 @@ def disturbance_frame(
         ours = [v for v in found if v.regime == regime and v.breach.rule in DISTURBANCE_RULES]
         relative = {key: s.relative for key, s in speeds.items() if key[0] == regime}
         relative = {key: value for key, value in relative.items() if math.isfinite(value)}
-        slow = {(block, arm) for (_, block, arm, _), value in relative.items() if value < SLOW}
+        seen = {
+            rule: {(v.block, v.arm) for v in ours if v.breach.rule == rule}
+            for rule in DISTURBANCE_RULES
+        }
+        for boot in here:
+            cpus = _host_cpus(boot)
+            for rule, share, limit in (
+                ("host-other-cpu", _highest(map(host_other_cpu, cpus)), limits.host_other_cpu),
+                ("host-steal", _highest(map(host_steal, cpus)), limits.steal),
+            ):
+                if share is not None and share > limit:
+                    seen[rule].add((boot.block, boot.arm))
+        slow = {(block, arm) for (_, block, arm, *_), value in relative.items() if value < SLOW}
         spread = spreads.get(regime)
         rows.append(
             {
                 "regime": regime,
                 "boots": len(here),
-                "boots_disturbed": len(slow | {(v.block, v.arm) for v in ours}),
-                "samples": sum(len(boot.planned) for boot in here),
+                "boots_disturbed": len(slow.union(*seen.values())),
+                "samples": sum(len(boot.places) for boot in here),
                 "samples_disturbed": len({v.key for v in ours}),
                 "samples_run": sum(len(boot.samples) for boot in here),
                 "samples_checked": len(relative),
-                **{
-                    f"boots_{rule.replace('-', '_')}": len(
-                        {(v.block, v.arm) for v in ours if v.breach.rule == rule}
-                    )
-                    for rule in DISTURBANCE_RULES
-                },
+                **{f"boots_{rule.replace('-', '_')}": len(hit) for rule, hit in seen.items()},
                 "boots_slow": len(slow),
-                "other_cpu_highest": _highest(host_other_cpu(boot) for boot in here),
+                "other_cpu_highest": _highest(
+                    host_other_cpu(cpu) for boot in here for cpu in _host_cpus(boot)
+                ),
                 "steal_highest": _highest(_steals(here)),
                 "relative_speed_lowest": min(relative.values(), default=None),
                 "speed_variance_share": shares.get(regime),
@@ -117,9 +130,14 @@ def control_spreads(ratios: pd.DataFrame, settings: AnalysisSettings) -> dict[st
 
 def _steals(boots: Sequence[RawBoot]) -> Iterable[float | None]:
     for boot in boots:
-        yield host_steal(boot)
+        yield from map(host_steal, _host_cpus(boot))
         for sample in boot.samples:
             yield guest_steal(boot, sample.record)
+
+
+def _host_cpus(boot: RawBoot) -> list[HostCpu | None]:
+    """What was recorded of the host's CPUs: over each slice; before there were any, the boot."""
+    return [boot.host_cpu, *(sample.record.host_cpu for sample in boot.samples)]
 
 
 def _highest(values: Iterable[float | None]) -> float | None:

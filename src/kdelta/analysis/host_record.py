@@ -11,12 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, ValidationError
 
-from kdelta.analysis.records import Count, StrictRecord, explain
+from kdelta.analysis.records import Count, Difference, HostCpu, StrictRecord, explain
 from kdelta.errors import KdeltaError
-
-# Steal and idle time of /proc/stat can go back by a tick, and getrusage is finer than both: a
-# difference may be slightly negative. It is what it is, and breaks no limit.
-_Difference = FiniteFloat
 
 
 class HostFacts(StrictRecord):
@@ -24,16 +20,6 @@ class HostFacts(StrictRecord):
 
     cpu_model: str | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
-
-
-class HostCpu(StrictRecord):
-    """CPU seconds of the host over one boot; own: those of kdelta's guest."""
-
-    cpus: Annotated[int, Field(ge=1)] | None = None
-    elapsed_s: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    busy_s: _Difference | None = None
-    own_s: _Difference | None = None
-    steal_s: _Difference | None = None
 
 
 class HostBoot(StrictRecord):
@@ -57,7 +43,7 @@ class HostQuiet(StrictRecord):
     """Whether other programs left the host alone when the block began, and how long it waited."""
 
     waited_s: Annotated[FiniteFloat, Field(ge=0)]
-    share: _Difference
+    share: Difference
     quiet: bool
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.breach import Breach, one_line
+from kdelta.analysis.records import HostCpu
 from kdelta.analysis.settings import Limits
 
 
@@ -18,35 +19,34 @@ def host_breaches(boot: RawBoot, limits: Limits) -> Iterator[Breach]:
     if boot.failure is not None:
         yield Breach("boot-failed", None, None, one_line(boot.failure))
     yield from _load_breaches(boot, limits)
-    capacity_s = _capacity_s(boot)
+    cpu, capacity_s = boot.host_cpu, _capacity_s(boot.host_cpu)
     for rule, share, limit, who in (
-        ("host-steal", host_steal(boot), limits.steal, "a hypervisor"),
-        ("host-other-cpu", host_other_cpu(boot), limits.host_other_cpu, "other programs"),
+        ("host-steal", host_steal(cpu), limits.steal, "a hypervisor"),
+        ("host-other-cpu", host_other_cpu(cpu), limits.host_other_cpu, "other programs"),
     ):
         if share is not None and capacity_s is not None and share > limit:
             took = f"{share * capacity_s:.1f} of {capacity_s:.1f}"
             yield Breach(rule, share, limit, f"{who} took {took} CPU seconds of the host")
 
 
-def host_steal(boot: RawBoot) -> float | None:
-    """Share of the host's CPU time that a hypervisor took during a boot; None if not recorded."""
-    cpu, capacity_s = boot.host_cpu, _capacity_s(boot)
+def host_steal(cpu: HostCpu | None) -> float | None:
+    """Share of the host's CPU time that a hypervisor took; None if not recorded."""
+    capacity_s = _capacity_s(cpu)
     if cpu is None or cpu.steal_s is None or capacity_s is None:
         return None
     return cpu.steal_s / capacity_s
 
 
-def host_other_cpu(boot: RawBoot) -> float | None:
+def host_other_cpu(cpu: HostCpu | None) -> float | None:
     """Share of it that other programs than kdelta's guest took; None if not recorded."""
-    cpu, capacity_s = boot.host_cpu, _capacity_s(boot)
+    capacity_s = _capacity_s(cpu)
     if cpu is None or cpu.busy_s is None or cpu.own_s is None or capacity_s is None:
         return None
     return (cpu.busy_s - cpu.own_s) / capacity_s
 
 
-def _capacity_s(boot: RawBoot) -> float | None:
-    """CPU seconds that the host had during the boot; None if not recorded."""
-    cpu = boot.host_cpu
+def _capacity_s(cpu: HostCpu | None) -> float | None:
+    """CPU seconds that the host had meanwhile; None if not recorded."""
     if cpu is None or not cpu.cpus or not cpu.elapsed_s:
         return None
     return cpu.cpus * cpu.elapsed_s

@@ -26,9 +26,9 @@ def latency_frame(
 ) -> pd.DataFrame:
     """Latency by regime, arm, cell and quantile: columns of tables/latency.csv.
 
-    The geometric mean over blocks of each valid sample's quantile. Writes are never pooled:
-    a fast boot has more of them, and would weigh more. Each arm stands on its own samples;
-    what is compared within blocks is in deltas.csv.
+    The geometric mean over blocks, and within a block over its rounds, of the quantile. Writes
+    are never pooled: a fast boot has more of them, and would weigh more. Each arm stands on
+    its own samples; what is compared within blocks is in deltas.csv.
 
     Args:
         boots: every planned boot.
@@ -37,13 +37,14 @@ def latency_frame(
         settings: display order.
     """
     levels = np.array(QUANTILES)
-    logs: dict[tuple[str, str, Cell], list[np.ndarray]] = {}
+    logs: dict[tuple[str, str, Cell], dict[int, list[np.ndarray]]] = {}
     run = samples_in_order(boots, settings)  # the rows of `samples`
     for (boot, sample), valid in zip(run, samples["valid"], strict=True):
         bench = sample.record.bench
         if valid and bench is not None and bench.histogram is not None:
             place = (boot.regime, boot.arm, sample.cell)
-            logs.setdefault(place, []).append(np.log(bench.histogram.quantiles_ns(levels) / 1e3))
+            quantiles = np.log(bench.histogram.quantiles_ns(levels) / 1e3)
+            logs.setdefault(place, {}).setdefault(boot.block, []).append(quantiles)
     return table(
         (
             {
@@ -60,10 +61,14 @@ def latency_frame(
             if (found := logs.get((regime, arm, cell)))
             # One sample that cannot tell makes the quantile unknown: the mean over the others
             # would be one of the fast boots alone.
-            for quantile, latency in zip(
-                QUANTILES, np.exp(np.mean(found, axis=0)).tolist(), strict=True
-            )
+            for quantile, latency in zip(QUANTILES, _over_blocks(found), strict=True)
         ),
         LATENCY_DTYPES,
         settings.factors,
     )
+
+
+def _over_blocks(found: Mapping[int, list[np.ndarray]]) -> list[float]:
+    """Geometric means of the quantiles over blocks, each block's over its rounds."""
+    means = [np.mean(rounds, axis=0) for rounds in found.values()]
+    return list(map(float, np.exp(np.mean(means, axis=0))))

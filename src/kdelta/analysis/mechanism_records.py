@@ -111,16 +111,18 @@ def read_mechanism(folder: Path, settings: AnalysisSettings) -> tuple[MechanismA
     """
     if not folder.is_dir():
         raise KdeltaError(f"{folder}: no such folder; run the mechanism boots first")
+    traced = settings.regimes if settings.traced_regimes is None else settings.traced_regimes
+    others = {*settings.other_regimes, *settings.regimes} - {*traced}
     try:
         for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."):
-            if path.name in settings.other_regimes:
+            if path.name in others:
                 continue
-            _require(path, "regime", path.name, settings.regimes)
+            _require(path, "regime", path.name, traced)
             for file in _arm_files(path):
                 _require(file, "arm", file.stem, settings.arms)
         return tuple(
             _read_arm(folder / regime / f"{arm}.jsonl", regime, arm, settings)
-            for regime in settings.regimes
+            for regime in traced
             for arm in settings.arms
             if (folder / regime / f"{arm}.jsonl").is_file()
         )

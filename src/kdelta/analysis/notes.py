@@ -81,7 +81,7 @@ def _asymmetries(
     """A regime, a rule or a kernel that costs one arm more samples biases what is left."""
     broken = broken_samples(found)
     planned = {
-        arm: sum(len(boot.planned) for boot in boots if boot.arm == arm) for arm in settings.arms
+        arm: sum(len(boot.places) for boot in boots if boot.arm == arm) for arm in settings.arms
     }
     lost = {arm: sum(key[2] == arm for key in broken) for arm in settings.arms}
     booted = {arm: sum(boot.arm == arm for boot in boots) for arm in settings.arms}

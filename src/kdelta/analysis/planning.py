@@ -20,6 +20,7 @@ from kdelta.analysis.power import (
     pooled_spread,
 )
 from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.analysis.variance import Split, variance_split
 from kdelta.errors import KdeltaError
 
 Question = Literal["a cell", "overall"]
@@ -153,6 +154,37 @@ def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) 
         )
     arms = "control arm" if control else ", ".join(dict.fromkeys(ours["arm"]))
     return RegimeSpread(cell, overall, f"{arms}, {ours['block'].nunique()} blocks")
+
+
+def with_rounds(spread: RegimeSpread, split: Split, rounds: int) -> RegimeSpread:
+    """The spread that blocks of so many rounds would have.
+
+    Args:
+        spread: of the pilot, for its degrees of freedom and its source.
+        split: of the pilot's variance.
+        rounds: of a block that is planned.
+    """
+    return replace(
+        spread,
+        cell=replace(spread.cell, log_sd=math.sqrt(split.of_cell(rounds))),
+        overall=replace(spread.overall, log_sd=math.sqrt(split.of_block(rounds))),
+    )
+
+
+def pilot_split(slices: pd.DataFrame, regime: str, settings: AnalysisSettings) -> Split:
+    """How a pilot's variance splits, over the arms that `pilot_spread` takes.
+
+    Args:
+        slices: as `slice_ratios` makes them.
+        regime: which regime.
+        settings: names of factors and arms.
+    """
+    ours = slices[(slices["regime"] == regime) & (slices["metric"] == THROUGHPUT.name)]
+    control = settings.control is not None and (ours["arm"] == settings.control).any()
+    ours = ours[ours["arm"] == settings.control] if control else ours
+    cell = ours.groupby(["arm", *settings.factors], sort=False).ngroup()
+    split = variance_split(ours.assign(cell=cell))
+    return replace(split, cells=split.cells // max(1, ours["arm"].nunique()))
 
 
 def _overall(ours: pd.DataFrame, settings: AnalysisSettings) -> Spread | None:

@@ -150,7 +150,8 @@ def _read_boot(
     path = folder / f"{entry.arm}.jsonl"
     boot: BootRecord | None = None
     end: EndRecord | None = None
-    samples: dict[Cell, RawSample] = {}
+    samples: dict[tuple[Cell, int], RawSample] = {}
+    rounds = len(schedule.rounds)
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -186,11 +187,13 @@ def _read_boot(
             boot = boot.model_copy(update={"stressor": record})
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
-        if cell not in planned or cell in samples:
+        sample = RawSample(cell, record)
+        if cell not in planned or record.round > rounds or sample.place in samples:
             raise KdeltaError(
-                f"{where}: key cell: {record.cell} was run twice or is not in schedule.json"
+                f"{where}: key cell: {record.cell}, round {record.round}, was run twice or is not "
+                "in schedule.json"
             )
-        samples[cell] = RawSample(cell, record)
+        samples[sample.place] = sample
     log = folder / f"{entry.arm}.console.log"
     return RawBoot(
         regime=schedule.regime,
@@ -204,6 +207,7 @@ def _read_boot(
         end=end,
         splats=console.scan(log.read_text("utf-8", "replace")) if log.is_file() else None,
         host=host,
+        rounds=rounds,
     )
 
 

@@ -165,6 +165,21 @@ class SpeedCheck(StrictRecord):
     reason: str | None = None
 
 
+# Steal and idle time of /proc/stat can go back by a tick, and getrusage is finer than both: a
+# difference may be slightly negative. It is what it is, and breaks no limit.
+Difference = FiniteFloat
+
+
+class HostCpu(StrictRecord):
+    """CPU seconds of the host over one slice, or boot; own: those of kdelta and its guest."""
+
+    cpus: Annotated[int, Field(ge=1)] | None = None
+    elapsed_s: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    busy_s: Difference | None = None
+    own_s: Difference | None = None
+    steal_s: Difference | None = None
+
+
 class StressorRecord(StressorStart):
     """The stressor has settled, or not: after the boot record, in regimes that have one.
 
@@ -180,7 +195,13 @@ class StressorRecord(StressorStart):
 
 
 class SampleRecord(StrictRecord):
-    """One cell, run once."""
+    """One slice: one cell, run once by one arm in one round.
+
+    Attributes:
+        cell_order: which of its boot's slices it was, from 1.
+        slot: at which place of its cell the arm ran in the round, from 1.
+        host_cpu: of the host meanwhile.
+    """
 
     record: Literal["sample"]
     regime: str
@@ -189,6 +210,8 @@ class SampleRecord(StrictRecord):
     variant: str
     boot_order: int
     cell_order: int
+    round: Annotated[int, Field(ge=1)] = 1
+    slot: Annotated[int, Field(ge=1)] | None = None
     cell: dict[str, Level]
     status: Literal["ok", "failed"]
     error: str | None = None
@@ -202,6 +225,7 @@ class SampleRecord(StrictRecord):
     after: Counters | None = None
     stressor_alive: bool | None = None
     speed: SpeedCheck | None = None
+    host_cpu: HostCpu | None = None
 
     @property
     def wall_s(self) -> float | None:
@@ -226,14 +250,25 @@ class ArmEntry(StrictRecord):
     variant: str
 
 
+class Turn(StrictRecord):
+    """A cell in one round: its number in the schedule's cells, and the order of the arms."""
+
+    cell: Count
+    arms: tuple[str, ...]
+
+
 class Schedule(StrictRecord):
-    """A block as it was planned: arms in boot order, cells in run order."""
+    """A block as it was planned: arms in boot order, the matrix, and the rounds.
+
+    Blocks of before there were rounds have one.
+    """
 
     schema_version: Literal[1] = Field(alias="schema")
     regime: str
     block: int
     arms: tuple[ArmEntry, ...]
     cells: tuple[dict[str, Level], ...]
+    rounds: tuple[tuple[Turn, ...], ...] = Field(default=((),), min_length=1)
 
 
 Record = BootRecord | StressorRecord | SampleRecord | EndRecord

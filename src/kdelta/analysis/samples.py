@@ -14,10 +14,10 @@ from kdelta.analysis.records import Bench, Cell, Counters, Gate
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import SampleSpeed, sample_speeds
 
-SampleKey = tuple[str, int, str, Cell]
-"""Regime, block, arm, cell: what identifies a sample."""
+SampleKey = tuple[str, int, str, Cell, int]
+"""Regime, block, arm, cell, round: what identifies a slice."""
 
-_IDENTITY = ("regime", "block", "arm", "variant", "boot_order", "cell_order")
+_IDENTITY = ("regime", "block", "arm", "variant", "boot_order", "round", "slot", "cell_order")
 
 
 def sample_columns(settings: AnalysisSettings) -> list[str]:
@@ -41,7 +41,7 @@ def samples_frame(
     speeds = sample_speeds(boots)
     rows = []
     for boot, sample in samples_in_order(boots, settings):
-        key = (boot.regime, boot.block, boot.arm, sample.cell)
+        key = (boot.regime, boot.block, boot.arm, *sample.place)
         rows.append(
             {
                 **_bench_columns(sample.record.bench),
@@ -66,7 +66,7 @@ def samples_in_order(
             boots,
             key=lambda b: (settings.regimes.index(b.regime), b.block, settings.arms.index(b.arm)),
         )
-        for sample in sorted(boot.samples, key=lambda s: cell_key(s.cell))
+        for sample in sorted(boot.samples, key=lambda s: (cell_key(s.cell), s.record.round))
     ]
 
 
@@ -113,6 +113,8 @@ def _boot_columns(boot: RawBoot, sample: RawSample) -> dict[str, object]:
         "arm": boot.arm,
         "variant": boot.variant,
         "boot_order": boot.boot_order,
+        "round": sample.record.round,
+        "slot": sample.record.slot,
         "cell_order": sample.record.cell_order,
         "acceleration": gate.acceleration if gate else None,
         "vcpus": gate.vcpus if gate else None,

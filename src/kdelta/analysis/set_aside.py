@@ -26,7 +26,7 @@ def set_aside_frame(
     """
     rules = sorted({violation.breach.rule for violation in found})
     per_rule = Counter((v.regime, v.arm, v.breach.rule) for v in found)
-    samples = Counter((regime, arm) for regime, _, arm, _ in {v.key for v in found})
+    samples = Counter((regime, arm) for regime, _, arm, *_ in {v.key for v in found})
     rows = []
     for regime in settings.regimes:
         here = [boot for boot in boots if boot.regime == regime]
@@ -38,7 +38,7 @@ def set_aside_frame(
                     "arm": arm,
                     "boots": len(ours),
                     "boots_failed": sum(boot.failed for boot in ours),
-                    "samples": sum(len(boot.planned) for boot in ours),
+                    "samples": sum(len(boot.places) for boot in ours),
                     "set_aside": samples[regime, arm],
                     **{rule: per_rule[regime, arm, rule] for rule in rules},
                 }

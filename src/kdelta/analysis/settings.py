@@ -115,6 +115,7 @@ class AnalysisSettings:
             whatever the raw files have. None takes the cells that the raw files plan.
         other_regimes: of the experiment, which the protocol does not run; a folder of one is of
             an older, longer run and is not read.
+        traced_regimes: whose mechanism boots are read, in display order; None: `regimes`.
 
     Raises:
         KdeltaError: names that contradict each other, or a limit out of range.
@@ -136,6 +137,7 @@ class AnalysisSettings:
     blocks: int | None = None
     cells: tuple[Cell, ...] | None = None
     other_regimes: tuple[str, ...] = ()
+    traced_regimes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for what, names in (

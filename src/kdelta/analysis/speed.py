@@ -25,6 +25,7 @@ from kdelta.analysis.inference import Floats
 from kdelta.analysis.records import Cell, SpeedCheck, SpeedTimes
 from kdelta.analysis.settings import THROUGHPUT
 
+SliceKey = tuple[str, int, str, Cell, int]
 Labels = NDArray[np.integer[Any]]
 
 FULL_SPEED_QUANTILE = 0.9
@@ -63,20 +64,20 @@ class SampleSpeed:
         return self.mean / self.full
 
 
-def sample_speeds(boots: Iterable[RawBoot]) -> dict[tuple[str, int, str, Cell], SampleSpeed]:
-    """Regime, block, arm, cell -> speed, of every sample with a check.
+def sample_speeds(boots: Iterable[RawBoot]) -> dict[SliceKey, SampleSpeed]:
+    """Regime, block, arm, cell, round -> speed, of every sample with a check.
 
     Speeds of another regime are no reference: what runs beside the check there costs caches and
     memory bandwidth. Nor are those of another kind of host, of another number of vCPUs, or of
     emulation against hardware. Samples that are set aside count: a disturbance says nothing
     against a check.
     """
-    found: dict[tuple[str, int, str, Cell], Floats] = {}
-    groups: dict[tuple[object, ...], list[tuple[str, int, str, Cell]]] = {}
+    found: dict[SliceKey, Floats] = {}
+    groups: dict[tuple[object, ...], list[SliceKey]] = {}
     for boot in boots:
         for sample in boot.samples:
             if sample.record.speed is not None:
-                key = (boot.regime, boot.block, boot.arm, sample.cell)
+                key = (boot.regime, boot.block, boot.arm, *sample.place)
                 found[key] = _checks(sample.record.speed)
                 groups.setdefault(_machine(boot), []).append(key)
     result = {}

@@ -31,12 +31,13 @@ class Violation:
     block: int
     arm: str
     cell: Cell
+    round: int
     breach: Breach
 
     @property
     def key(self) -> SampleKey:
         """What identifies the sample."""
-        return (self.regime, self.block, self.arm, self.cell)
+        return (self.regime, self.block, self.arm, self.cell, self.round)
 
 
 def violations(boots: Sequence[RawBoot], settings: AnalysisSettings) -> list[Violation]:
@@ -49,6 +50,7 @@ def violations(boots: Sequence[RawBoot], settings: AnalysisSettings) -> list[Vio
             v.block,
             settings.arms.index(v.arm),
             cell_key(v.cell),
+            v.round,
             v.breach.rule,
         ),
     )
@@ -61,9 +63,19 @@ def broken_samples(found: Iterable[Violation]) -> frozenset[SampleKey]:
 
 def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd.DataFrame:
     """One row per sample and rule broken, in the order given."""
-    columns = ["regime", "block", "arm", *settings.factors, "rule", "value", "limit", "detail"]
+    columns = [
+        "regime",
+        "block",
+        "arm",
+        *settings.factors,
+        "round",
+        "rule",
+        "value",
+        "limit",
+        "detail",
+    ]
     rows = [
-        (v.regime, v.block, v.arm, *v.cell, b.rule, b.value, b.limit, b.detail)
+        (v.regime, v.block, v.arm, *v.cell, v.round, b.rule, b.value, b.limit, b.detail)
         for v in found
         for b in (v.breach,)
     ]
@@ -73,6 +85,7 @@ def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd
             "regime": "str",
             "block": "int64",
             "arm": "str",
+            "round": "int64",
             "rule": "str",
             "value": "float64",
             "limit": "float64",
@@ -84,27 +97,29 @@ def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd
 def _boot_violations(
     boot: RawBoot, settings: AnalysisSettings, speeds: Mapping[SampleKey, SampleSpeed]
 ) -> list[Violation]:
-    ran = {sample.cell: sample.record for sample in boot.samples}
+    ran = {sample.place: sample.record for sample in boot.samples}
     last = max((record.cell_order for record in ran.values()), default=0)
     # By rule: where both the boot and the sample break it, the sample's own facts are told.
     whole = {b.rule: b for b in (*boot_breaches(boot), *host_breaches(boot, settings.limits))}
     found = []
-    for cell in boot.planned:
+    for place in boot.places:
         breaches = dict(whole)
-        record = ran.get(cell)
+        record = ran.get(place)
         if record is not None:
             own = sample_breaches(
                 boot,
                 record,
                 is_last=record.cell_order == last,
                 limits=settings.limits,
-                speed=speeds.get((boot.regime, boot.block, boot.arm, cell)),
+                speed=speeds.get((boot.regime, boot.block, boot.arm, *place)),
             )
             breaches.update((breach.rule, breach) for breach in own)
         elif not boot.failed:
             breaches.setdefault(
                 "incomplete-boot",
-                Breach("incomplete-boot", len(ran), len(boot.planned), "the cell was not run"),
+                Breach("incomplete-boot", len(ran), len(boot.places), "the cell was not run"),
             )
-        found += [Violation(boot.regime, boot.block, boot.arm, cell, b) for b in breaches.values()]
+        found += [
+            Violation(boot.regime, boot.block, boot.arm, *place, b) for b in breaches.values()
+        ]
     return found

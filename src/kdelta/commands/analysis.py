@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.export.run_folder import how_to_analyse, other_runs, read_run, require_folder
+from kdelta.measure.budget import protocol_name
 from kdelta.measure.hostlock import host_lock
 from kdelta.plain import printable
 from kdelta.provenance import MANIFEST, build_manifest, check_raw, read_json
@@ -59,7 +59,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument(
         "--brief",
         action="store_true",
-        help="only what comes before the tables: warnings, set-up, answers, what weakens them",
+        help="at most 40 lines: what was compared, the answers, what weakens them",
     )
     parser.set_defaults(run=_show)
 
@@ -74,6 +74,7 @@ def add_run_folder(parser: argparse.ArgumentParser) -> None:
         help="a run's folder, results/<experiment>/<protocol> (default: the configured run)",
     )
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
+    parser.add_argument("--budget", help="of the configured run, for example 30m")
 
 
 def run_folder(args: argparse.Namespace) -> Path:
@@ -82,7 +83,8 @@ def run_folder(args: argparse.Namespace) -> Path:
         return Path(args.run_dir)
     config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
     experiment = load_experiment(args.root / config.experiment)
-    folder = Path(args.root / config.results / experiment.name / config.protocol)
+    protocol = protocol_name(config.protocol, args.budget or config.budget)
+    folder = Path(args.root / config.results / experiment.name / protocol)
     if not folder.is_dir():
         raise KdeltaError(
             f"{folder}: the configured run is not there yet; `snakemake --cores all` makes it, or "
@@ -172,9 +174,7 @@ def _write_figures(frames: ReportFrames, context: ReportContext, run: Path) -> N
 
 def _show(args: argparse.Namespace) -> int:
     run = run_folder(args)
-    text = _tables(run)
-    if args.brief:
-        text = _before_tables(text)
+    text = _laid_out(run, _columns(), brief=True) if args.brief else _tables(run)
     print(printable(text))
     for name in ("index.html", "paper.pdf"):
         if (run / "report" / name).is_file():
@@ -186,10 +186,9 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _before_tables(text: str) -> str:
-    """A report as text up to the heading of its first regime."""
-    first = re.search(r"^== .+ ==$", text, re.MULTILINE)
-    return text[: first.start()].rstrip("\n") + "\n" if first else text
+def _columns() -> int | None:
+    """Of the terminal; None: the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _tables(run: Path) -> str:
@@ -197,7 +196,7 @@ def _tables(run: Path) -> str:
     require_folder(run)
     file = run / "report" / "tables.txt"
     saved = file.read_text(encoding="utf-8") if file.is_file() else None
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    columns = _columns()
     if saved is not None:
         if columns is None or max(map(len, saved.splitlines()), default=0) <= columns:
             return saved
@@ -216,7 +215,7 @@ def _tables(run: Path) -> str:
     return _laid_out(run, columns)
 
 
-def _laid_out(run: Path, columns: int | None) -> str:
+def _laid_out(run: Path, columns: int | None, *, brief: bool = False) -> str:
     """The tables from the CSV files, the manifest and this installation's templates."""
     from kdelta.report import run as report
     from kdelta.run_context import report_context
@@ -237,4 +236,5 @@ def _laid_out(run: Path, columns: int | None) -> str:
             f"{run / 'manifest.json'}: {key} is missing; it is of another version of kdelta"
         ) from None
     width = {} if columns is None else {"width": columns}
-    return report.render_text(report.load_frames(run), context, ASSETS, **width)
+    render = report.render_brief if brief else report.render_text
+    return render(report.load_frames(run), context, ASSETS, **width)

@@ -17,8 +17,9 @@ from kdelta.experiment import Experiment
 from kdelta.kernel.patches import PatchFile, order_warning
 from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.source import cached_source
-from kdelta.measure.progress import cell_seconds, trace_seconds
-from kdelta.measure.schedule import balanced_blocks, cells
+from kdelta.measure.progress import block_seconds, trace_seconds
+from kdelta.measure.schedule import cells
+from kdelta.progress import duration_text
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "config.schema.json": RunConfig,
@@ -65,36 +66,27 @@ def _check(args: argparse.Namespace) -> int:
         print(f"  patches apply to {source.title}")
     elif any(patches.values()):
         print("  patches were not tried: the kernel's source is not in the cache yet")
-    arms = len(experiment.arms())
-    for name, protocol in experiment.protocols.items():
+    for name in experiment.protocols:
         print(f"  protocol {name}: {_amount(experiment, name)}")
-        balanced = balanced_blocks(arms, protocol.blocks)
-        if balanced != protocol.blocks:
-            print(
-                f"    boot orders of {arms} arms are not balanced after {protocol.blocks} blocks: "
-                f"where each boot of a block is 1 % faster than the one before, an arm can be off "
-                f"by {(arms - 1) / protocol.blocks:.2g} %. {balanced} blocks are balanced"
-            )
     return 0
 
 
 def _amount(experiment: Experiment, name: str) -> str:
-    """What a protocol amounts to: blocks, boots and minutes."""
+    """What a protocol amounts to: blocks, guests, rounds and minutes."""
     protocol = experiment.protocols[name]
+    experiment = experiment.of_protocol(name)
+    blocks = protocol.blocks * len(protocol.duration_s)
     arms = len(experiment.arms())
-    boots = protocol.blocks * arms * len(protocol.duration_s)
     seconds = sum(
-        protocol.blocks * arms * cell_seconds(experiment, name, regime)
-        for regime in protocol.duration_s
+        protocol.blocks * block_seconds(experiment, name, regime) for regime in protocol.duration_s
     )
-    traced = arms * len(experiment.mechanism_regimes(name))
-    minutes = f"{seconds / 60:.0f} min of cells"
-    if traced:
-        minutes += f" and {traced * trace_seconds(experiment) / 60:.0f} min of traces"
+    traced = len(experiment.mechanism_regimes(name))
+    traces = f" and {traced * arms} mechanism boots" if traced else ""
+    seconds += traced * trace_seconds(experiment)
+    rounds = "round" if protocol.rounds == 1 else "rounds"
     return (
-        f"{protocol.blocks} blocks, {boots} boots of {len(cells(experiment))} cells"
-        f"{f' and {traced} mechanism boots' if traced else ''}, {minutes} besides the boots "
-        "themselves"
+        f"{blocks} blocks of {arms} guests, {protocol.rounds} {rounds} of "
+        f"{len(cells(experiment))} cells{traces}: about {duration_text(seconds)}"
     )
 
 

@@ -15,6 +15,7 @@ from kdelta.cache import write_atomically
 from kdelta.config import load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
+from kdelta.measure.budget import with_protocol
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -36,15 +37,15 @@ def add_experiment(
 
 
 def experiment_of(args: argparse.Namespace) -> Experiment:
-    """The experiment that the arguments name, checked, with its protocol."""
+    """The experiment that the arguments name, checked; as the protocol runs it, if one is named."""
     experiment = load_experiment(args.root / args.experiment, args.root)
     protocol = getattr(args, "protocol", None)
-    if protocol is not None and protocol not in experiment.protocols:
-        raise KdeltaError(
-            f"{args.experiment}: protocols: there is no protocol {protocol!r}; "
-            f"it defines {', '.join(experiment.protocols)}"
-        )
-    return experiment
+    if protocol is None:
+        return experiment
+    try:
+        return with_protocol(experiment, protocol)
+    except ValueError as error:
+        raise KdeltaError(f"{args.experiment}: protocols: {error}") from None
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ def _probe(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace) -> int:
     die_with_parent()
-    source = _guest_source(args)
+    source = _guest_source(args, list(experiment_of(args).protocol_regimes(args.protocol)))
     planned = source.experiment.protocols[args.protocol].blocks
     if not 1 <= args.block <= planned:
         raise KdeltaError(
@@ -113,18 +113,18 @@ def _measure(args: argparse.Namespace) -> int:
 
 def _mechanism(args: argparse.Namespace) -> int:
     die_with_parent()
-    source = _guest_source(args)
-    if source.experiment.mechanism is None:
+    experiment = experiment_of(args)
+    if experiment.mechanism is None:
         raise KdeltaError(
             f"{args.experiment}: mechanism: the experiment has no such key; name the regimes there"
         )
+    source = _guest_source(args, list(experiment.regimes))
     trace_regime(source, args.regime, args.output)
     return 0
 
 
-def _guest_source(args: argparse.Namespace) -> GuestSource:
+def _guest_source(args: argparse.Namespace, regimes: list[str]) -> GuestSource:
     experiment = experiment_of(args)
-    regimes = experiment.protocol_regimes(args.protocol)
     if args.regime not in regimes:
         raise KdeltaError(
             f"{args.experiment}: regimes: there is no regime {args.regime!r} in protocol "

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdelta.commands.boot_time import boot_times, protocol_boot_times
+from kdelta.commands.block_time import block_times, protocol_block_times
 from kdelta.commands.common import Verbs, add_experiment, experiment_of
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
@@ -17,6 +17,10 @@ from kdelta.measure.schedule import cells
 
 if TYPE_CHECKING:
     from kdelta.analysis.planning import RegimeSpread
+    from kdelta.analysis.variance import Split
+
+ROUNDS = (1, 2, 3, 5, 8)
+"""Of a block, that a plan compares."""
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -56,32 +60,49 @@ def add_verbs(verbs: Verbs) -> None:
 
 def _plan(args: argparse.Namespace) -> int:
     # scipy and pandas take a second to load: only verbs that compute pay for it.
-    from kdelta.analysis.planning import needs
+    from kdelta.analysis.planning import needs, with_rounds
     from kdelta.analysis.power import Design
-    from kdelta.commands.plan_text import Wish, plan_text
+    from kdelta.commands.plan_text import RoundsChoice, Wish, plan_text
 
     effect = _log_ratio(args.effect)
     if not 0.5 <= args.power < 1:
         raise KdeltaError(f"--power {args.power:g}: must be at least 0.5 and below 1, such as 0.8")
     experiment = experiment_of(args)
-    per_boot = len(cells(experiment))
+    splits: dict[str, Split] = {}
     if args.pilot is not None:
         run = args.root / args.pilot
-        spreads = _pilot_spreads(experiment, run, args)
-        times = boot_times(experiment, run / "raw", list(spreads), args.protocol)
+        pilot = _read_pilot(experiment, run, args)
+        spreads, splits = pilot.spreads, pilot.splits
+        times = block_times(experiment, run / "raw", list(spreads), args.protocol)
+        if args.protocol is not None and splits:
+            rounds = experiment.protocols[args.protocol].rounds
+            spreads = {r: with_rounds(s, splits[r], rounds) for r, s in spreads.items()}
     else:
         protocol = _one_protocol(experiment, args)
         spreads = _assumed_spreads(experiment, protocol, args.spread)
-        times = protocol_boot_times(experiment, protocol)
+        times = protocol_block_times(experiment, protocol)
     design = Design(
         blocks=2,
-        cells=per_boot * len(spreads),
+        cells=len(cells(experiment)) * len(spreads),
         confidence=experiment.statistics.confidence,
         margin=experiment.statistics.equivalence_margin,
     )
     found = needs(effect, spreads, design, args.power)
     wish = Wish(args.effect, effect, args.power)
-    print(plan_text(wish, found, design, times, list(experiment.arms())))
+    choices = [
+        RoundsChoice(
+            rounds,
+            needs(
+                effect,
+                {r: with_rounds(s, splits[r], rounds) for r, s in spreads.items()},
+                design,
+                args.power,
+            ),
+            {r: time.with_rounds(rounds) for r, time in times.items()},
+        )
+        for rounds in (ROUNDS if splits else ())
+    ]
+    print(plan_text(wish, found, design, times, list(experiment.arms()), splits, choices))
     return 0
 
 
@@ -94,10 +115,17 @@ def _log_ratio(percent: float) -> float:
     return abs(math.log1p(percent / 100))
 
 
-def _pilot_spreads(
-    experiment: Experiment, run: Path, args: argparse.Namespace
-) -> dict[str, RegimeSpread]:
-    from kdelta.analysis.planning import pilot_spread
+@dataclass(frozen=True)
+class _Pilot:
+    """What a pilot says of every regime that is planned for."""
+
+    spreads: dict[str, RegimeSpread]
+    splits: dict[str, Split]
+
+
+def _read_pilot(experiment: Experiment, run: Path, args: argparse.Namespace) -> _Pilot:
+    from kdelta.analysis.deltas import ratios_frame, slice_ratios
+    from kdelta.analysis.planning import pilot_split, pilot_spread
     from kdelta.analysis.raw import read_raw
     from kdelta.analysis.run import analyse_boots
     from kdelta.analysis.settings import THROUGHPUT
@@ -127,8 +155,13 @@ def _pilot_spreads(
             f"--pilot {args.pilot}: has no block of regime {missing[0]}, which protocol "
             f"{args.protocol} runs; measure it, or plan without --protocol for what the pilot has"
         )
-    ratios = analyse_boots(boots, settings).ratios
-    return {regime: pilot_spread(ratios, regime, settings) for regime in regimes}
+    samples = analyse_boots(boots, settings).samples
+    ratios, slices = ratios_frame(samples, settings), slice_ratios(samples, settings)
+    spreads = {regime: pilot_spread(ratios, regime, settings) for regime in regimes}
+    splits = {regime: pilot_split(slices, regime, settings) for regime in regimes}
+    # Where every cell was run once in a block, nobody can tell what rounds would bring.
+    known = all(math.isfinite(split.of_cell(1)) for split in splits.values())
+    return _Pilot(spreads, splits if known else {})
 
 
 def _assumed_spreads(

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdelta.analysis.inference import MAX_BLOCKS_TO_SETTLE
 from kdelta.analysis.planning import Need, within_margin
 from kdelta.analysis.power import Design
-from kdelta.commands.boot_time import BootTime
+from kdelta.analysis.variance import Split
+from kdelta.commands.block_time import BlockTime
 
 WIDTH = 96
+QUESTIONS = ("a cell", "overall")
 _WHOLE_RUN = "whole run"
-_HEADER = ("regime", "verdict on", "spread", "blocks", "boots", "hours")
+_HEADER = ("regime", "verdict on", "spread", "blocks", "hours")
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,23 @@ class Wish:
     power: float
 
 
+@dataclass(frozen=True)
+class RoundsChoice:
+    """What a number of rounds in a block would cost: as `plan_text` takes needs and times."""
+
+    rounds: int
+    needs: Sequence[Need]
+    times: dict[str, BlockTime]
+
+
 def plan_text(
     wish: Wish,
     needs: Sequence[Need],
     design: Design,
-    times: dict[str, BootTime],
+    times: dict[str, BlockTime],
     arms: Sequence[str],
+    splits: Mapping[str, Split],
+    choices: Sequence[RoundsChoice] = (),
 ) -> str:
     """The plan as lines for a terminal.
 
@@ -46,28 +59,60 @@ def plan_text(
         wish: effect and power.
         needs: what every regime needs.
         design: family, levels and margin.
-        times: of one boot, by regime.
-        arms: each is booted once in a block.
+        times: of one block, by regime.
+        arms: of a block.
+        splits: of the pilot's variance; empty without one, or if it had one round.
+        choices: numbers of rounds to compare.
     """
     rows = [
         (
             need.regime,
             need.question,
             f"{100 * math.expm1(need.spread.log_sd):.2f} %",
-            *_costs(need.blocks, [times[need.regime].seconds], arms),
+            *_costs(need.blocks, [times[need.regime].seconds]),
         )
         for need in needs
     ]
-    for question in ("a cell", "overall"):
-        # One protocol has one number of blocks: the regime that needs most has its way.
-        wanted = [need.blocks for need in needs if need.question == question]
-        known = [blocks for blocks in wanted if blocks is not None]
-        blocks = max(known) if len(known) == len(wanted) else None
-        seconds = [time.seconds for time in times.values()]
-        rows.append((_WHOLE_RUN, question, "", *_costs(blocks, seconds, arms)))
+    for question in QUESTIONS:
+        rows.append((_WHOLE_RUN, question, "", *_whole_run(question, needs, times)))
     sections = ["\n".join(_wrapped(_question(wish, design), "")), _table(rows)]
+    if choices:
+        sections.append(_rounds(splits, choices))
     notes = _notes(needs, times, arms)
     return "\n\n".join([*sections, "\n".join(line for note in notes for line in _wrapped(note))])
+
+
+def _whole_run(
+    question: str, needs: Sequence[Need], times: dict[str, BlockTime]
+) -> tuple[str, ...]:
+    """One protocol has one number of blocks: the regime that needs most has its way."""
+    wanted = [need.blocks for need in needs if need.question == question]
+    known = [blocks for blocks in wanted if blocks is not None]
+    blocks = max(known) if len(known) == len(wanted) else None
+    return _costs(blocks, [time.seconds for time in times.values()])
+
+
+def _rounds(splits: Mapping[str, Split], choices: Sequence[RoundsChoice]) -> str:
+    """What more rounds in a block would cost and save."""
+    header = ("rounds", *(f"{q}: {what}" for q in QUESTIONS for what in ("blocks", "hours")))
+    rows = [
+        (
+            str(choice.rounds),
+            *(text for q in QUESTIONS for text in _whole_run(q, choice.needs, choice.times)),
+        )
+        for choice in choices
+    ]
+    split = "; ".join(
+        f"{regime}: {', '.join(f'{name} {_percent(part)}' for name, part in parts)}"
+        for regime, one in splits.items()
+        for parts in ((("block", one.block), ("cell in a block", one.cell), ("round", one.slice)),)
+    )
+    text = f"Spread of log ratios by where it is from: {split}. The whole run by rounds of a block:"
+    return "\n".join([*_wrapped(text, ""), _table(rows, header, names=0)])
+
+
+def _percent(variance: float) -> str:
+    return f"{100 * math.expm1(math.sqrt(variance)):.2f} %"
 
 
 def _question(wish: Wish, design: Design) -> str:
@@ -87,37 +132,33 @@ def _question(wish: Wish, design: Design) -> str:
     return text
 
 
-def _costs(blocks: int | None, seconds: Sequence[float], arms: Sequence[str]) -> tuple[str, ...]:
+def _costs(blocks: int | None, seconds: Sequence[float]) -> tuple[str, ...]:
     if blocks is None:
-        return (f"> {MAX_BLOCKS_TO_SETTLE}", "-", "-")
-    boots = blocks * len(arms)
-    hours = boots * sum(seconds) / 3600
-    return (
-        str(blocks),
-        str(boots * len(seconds)),
-        f"{hours:.1f}" if hours >= 10 else f"{hours:.2f}",
-    )
+        return (f"> {MAX_BLOCKS_TO_SETTLE}", "-")
+    hours = blocks * sum(seconds) / 3600
+    return (str(blocks), f"{hours:.1f}" if hours >= 10 else f"{hours:.2f}")
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
+def _table(
+    rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = _HEADER, names: int = 2
+) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = []
-    for row in (_HEADER, *rows):
-        names = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
-        numbers = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
-        lines.append("  ".join([*names, *numbers]))
+    for row in (header, *rows):
+        places = enumerate(zip(row, widths, strict=True))
+        lines.append("  ".join(t.ljust(w) if i < names else t.rjust(w) for i, (t, w) in places))
     return "\n".join(lines)
 
 
-def _notes(needs: Sequence[Need], times: dict[str, BootTime], arms: Sequence[str]) -> list[str]:
+def _notes(needs: Sequence[Need], times: dict[str, BlockTime], arms: Sequence[str]) -> list[str]:
     notes = [
-        f"A block boots every arm once ({', '.join(arms)}). All regimes of a protocol have one "
+        f"In a block all arms run in turns ({', '.join(arms)}). All regimes of a protocol have one "
         "number of blocks: the whole run takes the largest.",
         "spread: standard deviation of the ratios over blocks; "
         + _by_regime({need.regime: need.source for need in needs}),
         "time: "
         + _by_regime(
-            {r: f"{time.seconds:.1f} s per boot, {time.source}" for r, time in times.items()}
+            {r: f"{time.seconds:.1f} s per block, {time.source}" for r, time in times.items()}
         ),
     ]
     known = min(need.spread.df for need in needs)

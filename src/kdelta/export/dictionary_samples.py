@@ -11,7 +11,9 @@ _IDENTITY = (
     ARM,
     Column("variant", "string", "", "kernel image that the arm booted"),
     Column("boot_order", "integer", "", "place of the arm's boot in its block, from 1"),
-    Column("cell_order", "integer", "", "place of the cell in its boot, from 1"),
+    Column("round", "integer", "", "round of the block, from 1"),
+    Column("slot", "integer", "", "place of the arm among those that ran the cell, from 1"),
+    Column("cell_order", "integer", "", "which of its boot's slices it was, from 1"),
     FACTORS,
 )
 _WORKLOAD = (
@@ -76,9 +78,9 @@ _COUNTERS = (
 
 SAMPLES = Table(
     "samples.csv",
-    "one sample: one cell in one boot. Kernel counters are their growth over the sample; "
-    "empty means that the kernel has no such counter, which is not 0",
-    ("regime", "block", "arm"),
+    "one slice: one cell in one boot in one round. Kernel counters are their growth over the "
+    "slice; empty means that the kernel has no such counter, which is not 0",
+    ("regime", "block", "arm", "round"),
     (*_IDENTITY, *_WORKLOAD, *_MEASURED, *_COUNTERS),
 )
 
@@ -94,12 +96,13 @@ RUN_COLUMNS = (
 VALIDITY = Table(
     "validity.csv",
     "one sample and one rule that it breaks",
-    ("regime", "block", "arm", "rule"),
+    ("regime", "block", "arm", "round", "rule"),
     (
         REGIME,
         BLOCK,
         ARM,
         FACTORS,
+        Column("round", "integer", "", "round of the block, from 1"),
         Column("rule", "string", "", "name of the rule"),
         Column("value", "number", "", "what was found, in the rule's unit; may be empty"),
         Column("limit", "number", "", "what the rule allows; may be empty"),

@@ -102,8 +102,10 @@ _CONTROL = (
 _POSITION = (
     REGIME,
     METRIC[0],
-    Column("blocks", "integer", "", "with valid samples of at least two boots"),
-    Column("position_percent", "number", "%", "change per position of a boot in its block, later"),
+    Column("blocks", "integer", "", "with valid slices at two places or more"),
+    Column(
+        "position_percent", "number", "%", "change per place later among the arms that run a cell"
+    ),
     Column("position_low_percent", "number", "%", "lower end of its interval"),
     Column("position_high_percent", "number", "%", "upper end of its interval"),
     Column("p_value", "number", "", "t test of no change, jackknife over blocks"),
@@ -112,7 +114,7 @@ _POSITION = (
         "largest_bias_percent",
         "number",
         "%",
-        "most that it moves any arm's delta in any cell, by the orders of the blocks measured",
+        "most that it moves any arm's delta in any cell, by the orders that were measured",
     ),
     Column("differs", "boolean", "", "whether p_holm is below 1 - confidence"),
 )
@@ -126,6 +128,7 @@ _RATIOS = (
     Column("value", "number", "as the metric", "the arm's value in this block"),
     Column("speed_ratio", "number", "", "the arm's CPU speed over the baseline's; may be empty"),
     Column("ratio", "number", "", "value / baseline, less what goes with speed_ratio"),
+    Column("rounds", "integer", "", "rounds that these are geometric means over"),
 )
 _LATENCY = (
     REGIME,
@@ -247,7 +250,7 @@ TABLES = (
     ),
     Table(
         "tables/position.csv",
-        "the effect that a boot's position in its block has in a regime",
+        "the effect of the place at which an arm runs a cell in a regime",
         ("regime", "metric"),
         _POSITION,
     ),

@@ -14,14 +14,24 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
-from kdelta.guest.launch import SHARE_IN_GUEST, GuestSpec, launch_path, require_tools, run_guest
+from kdelta.guest.launch import (
+    INIT,
+    SHARE_IN_GUEST,
+    Guest,
+    GuestSpec,
+    launch_path,
+    require_tools,
+)
 from kdelta.guest.share import read_file, shared_folder
 from kdelta.plain import printable
+from kdelta.workload import INIT_SOURCE, cached_program
 
 PROBE_DEADLINE_S = 20.0
 QEMU_DEADLINE_S = 30.0
@@ -167,6 +177,8 @@ def qemu_refusal(accelerator: str, cpu: str | None) -> str | None:
 def boot_refusal(kernel: Path, cpu: str | None, deadline_s: float) -> str | None:
     """Why the kernel does not run under KVM, found by booting it, or None if it does."""
     with shared_folder() as share:
+        init = cached_program(INIT_SOURCE, share.with_name("init.log"), cache_root())
+        shutil.copy(init, share / INIT)
         image = Path(shutil.copy(kernel, share / "bzImage"))
         answer = share / "clocksources"
         spec = GuestSpec(
@@ -176,10 +188,13 @@ def boot_refusal(kernel: Path, cpu: str | None, deadline_s: float) -> str | None
             vcpus=1,
             memory_mib=512,
             share=share,
-            command=f"cat {_CLOCKSOURCES} > {SHARE_IN_GUEST}/clocksources",
+            command=("/bin/cp", _CLOCKSOURCES, f"{SHARE_IN_GUEST}/{answer.name}"),
         )
-        console = share / "console.log"
-        ended = run_guest(spec, console, deadline_s)
+        console = share.with_name("console.log")
+        with Guest(spec, console, deadline_s) as guest:
+            while guest.alive:
+                time.sleep(0.1)
+            ended = guest.end()
         if clocks := read_file(answer, 4096):
             # QEMU falls back to emulation by itself when KVM refuses to start.
             return None if b"kvm-clock" in clocks else "QEMU fell back to emulation"

@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One boot of one arm: prepare the shared folder, launch, and bring the records home."""
+"""One boot of one arm: prepare the shared folder, launch, ask for cells, bring the records home.
+
+A guest lives beside the others of its block. Exactly one runs at a time, once they are ready;
+the others are stopped, and their deadlines with them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shlex
+import math
+import py_compile
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn, Self
 
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.acceleration import telling_line
-from kdelta.guest.launch import SHARE_IN_GUEST, GuestExit, GuestSpec, guest_python, run_guest
+from kdelta.guest.control import LineError
+from kdelta.guest.launch import INIT, SHARE_IN_GUEST, Guest, GuestExit, GuestSpec, guest_python
 from kdelta.guest.pinning import Pinning
 from kdelta.guest.share import (
     ERROR,
@@ -41,7 +48,6 @@ TIMED_MODULES = (
     "guest/conditions.py",
     "guest/counters.py",
     "guest/speed.py",
-    "guest/cpuid.py",
     "guest/stressor.py",
 )
 GUEST_MODULES = (
@@ -61,6 +67,9 @@ sys.exit(main(Path("{SHARE_IN_GUEST}")))
 
 # A guest switches itself off after its last record; TCG guests take seconds to.
 POWER_OFF_S = 60.0
+
+ENDING_S = 2.0
+"""So long a guest whose monitor or port is gone may take to end."""
 
 CONSOLE_LIMIT = 64 * 2**20
 """Bytes of console that a guest may write."""
@@ -82,7 +91,8 @@ class BootRequest:
         cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         boot_timeout_s: the driver must have written its first record by then, which it does
             before the stressor settles.
-        sweep_timeout_s: seconds that settling and the whole sweep may take after that.
+        deadline_s: seconds after which the guest is killed, whatever it does; it counts the
+            time in which others of its block run.
         pinning: host CPUs for the guest; None leaves it to the host's scheduler.
     """
 
@@ -94,7 +104,7 @@ class BootRequest:
     memory_mib: int
     plan: Json
     boot_timeout_s: float
-    sweep_timeout_s: float
+    deadline_s: float
     pinning: Pinning | None = None
     cpu: str | None = None
 
@@ -113,74 +123,212 @@ class BootError(KdeltaError):
 
 @dataclass(frozen=True)
 class BootResult:
-    """A boot that ran its whole sweep.
+    """A boot that came to its end.
 
     Attributes:
         records: all that the driver wrote.
         boot_s: seconds from the launch to the first record.
-        wall_s: seconds from the launch to the guest's end.
         pinned: its vCPUs were pinned, where that was asked for.
-        changed: how the guest was no longer as it was asked for when the sweep was over; None:
+        changed: how the guest was no longer as it was asked for when all was measured; None:
             it was.
     """
 
     records: list[Json]
     boot_s: float
-    wall_s: float
     pinned: bool = False
     changed: str | None = None
 
 
-def boot_arm(
-    request: BootRequest,
-    console: Path,
-    on_progress: Callable[[int], None] = lambda samples: None,
-) -> BootResult:
-    """Boot one arm and run its sweep.
+class LiveBoot:
+    """A guest from its launch to its last record; use it as a context manager, which ends it.
 
-    Args:
-        request: what to do.
-        console: receives the guest's console; kept whatever happens.
-        on_progress: called with the number of samples so far when it changes.
-
-    Raises:
-        BootError: the guest did not boot, or ended before the end of its sweep. Records
-            that it had written are kept beside the console (`*.partial.jsonl`).
-        KdeltaError: it was not the guest asked for, or the host cannot run it.
+    Attributes:
+        ready: it has booted, passed its gate and settled, and waits to be asked for cells.
+        boot_s: seconds from the launch to the first record; None before it.
     """
-    with shared_folder() as share:
-        _fill_share(share, request)
-        records_path = share / RECORDS
-        watch = _Watch(request, share, console, on_progress)
-        spec = GuestSpec(
-            kernel=share / "bzImage",
-            acceleration=request.acceleration,
-            vcpus=request.vcpus,
-            memory_mib=request.memory_mib,
-            share=share,
-            command=f"{shlex.quote(guest_python())} -I -S {SHARE_IN_GUEST}/start.py",
-            pinning=request.pinning,
-            cpu=request.cpu,
-        )
-        deadline = request.boot_timeout_s + request.sweep_timeout_s + POWER_OFF_S
-        try:
-            ended = run_guest(spec, console, deadline, watch, lambda: watch.boot_s is None)
-        finally:
-            # Whatever stops us, what was measured is worth keeping to look at.
-            records = read_records(records_path)
-            swept = bool(records) and records[-1]["record"] == "end" and _passed_gate(records)
-            if records and not swept:
-                partial = console.with_suffix(".partial.jsonl")
-                partial.write_bytes(read_file(records_path, RECORDS_LIMIT) or b"")
-        if not swept:
-            refusal = _refusal(request, records, console)
-            if refusal:
-                raise KdeltaError(refusal)
-            raise BootError(
-                _what_went_wrong(request, records, ended, watch, share, console), records
+
+    def __init__(self, request: BootRequest, console: Path) -> None:
+        """Launch it.
+
+        Args:
+            request: what to do.
+            console: receives the guest's console; kept whatever happens.
+
+        Raises:
+            KdeltaError: the host cannot run it.
+        """
+        self._request = request
+        self._console = console
+        self.ready = False
+        with contextlib.ExitStack() as stack:
+            share = stack.enter_context(shared_folder())
+            _fill_share(share, request)
+            self._watch = _Watch(request, share, console)
+            spec = GuestSpec(
+                kernel=share / "bzImage",
+                acceleration=request.acceleration,
+                vcpus=request.vcpus,
+                memory_mib=request.memory_mib,
+                share=share,
+                command=(guest_python(), "-I", "-S", f"{SHARE_IN_GUEST}/start.py"),
+                pinning=request.pinning,
+                cpu=request.cpu,
             )
-        boot_s = watch.boot_s or ended.wall_s
-        return BootResult(records, boot_s, ended.wall_s, ended.pinned, _changed(records[-1]))
+            self._guest = Guest(spec, console, request.deadline_s)
+            self._open = stack.pop_all()
+        self._share = share
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._guest.end()
+            # Whatever stops us, what was measured is worth keeping to look at.
+            if self.records() and not self._over():
+                self._keep_partial()
+        finally:
+            self._open.close()
+
+    @property
+    def boot_s(self) -> float | None:
+        return self._watch.boot_s
+
+    def records(self) -> list[Json]:
+        """What it has written so far."""
+        return read_records(self._share / RECORDS)
+
+    def cpu_s(self) -> float:
+        """CPU seconds that it has used since its launch."""
+        return self._guest.cpu_s()
+
+    def look(self, wait_s: float = 0.0) -> None:
+        """See how far it is on its way to be ready.
+
+        Raises:
+            BootError, KdeltaError: as `measure` does.
+        """
+        if self._hears("ready", wait_s):
+            self.ready = True
+
+    def measure(self, cell: int, place: Json) -> None:
+        """Let it run one cell, while no other guest runs, and write its record.
+
+        Args:
+            cell: number of the cell in the plan.
+            place: where the record belongs in the block.
+
+        Raises:
+            BootError: it died, fell silent or misbehaved.
+            KdeltaError: it was not the guest asked for, or the host cannot run it.
+        """
+        self._say({"cell": cell, "place": place})
+        self._watch.restart()
+        while not self._hears("done", 0.05):
+            pass
+
+    def stop(self) -> None:
+        """Stop its CPUs and clocks, so that another guest may have the host.
+
+        Raises:
+            BootError: it is gone.
+        """
+        try:
+            self._guest.stop()
+        except LineError as error:
+            self._fail(error)
+
+    def go_on(self) -> None:
+        """Let its CPUs and clocks go on.
+
+        Raises:
+            BootError: it is gone.
+        """
+        try:
+            self._guest.go_on()
+        except LineError as error:
+            self._fail(error)
+        self._watch.restart()
+
+    def finish(self) -> BootResult:
+        """Let it write its last record and switch off.
+
+        Raises:
+            BootError, KdeltaError: as `measure` does.
+        """
+        self._say({"end": True})
+        self._watch.restart()
+        size, deadline = 0, math.inf
+        # All is said: a guest that hangs at power-off need not be waited for.
+        while self._guest.alive and time.monotonic() < deadline:
+            if math.isinf(deadline) and not self._watch():
+                self._fail()
+            if self._watch.size != size:
+                size = self._watch.size
+                deadline = time.monotonic() + POWER_OFF_S if self._over() else math.inf
+            time.sleep(0.05)
+        if not self._over():
+            self._fail()
+        pinned = self._guest.end().pinned
+        records = self.records()
+        return BootResult(records, self.boot_s or 0.0, pinned, _changed(records[-1]))
+
+    def _say(self, message: Json) -> None:
+        try:
+            self._guest.port.say(message)
+        except LineError as error:
+            self._fail(error)
+
+    def _hears(self, word: str, wait_s: float) -> bool:
+        """Whether the driver said this; anything else that it may say is a failure."""
+        if self._watch.boot_s is None:
+            self._guest.pin()
+        # Asked before the port is read: what it said before it ended is heard.
+        alive = self._guest.alive
+        try:
+            said = self._guest.port.lines(wait_s)
+        except LineError as error:
+            self._fail(error)
+        good = self._watch()
+        if said == [word]:
+            return True
+        if said:
+            self._fail(LineError(f"it says {said[0][:80]!r} where it was to say {word!r}"))
+        if not alive or not good or (self._guest.port.over and self._watch.boot_s is not None):
+            self._fail()
+        return False
+
+    def _over(self) -> bool:
+        records = self.records()
+        return bool(records) and records[-1]["record"] == "end" and _passed_gate(records)
+
+    def _keep_partial(self) -> None:
+        kept = read_file(self._share / RECORDS, RECORDS_LIMIT) or b""
+        self._console.with_suffix(".partial.jsonl").write_bytes(kept)
+
+    def _fail(self, error: LineError | None = None) -> NoReturn:
+        """Say what went wrong, once nothing of the guest runs any more."""
+        self._watch.look()
+        # Where its lines are dead it is about to end by itself, and then its status tells more.
+        deadline = time.monotonic() + (ENDING_S if error is not None else 0.0)
+        while self._guest.alive and time.monotonic() < deadline:
+            time.sleep(0.05)
+        ended = self._guest.end()
+        records = self.records()
+        refusal = _refusal(self._request, records, self._console)
+        if refusal:
+            raise KdeltaError(refusal)
+        raise BootError(
+            _what_went_wrong(
+                self._request, records, ended, self._watch, self._share, self._console, error
+            ),
+            records,
+        )
 
 
 def read_records(path: Path) -> list[Json]:
@@ -210,55 +358,49 @@ def console_verdict(console: str) -> str | None:
 
 
 class _Watch:
-    """Follows the records; gives up a guest that never begins, misbehaves or does not switch off.
+    """Follows the records; gives up a guest that never begins, falls silent or misbehaves.
 
     Attributes:
+        size: bytes of records.
         boot_s: seconds to the first record; None before it.
         never_began: that took too long.
+        fell_silent: no record came for too long, while it ran.
         misuse: what the guest did that it may not; None: nothing.
     """
 
-    def __init__(
-        self, request: BootRequest, share: Path, console: Path, on_progress: Callable[[int], None]
-    ) -> None:
+    def __init__(self, request: BootRequest, share: Path, console: Path) -> None:
         self._request = request
         self._share = share
-        self._records = share / RECORDS
         self._console = console
-        self._on_progress = on_progress
-        self._begun = self._looked = time.monotonic()
+        self._begun = self._looked = self._last = time.monotonic()
         self._before = used_bytes(share)
-        self._size = 0
-        self._last = self._begun
-        self._over: float | None = None
+        self.size = 0
         self.boot_s: float | None = None
         self.never_began = False
         self.fell_silent = False
         self.misuse: str | None = None
 
+    def restart(self) -> None:
+        """Count from now: it was stopped, or it was asked for something."""
+        self._last = time.monotonic()
+
     def __call__(self) -> bool:
+        """Whether there is no reason to give the guest up."""
         now = time.monotonic()
-        size = file_size(self._records)
-        if size != self._size:
-            self._size = size
+        size = file_size(self._share / RECORDS)
+        if size != self.size:
+            self.size = size
             self._last = now
             if self.boot_s is None:
                 self.boot_s = now - self._begun
-            content = read_file(self._records, RECORDS_LIMIT) or b""
-            done = content.count(b'\n{"record":"sample"') + content.count(b'\n{"record":"mech')
-            self._on_progress(done)
-            if b'\n{"record":"end"' in content:
-                self._over = now
         if now - self._looked > _LOOK_S:
             self._looked = now
             self.look()
         self.never_began = self.boot_s is None and now - self._begun > self._request.boot_timeout_s
-        # Waiting for the whole sweep's deadline would cost every cell's own one.
+        # Waiting for the whole block's deadline would cost every cell's own one.
         silent_s = now - self._last
         self.fell_silent = self.boot_s is not None and silent_s > self._request.plan["silence_s"]
-        # All is said: a guest that hangs at power-off need not be waited for.
-        hangs = self._over is not None and now - self._over > POWER_OFF_S
-        return not (self.never_began or self.fell_silent or hangs or self.misuse)
+        return not (self.never_began or self.fell_silent or self.misuse)
 
     def look(self) -> None:
         """See whether the guest keeps to what it may write."""
@@ -271,6 +413,7 @@ def _fill_share(share: Path, request: BootRequest) -> None:
     try:
         shutil.copy(request.kernel, share / "bzImage")
         shutil.copy(request.workload, share / "pipe_bench")
+        shutil.copy(request.workload.with_name(INIT), share)
         if not request.plan["mechanism"]:
             shutil.copy(request.workload.with_name(SPEED_CHECK), share)
         (share / "start.py").write_text(_START)
@@ -278,6 +421,12 @@ def _fill_share(share: Path, request: BootRequest) -> None:
             target = share / "kdelta" / module
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE / module, target)
+            # Compiling takes a second there. The guest's Python is ours.
+            py_compile.compile(
+                str(target),
+                doraise=True,
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            )
         (share / "plan.json").write_text(json.dumps(request.plan))
     except OSError as error:
         raise KdeltaError(
@@ -322,6 +471,7 @@ def _what_went_wrong(
     watch: _Watch,
     share: Path,
     console: Path,
+    error: LineError | None = None,
 ) -> str:
     text = console.read_text(errors="replace") if console.is_file() else ""
     verdict = console_verdict(text)
@@ -347,7 +497,9 @@ def _what_went_wrong(
     how = "was killed at its deadline" if ended.timed_out else "ended"
     if watch.fell_silent:
         how = f"was given up, silent for {request.plan['silence_s']:g} s,"
-    when = f"after {samples} of {len(request.plan['cells'])} cells"
+    elif error is not None and ended.status is None and not ended.timed_out:
+        how = f"was given up ({error})"
+    when = f"after {samples} of {request.plan['slices']} slices"
     if request.plan["stressor"] and records[-1]["record"] == "boot":
         when = "while its stressor was to settle, before the first cell"
     return (

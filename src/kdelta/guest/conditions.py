@@ -8,7 +8,6 @@ not take is told in words, and the boot gate refuses the guest.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -55,6 +54,8 @@ def _set_sysctl(name: str, value: int | str, tree: Path) -> str | None:
 
 
 def _swap_on(size_bytes: int, root: Path) -> list[str]:
+    import shutil  # takes its time, and most regimes have no swap
+
     device = root / "dev/zram0"
     try:
         (root / "sys/block/zram0/disksize").write_text(str(size_bytes))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The program that runs inside the guest: gate, self-check, sweep, raw records.
+"""The program that runs inside the guest: gate, self-check, slices on demand, raw records.
 
 Standard library only: this and the other modules of `GUEST_MODULES` are copied into
 the folder shared with the guest and run there by the host's own Python (the guest's
@@ -7,28 +7,32 @@ root is the host's, read-only), so they may import each other and nothing else o
 package. The folder, SHARE, holds ``plan.json`` and the workload, and receives
 ``records.jsonl``.
 
+The guests of a block live at the same time and run in turns: once a guest is ready it says so
+on a virtio port, and then runs what the host asks for there, one cell at a time (`serve`).
+
+Python starts slowly on an emulated CPU, and every module that is imported adds to each boot: what
+only some boots need is imported there.
+
 Every record is one JSON line, flushed and synced before the next step, so that
 a guest that dies leaves everything it had measured. Formats: docs/contracts.md.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
+import importlib
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kdelta.guest import conditions, mechanism
+from kdelta.guest import conditions
 from kdelta.guest.counters import counters, parse_meminfo
-from kdelta.guest.cpuid import hypervisor_signature
 from kdelta.guest.speed import DEADLINE_S, PROGRAM, check_speed, speed_record
 from kdelta.guest.stressor import Stressor
 
@@ -40,25 +44,28 @@ NEVER_KILL = "-1000"
 CLOCK_TRIES = 20
 CLOCKS_CLOSE_NS = 1_000_000
 
+PORT = "kdelta"
+"""Name of the virtio port through which the host asks for slices."""
+
 
 def acceleration() -> str:
     """What executes this guest: `kvm` or `tcg`, as its virtual CPU says."""
     sources = Path("/sys/devices/system/clocksource/clocksource0/available_clocksource")
     if "kvm-clock" in sources.read_text():
         return "kvm"
-    # Not by its name: that is the model's, which guest.cpu may set.
-    return "tcg" if hypervisor_signature() == "TCGTCGTCGTCG" else "unknown"
+    # Not by its name: that is the model's, which guest.cpu may set. The init has asked the CPU.
+    return "tcg" if os.environ.get("HYPERVISOR") == "TCGTCGTCGTCG" else "unknown"
 
 
 def observe_guest() -> Json:
     """The facts about this guest that the boot gate compares with the plan."""
     meminfo = parse_meminfo(Path("/proc/meminfo").read_text())
-    config = gzip.decompress(Path("/proc/config.gz").read_bytes())
+    config = zlib.decompress(Path("/proc/config.gz").read_bytes(), wbits=16 + zlib.MAX_WBITS)
     controllers = (conditions.CGROUP_ROOT / "cgroup.controllers").read_text().split()
     return {
         "kernel_release": os.uname().release,
         "kernel_version": Path("/proc/version").read_text().strip(),
-        "config_sha256": hashlib.sha256(config).hexdigest(),
+        "config_sha256": sha256(config),
         "vcpus": len(os.sched_getaffinity(0)),
         "memory_total_kib": meminfo["MemTotal"],
         "swap_total_kib": meminfo["SwapTotal"],
@@ -66,6 +73,21 @@ def observe_guest() -> Json:
         **observe_cgroups(),
         "acceleration": acceleration(),
     }
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 of the data, in hexadecimal.
+
+    By the interpreter's own module: hashlib loads OpenSSL, which takes as long as everything else
+    that the gate does.
+    """
+    for name in ("_sha2", "_sha256", "hashlib"):  # from 3.12, before, and where neither is built
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        return str(module.sha256(data).hexdigest())
+    raise RuntimeError("this Python has no SHA-256")
 
 
 def observe_cgroups() -> Json:
@@ -140,6 +162,30 @@ class Records:
         self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+class Port:
+    """The virtio port to the host: lines of JSON from there, words of one line back."""
+
+    def __init__(self, classes: Path = Path("/sys/class/virtio-ports")) -> None:
+        """Open it; without udev, devices have the kernel's names only.
+
+        Raises:
+            RuntimeError: the guest has no such port.
+        """
+        for folder in classes.glob("*"):
+            if (folder / "name").read_text().strip() == PORT:
+                self._file = Path("/dev", folder.name).open("r+b", buffering=0)  # noqa: SIM115
+                return
+        raise RuntimeError(f"no virtio port {PORT!r} in {classes} (CONFIG_VIRTIO_CONSOLE)")
+
+    def say(self, word: str) -> None:
+        self._file.write(word.encode() + b"\n")
+
+    def orders(self) -> Iterator[Json]:
+        """What the host asks for, one after the other; ends when the host is gone."""
+        for line in self._file:
+            yield json.loads(line)
 
 
 def as_workload(memcg: bool) -> Callable[[], None]:
@@ -223,12 +269,10 @@ def speed(plan: Json, bench: Path) -> tuple[Json | None, str | None]:
     return check_speed(bench.with_name(PROGRAM), plan["speed_work"], run)
 
 
-def measure_cell(
-    plan: Json, order: int, cell: Json, bench: Path, stressor: Stressor | None
-) -> Json:
-    """Run one cell and return its sample record (without the boot's identity).
+def measure_cell(plan: Json, cell: Json, bench: Path, stressor: Stressor | None) -> Json:
+    """Run one cell and return its record (without identity and place in the block).
 
-    The speed checks lie outside of the sample's clocks and counters, which are the workload's.
+    The speed checks lie outside of the slice's clocks and counters, which are the workload's.
     """
     argv = [str(bench), *cell["argv"]]
     start = as_workload(plan["conditions"]["memcg"])
@@ -244,7 +288,6 @@ def measure_cell(
     speed_after = speed(plan, bench)
     result, error = judge_bench(status, out, err)
     return {
-        "cell_order": order,
         "cell": cell["levels"],
         "status": "failed" if error else "ok",
         "error": error,
@@ -259,15 +302,16 @@ def measure_cell(
     }
 
 
-def trace_cell(plan: Json, order: int, cell: Json, bench: Path, stressor: Stressor | None) -> Json:
-    """Run one cell under tracing and return its mechanism record (without the identity)."""
+def trace_cell(plan: Json, cell: Json, bench: Path, stressor: Stressor | None) -> Json:
+    """Run one cell under tracing and return its record (without identity and place)."""
+    from kdelta.guest import mechanism
+
     start = as_workload(plan["conditions"]["memcg"])
 
     def run(argv: list[str]) -> tuple[Json | None, str | None]:
         return judge_bench(*run_bench(argv, plan["cell_deadline_s"], start))
 
     return {
-        "cell_order": order,
         "cell": cell["levels"],
         **mechanism.measure_mechanism([str(bench), *cell["argv"]], run),
     }
@@ -294,7 +338,7 @@ def enter(plan: Json) -> Json:
 
 
 def drive(share: Path) -> bool:
-    """Run the whole plan; True if the sweep was completed."""
+    """Get ready, run what the host asks for; True if all is as asked for to the end."""
     plan: Json = json.loads((share / "plan.json").read_text())
     records = Records(share / "records.jsonl")
     identity = plan["identity"]
@@ -306,22 +350,22 @@ def drive(share: Path) -> bool:
         records.write({"record": "end", "samples": 0, "ok": False, "error": "gate"})
         return False
 
-    # A copy in guest memory: the sweep must not read the host's disk.
+    # A copy in guest memory: the workload must not read the host's disk.
     bench = Path("/run/pipe_bench")
     for program in (bench.name,) if plan["mechanism"] else (bench.name, PROGRAM):
-        shutil.copy(share / program, bench.with_name(program))
+        bench.with_name(program).write_bytes((share / program).read_bytes())
         bench.with_name(program).chmod(0o755)
     start = as_workload(plan["conditions"]["memcg"])
     argv = [str(bench), *plan["self_check_argv"]]
     boot["self_check"] = self_check(argv, plan["cell_deadline_s"], start)
-
-    measure, kind = measure_cell, "sample"
     if plan["mechanism"]:
+        from kdelta.guest import mechanism
+
         mechanism.prepare()  # while there is memory for its buffers
-        measure, kind = trace_cell, "mechanism"
 
     # Before the stressor settles, which may take minutes: the guest has booted.
     records.write(boot)
+    port = Port()
 
     stressor = None
     if plan["stressor"]:
@@ -333,8 +377,7 @@ def drive(share: Path) -> bool:
     if not plan["mechanism"]:
         speed(plan, bench)  # the first run of a program is slower than all later ones
 
-    for order, cell in enumerate(plan["cells"], start=1):
-        records.write({"record": kind, **identity, **measure(plan, order, cell, bench, stressor)})
+    done = serve(plan, records, port, bench, stressor)
 
     alive = stressor.alive() if stressor else None
     if stressor:
@@ -343,7 +386,7 @@ def drive(share: Path) -> bool:
     records.write(
         {
             "record": "end",
-            "samples": len(plan["cells"]),
+            "samples": done,
             "ok": not late,
             "error": "; ".join(late) or None,
             "stressor_alive": alive,
@@ -353,8 +396,32 @@ def drive(share: Path) -> bool:
     return not late
 
 
+def serve(plan: Json, records: Records, port: Port, bench: Path, stressor: Stressor | None) -> int:
+    """Say that the guest is ready, and run the cells that the host asks for until it says `end`.
+
+    An order names the cell by its number in the plan, and the place that the record is to have
+    in the block: {"cell": 3, "place": {"round": 1, "slot": 2}}. Each is answered by `done` once
+    its record is written.
+
+    Returns:
+        How many were run.
+    """
+    measure, kind = (trace_cell, "mechanism") if plan["mechanism"] else (measure_cell, "sample")
+    done = 0
+    port.say("ready")
+    for order in port.orders():
+        if "cell" not in order:
+            break
+        done += 1
+        place = {**order["place"], "cell_order": done}
+        measured = measure(plan, plan["cells"][order["cell"]], bench, stressor)
+        records.write({"record": kind, **plan["identity"], **place, **measured})
+        port.say("done")
+    return done
+
+
 def main(share: Path) -> int:
-    """Run the plan of the shared folder; the exit status of the guest's command."""
+    """Do what the shared folder's plan says; the exit status of the guest's command."""
     Path("/proc/self/oom_score_adj").write_text(NEVER_KILL)
     try:
         return 0 if drive(share) else 1

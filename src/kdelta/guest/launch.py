@@ -1,26 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Launching one guest with virtme-ng, and making sure that it ends.
+"""Launching guests with virtme-ng, and making sure that they end.
 
 `vng` starts a shell, which starts virtme-run, which becomes QEMU. They run in a
 session of their own below a supervisor (`supervise.py`) that kills all of them
 when the deadline passes or when kdelta is gone, however it went.
+
+virtme-ng makes the machine: its devices, the host's root as the guest's, the shared folder. What
+it would run there is replaced: the kernel's command line is ours, and so is the first process
+(`src/guest_init`), which is done in milliseconds where udev and systemd-tmpfiles take seconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 from kdelta.errors import KdeltaError
 from kdelta.guest import supervise
+from kdelta.guest.control import Monitor, Port
 from kdelta.guest.pinning import DEBUG_THREADS, Pinning, pin_vcpus
 from kdelta.guest.share import harmless
 from kdelta.kernel.process import clean_environment
@@ -28,6 +34,24 @@ from kdelta.kernel.process import clean_environment
 # Where the shared folder appears in the guest: /run is a tmpfs there, so that
 # the mount point exists whatever the host's root looks like.
 SHARE_IN_GUEST = "/run/kdelta"
+
+INIT = "guest_init"
+"""The guest's first process, in the shared folder: the host's root is the guest's."""
+
+# A panic ends the guest at once; whatever the kernel prints goes to the console. The root, the
+# host's, changes under no guest: caching it makes programs start three times as fast.
+KERNEL_ARGUMENTS = (
+    "console=ttyS0",
+    "earlyprintk=serial,ttyS0,115200",
+    "loglevel=7",
+    "panic=-1",
+    "rootfstype=9p",
+    "rootflags=version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose",
+    "ro",
+)
+# A guest is stopped while the others of its block run. kvm-clock stands still with it; the
+# processor's time stamp counter, which a guest may prefer, does not.
+_CLOCK: dict[str, tuple[str, ...]] = {"kvm": ("clocksource=kvm-clock",), "tcg": ()}
 
 
 @dataclass(frozen=True)
@@ -40,9 +64,10 @@ class GuestSpec:
         cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         vcpus: number of virtual CPUs.
         memory_mib: guest memory in MiB.
-        share: folder shared with the guest, read-write, at `SHARE_IN_GUEST`. Its path and the
-            kernel's may hold no character that a shell minds.
-        command: what the guest runs, as root; it powers off afterwards.
+        share: folder shared with the guest, read-write, at `SHARE_IN_GUEST`, with `INIT` in it.
+            Its path and the kernel's may hold no character that a shell minds. The guest's two
+            sockets lie beside it, in a folder that only this user may enter.
+        command: program and arguments that the guest runs, as root; it powers off afterwards.
         pinning: host CPUs for the guest; None: wherever the host's scheduler puts it.
     """
 
@@ -51,7 +76,7 @@ class GuestSpec:
     vcpus: int
     memory_mib: int
     share: Path
-    command: str
+    command: tuple[str, ...]
     kernel_arguments: tuple[str, ...] = field(default=())
     pinning: Pinning | None = None
     cpu: str | None = None
@@ -59,31 +84,57 @@ class GuestSpec:
 
 @dataclass(frozen=True)
 class GuestExit:
-    """How a guest ended: the launcher's exit status (None: killed) and wall time in seconds.
+    """How a guest ended.
 
     Attributes:
+        status: the launcher's exit status; None: it was killed.
+        timed_out: at its deadline.
         pinned: every vCPU was pinned, where that was asked for.
     """
 
     status: int | None
     timed_out: bool
-    wall_s: float
-    pinned: bool = False
+    pinned: bool
 
 
-def vng_argv(spec: GuestSpec) -> list[str]:
+def kernel_command_line(spec: GuestSpec) -> str:
+    """What the kernel is told: its console, its root, and what to run."""
+    return " ".join(
+        [
+            *KERNEL_ARGUMENTS,
+            *_CLOCK[spec.acceleration],
+            *spec.kernel_arguments,
+            f"init={spec.share / INIT}",
+            "--",
+            SHARE_IN_GUEST,
+            *spec.command,
+        ]
+    )
+
+
+def vng_argv(spec: GuestSpec, qemu_options: list[str] | None = None) -> list[str]:
     """The virtme-ng command line of a guest.
+
+    Args:
+        spec: the guest.
+        qemu_options: further options of QEMU's.
 
     Raises:
         KdeltaError: a path holds characters that vng's shell would take for its own.
     """
-    for path in (spec.kernel, spec.share):
+    for path in (spec.kernel, spec.share, *map(Path, spec.command)):
         if not harmless(str(path)):
             raise KdeltaError(
                 f"{path}: a guest cannot be started with this path, since vng puts it into a "
                 "shell line as it is; use one of letters, digits and ._/+@-"
             )
-    argv = [
+    # Of its options QEMU takes the last, and virtme-ng puts these behind its own.
+    qemu = ["-append", kernel_command_line(spec), *(qemu_options or [])]
+    if spec.pinning:
+        qemu += DEBUG_THREADS
+    if spec.cpu:
+        qemu += ["-cpu", spec.cpu]
+    return [
         "vng",
         "--run",
         str(spec.kernel),
@@ -99,19 +150,12 @@ def vng_argv(spec: GuestSpec) -> list[str]:
         f"--rwdir={SHARE_IN_GUEST}={spec.share}",
         # Without it the console, and with it a panic, is thrown away.
         "--verbose",
+        # Not run: it keeps vng from asking for a terminal.
         "--exec",
-        spec.command,
+        "true",
+        f"--qemu-opts={shlex.join(qemu)}",
+        *(["--disable-kvm"] if spec.acceleration == "tcg" else []),
     ]
-    if spec.pinning:
-        argv.append(DEBUG_THREADS)
-    if spec.cpu:
-        # QEMU takes the last of several, and virtme-ng puts these behind its own.
-        argv.append(f"--qemu-opts=-cpu {spec.cpu}")
-    if spec.acceleration == "tcg":
-        argv.append("--disable-kvm")
-    for argument in spec.kernel_arguments:
-        argv += ["--append", argument]
-    return argv
 
 
 def guest_python() -> str:
@@ -130,70 +174,124 @@ def require_tools() -> None:
             raise KdeltaError(
                 f"{program} is not installed; install {package} (`make setup` does) and try again"
             )
-    # Without udev the guest has no /dev/virtio-ports and its output is lost.
-    if not any(Path(p).exists() for p in ("/usr/lib/systemd/systemd-udevd", "/sbin/udevd")):
-        raise KdeltaError("udev is not installed; guests need it: apt-get install udev")
 
 
-def run_guest(
-    spec: GuestSpec,
-    console: Path,
-    deadline_s: float,
-    watch: Callable[[], bool] = lambda: True,
-    booting: Callable[[], bool] = lambda: True,
-) -> GuestExit:
-    """Boot a guest and wait for its end.
+class Guest:
+    """A guest below a supervisor of its own; use it as a context manager, which ends it.
 
-    Args:
-        spec: the guest.
-        console: file that receives the guest's console, from its first byte.
-        deadline_s: seconds after which everything is killed.
-        watch: called ten times a second; False gives the guest up at once.
-        booting: whether nothing is measured yet. Only as long are vCPU threads looked for,
-            since that reads all of /proc.
-
-    Returns:
-        How it ended. Nothing of it runs any more.
-
-    Raises:
-        KdeltaError: the console's file cannot be written (a full disk, say).
+    Attributes:
+        port: the driver's port.
+        pinned: every vCPU was pinned, where that was asked for.
     """
-    begun = time.monotonic()
-    gave_up = False
-    # Unbuffered: what the guest said last matters most when we are killed too.
-    with console.open("wb", buffering=0) as log:
-        process = subprocess.Popen(
-            [sys.executable, "-I", supervise.__file__, str(deadline_s), *vng_argv(spec)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=spec.share,
-            env=_environment(spec.share),
-        )
-        # QEMU opens its stdout several times over; into a file the pieces
-        # would overwrite each other, into a pipe they follow each other.
-        assert process.stdout is not None
-        unwritten: list[OSError] = []
-        pump = threading.Thread(target=_pump, args=(process.stdout, log, unwritten), daemon=True)
-        pump.start()
-        pinned = False
-        try:
-            while process.poll() is None:
-                time.sleep(0.1)
-                if spec.pinning and not pinned and booting():
-                    pinned = pin_vcpus(process.pid, spec.pinning.cpus, spec.pinning.rest)
-                if not watch():
-                    gave_up = True
-                    break
-        finally:
-            _end(process)
-            pump.join(timeout=10)
-    if unwritten:
-        raise KdeltaError(f"{console}: the guest's console cannot be written: {unwritten[0]}")
-    status = None if gave_up else process.returncode
-    timed_out = status == supervise.TIMED_OUT
-    wall_s = time.monotonic() - begun
-    return GuestExit(None if timed_out else status, timed_out, wall_s, pinned)
+
+    def __init__(self, spec: GuestSpec, console: Path, deadline_s: float) -> None:
+        """Launch it.
+
+        Args:
+            spec: the guest.
+            console: file that receives the guest's console, from its first byte.
+            deadline_s: seconds after which everything is killed.
+
+        Raises:
+            KdeltaError: it cannot be launched from this path, or the console's file not be made.
+        """
+        self._spec = spec
+        self._console = console
+        self._unwritten: list[OSError] = []
+        self._processes: set[int] = set()
+        self._exit: GuestExit | None = None
+        self.pinned = False
+        with contextlib.ExitStack() as stack:
+            self.port = stack.enter_context(Port(spec.share.with_name("port.sock")))
+            self._monitor = stack.enter_context(Monitor(spec.share.with_name("qmp.sock")))
+            argv = vng_argv(spec, [*self.port.options(), *self._monitor.options()])
+            # Unbuffered: what the guest said last matters most when we are killed too.
+            log = stack.enter_context(console.open("wb", buffering=0))
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", supervise.__file__, str(deadline_s), *argv],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=spec.share,
+                env=_environment(spec.share),
+            )
+            # QEMU opens its stdout several times over; into a file the pieces
+            # would overwrite each other, into a pipe they follow each other.
+            assert self._process.stdout is not None
+            self._pump = threading.Thread(
+                target=_pump, args=(self._process.stdout, log, self._unwritten), daemon=True
+            )
+            self._pump.start()
+            self._open = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def end(self) -> GuestExit:
+        """End it, if it has not ended by itself: nothing of it runs any more.
+
+        Raises:
+            KdeltaError: the console's file could not be written (a full disk, say).
+        """
+        if self._exit is None:
+            gave_up = self.alive
+            _end(self._process)
+            self._pump.join(timeout=10)
+            self._open.close()
+            status = None if gave_up else self._process.returncode
+            timed_out = status == supervise.TIMED_OUT
+            self._exit = GuestExit(None if timed_out else status, timed_out, self.pinned)
+        if self._unwritten:
+            raise KdeltaError(
+                f"{self._console}: the guest's console cannot be written: {self._unwritten[0]}"
+            )
+        return self._exit
+
+    @property
+    def alive(self) -> bool:
+        """Whether its supervisor runs, and with it whatever is left of the guest."""
+        return self._process.poll() is None
+
+    def pin(self) -> None:
+        """Pin its vCPUs, once they are there: call it again and again while it boots."""
+        pinning = self._spec.pinning
+        if pinning and not self.pinned:
+            self.pinned = pin_vcpus(self._process.pid, pinning.cpus, pinning.rest)
+
+    def stop(self) -> None:
+        """Stop its CPUs, and with them its clocks.
+
+        Raises:
+            LineError: it is gone, or QEMU does not answer.
+        """
+        self._monitor.execute("stop", lambda: self.alive)
+
+    def go_on(self) -> None:
+        """Let its CPUs and clocks go on.
+
+        Raises:
+            LineError: it is gone, or QEMU does not answer.
+        """
+        self._monitor.execute("cont", lambda: self.alive)
+
+    def cpu_s(self) -> float:
+        """CPU seconds that its processes have used since they were started."""
+        # Looked for once: that reads all of /proc, and QEMU starts no others.
+        self._processes = self._processes or supervise.descendants(self._process.pid)
+        ticks = 0
+        for pid in self._processes:
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _pump(source: IO[bytes], log: IO[bytes], unwritten: list[OSError]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kdelta.guest.supervise import descendants
 
-DEBUG_THREADS = "--qemu-opts=-name virtme-ng,debug-threads=on"
+DEBUG_THREADS = ("-name", "virtme-ng,debug-threads=on")
 _VCPU_THREAD = re.compile(r"CPU (\d+)/[A-Z]+")
 
 

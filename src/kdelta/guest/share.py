@@ -69,7 +69,8 @@ def scratch_base() -> Path:
 def shared_folder() -> Iterator[Path]:
     """An empty folder to share with a guest, deleted at the end.
 
-    Those of processes that were killed are deleted first.
+    It is alone in a folder of its own, which the guest does not see: there is room for its
+    sockets. Folders of processes that were killed are deleted first.
     """
     base = scratch_base()
     _remove_leftovers(base)
@@ -77,7 +78,9 @@ def shared_folder() -> Iterator[Path]:
         lock = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
-            yield Path(name)
+            share = Path(name, "share")
+            share.mkdir()
+            yield share
         finally:
             os.close(lock)
 

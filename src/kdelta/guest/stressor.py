@@ -7,7 +7,6 @@ Runs in the guest: standard library only.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -85,6 +84,8 @@ class Stressor:
         self.command = command
         self._settled_by = settled_by
         self._settle_s = settle_s or 0.0
+        import shutil  # takes its time, and most boots have no stressor
+
         self.program = shutil.which(command[0])
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None

@@ -1,28 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Booting one arm of a schedule: what timed blocks and mechanism boots share."""
+"""One arm of a block: what timed blocks and mechanism boots share."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.guest.boot import BootError, BootRequest, boot_arm
+from kdelta.guest.boot import BootError, BootRequest, BootResult, LiveBoot
 from kdelta.guest.pinning import Pinning
 from kdelta.measure.cpu_time import HostCpu
 from kdelta.measure.host import guest_vcpus, load_average
-from kdelta.measure.plan import boot_plan, sweep_timeout_s
+from kdelta.measure.plan import boot_plan
 from kdelta.measure.schedule import Schedule
 from kdelta.plain import one_line
 from kdelta.workload_options import highest_cpu
 
 Json = dict[str, Any]
+
+EMULATED_CPU = "max,-erms"
+"""QEMU's emulator executes string copies byte by byte, and the kernel uses them where the CPU
+says that they are fast (ERMS): docs/methodology.md, "An emulated CPU"."""
 
 
 @dataclass(frozen=True)
@@ -70,87 +76,179 @@ class ArmBoot:
         return not self.changed and any(r.get("status") == "ok" for r in self.records)
 
 
-def boot_of(
-    source: GuestSource,
-    schedule: Schedule,
-    position: int,
-    console: Path,
-    *,
-    label: str,
-    pinning: Pinning | None = None,
-    mechanism: bool = False,
-    on_progress: Callable[[int], None] = lambda samples: None,
-) -> ArmBoot:
-    """Boot the arm at `position` (from 0) of a schedule.
+@dataclass(frozen=True)
+class BlockPlan:
+    """What all boots of a block, or all mechanism boots of a regime, share.
+
+    Attributes:
+        schedule: arms, cells, turns.
+        consoles: folder of the arms' consoles.
+        label: how messages name the block.
+        mechanism: the cells are traced instead of timed.
+        deadline_s: seconds after which a guest is killed, whatever it does.
+    """
+
+    source: GuestSource
+    schedule: Schedule
+    consoles: Path
+    label: str
+    pinning: Pinning | None
+    mechanism: bool
+    deadline_s: float
+
+
+class LiveArm:
+    """One arm of a block, from its launch to its entry in host.json; a context manager.
 
     A guest that does not boot, dies or leaves the gate late is a finding about its kernel: it
-    is recorded, with its reason, and not tried again.
-
-    Raises:
-        KdeltaError: this host cannot run the guest, or it was not the one asked for.
+    is recorded, with its reason, and not tried again. The others of its block go on.
     """
-    experiment = source.experiment
-    arm, variant = schedule.arms[position]
-    image = json.loads((source.kernels / variant / "image.json").read_text())
-    require_configuration(image, source.kernels / variant, source.acceleration["mode"])
-    # Left from an earlier try, they would look like this one's.
-    console.with_suffix(".partial.jsonl").unlink(missing_ok=True)
-    mode = source.acceleration["mode"]
-    request = BootRequest(
-        label=label,
-        kernel=source.kernels / variant / "bzImage",
-        workload=source.workload,
-        acceleration=mode,
-        vcpus=source.vcpus,
-        memory_mib=experiment.memory_mib(),
-        plan=boot_plan(
-            experiment,
-            source.protocol,
-            schedule,
-            position,
-            image,
-            mode,
-            source.vcpus,
-            mechanism=mechanism,
-        ),
-        boot_timeout_s=experiment.guest.boot_timeout_s,
-        sweep_timeout_s=sweep_timeout_s(
-            experiment,
-            source.protocol,
-            schedule.regime,
-            len(schedule.cells),
-            mechanism=mechanism,
-        ),
-        pinning=pinning,
-        cpu=experiment.guest.cpu,
-    )
-    entry: Json = {
-        "arm": arm,
-        "variant": variant,
-        "order": position + 1,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "load_before": load_average(),
-    }
-    cpu = HostCpu()
-    try:
-        result = boot_arm(request, console, on_progress)
-        records, pinned = result.records, result.pinned
-        reason, changed = None, result.changed
-        entry["boot_s"] = round(result.boot_s, 3)
-    except BootError as failure:
-        records, pinned = failure.records, True
-        reason, changed = one_line(str(failure)), None
-        entry["boot_s"] = None
-    used = cpu.used()
-    entry |= {
-        "wall_s": used["elapsed_s"],
-        "status": "failed" if reason else "ok",
-        "reason": reason,
-        "host_cpu": used,
-        "image_key": image["key"],
-        "bzimage_sha256": image["bzimage_sha256"],
-    }
-    return ArmBoot(records, entry, unpinned=pinning is not None and not pinned, changed=changed)
+
+    def __init__(self, plan: BlockPlan, position: int) -> None:
+        """Launch the arm at `position` (from 0) of the plan's schedule.
+
+        Raises:
+            KdeltaError: this host cannot run the guest.
+        """
+        source, schedule = plan.source, plan.schedule
+        experiment, mode = source.experiment, source.acceleration["mode"]
+        self.arm, variant = schedule.arms[position]
+        image = json.loads((source.kernels / variant / "image.json").read_text())
+        require_configuration(image, source.kernels / variant, mode)
+        console = plan.consoles / f"{self.arm}.console.log"
+        # Left from an earlier try, they would look like this one's.
+        console.with_suffix(".partial.jsonl").unlink(missing_ok=True)
+        request = BootRequest(
+            label=f"{plan.label}, arm {self.arm}",
+            kernel=source.kernels / variant / "bzImage",
+            workload=source.workload,
+            acceleration=mode,
+            vcpus=source.vcpus,
+            memory_mib=experiment.memory_mib(),
+            plan=boot_plan(
+                experiment,
+                source.protocol,
+                schedule,
+                position,
+                image,
+                mode,
+                source.vcpus,
+                mechanism=plan.mechanism,
+            ),
+            boot_timeout_s=experiment.guest.boot_timeout_s,
+            deadline_s=plan.deadline_s,
+            pinning=plan.pinning,
+            cpu=guest_cpu(experiment, mode),
+        )
+        self._entry: Json = {
+            "arm": self.arm,
+            "variant": variant,
+            "order": position + 1,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "load_before": load_average(),
+            "boot_s": None,
+            "status": "ok",
+            "reason": None,
+            "image_key": image["key"],
+            "bzimage_sha256": image["bzimage_sha256"],
+        }
+        self._host_cpu: list[Json] = []
+        self._pinned = plan.pinning is not None
+        self._result: BootResult | None = None
+        self._failure: BootError | None = None
+        self._boot = LiveBoot(request, console)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._boot.__exit__(kind, error, trace)
+
+    @property
+    def booting(self) -> bool:
+        """Whether it is still on its way to be ready."""
+        return self.failure is None and not self._boot.ready
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is nothing more to be had of it; None: there is nothing against it."""
+        return None if self._failure is None else one_line(str(self._failure))
+
+    def look(self, wait_s: float) -> None:
+        """See how far it is, and stop it once it is ready.
+
+        Raises:
+            KdeltaError: it is not the guest that was asked for, or the host cannot run it.
+        """
+        with self._failing():
+            self._boot.look(wait_s)
+            if self._boot.ready:
+                self._boot.stop()
+
+    def run(self, cell: int, place: Json) -> None:
+        """Let it run one cell; it is stopped before and after.
+
+        Raises:
+            KdeltaError: as `look` does.
+        """
+        if self.failure is not None:
+            return
+        with self._failing():
+            self._boot.go_on()
+            cpu = HostCpu(self._boot.cpu_s)
+            self._boot.measure(cell, place)
+            self._host_cpu.append(cpu.used())
+            self._boot.stop()
+
+    def finish(self) -> None:
+        """Let it come to its end.
+
+        Raises:
+            KdeltaError: as `look` does.
+        """
+        if self.failure is None:
+            with self._failing():
+                self._boot.go_on()
+                self._result = self._boot.finish()
+        self._boot.__exit__(None, None, None)
+
+    def over(self) -> ArmBoot:
+        """What is left of it, once it has been left as a context manager."""
+        result, failure = self._result, self._failure
+        records = result.records if result else failure.records if failure else []
+        boot_s = result.boot_s if result else self._boot.boot_s
+        entry = self._entry | {
+            "boot_s": None if boot_s is None else round(boot_s, 3),
+            "status": "failed" if failure else "ok",
+            "reason": self.failure,
+        }
+        measured = iter(self._host_cpu)
+        return ArmBoot(
+            [
+                {**r, "host_cpu": next(measured, None)} if r["record"] == "sample" else r
+                for r in records
+            ],
+            entry,
+            unpinned=self._pinned and result is not None and not result.pinned,
+            changed=result.changed if result else None,
+        )
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except BootError as failure:
+            self._failure = failure
+
+
+def guest_cpu(experiment: Experiment, mode: str) -> str | None:
+    """The guests' CPU model: the experiment's, else for emulation ours, else virtme-ng's."""
+    return experiment.guest.cpu or (EMULATED_CPU if mode == "tcg" else None)
 
 
 def require_cpus(source: GuestSource) -> None:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Measuring one block: every arm booted once, back to back, on this host alone."""
+"""Measuring one block: every arm booted once, all of them alive together, on this host alone."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +16,15 @@ from kdelta.errors import KdeltaError
 from kdelta.guest.launch import require_tools
 from kdelta.guest.pinning import Pinning
 from kdelta.measure import attempts
-from kdelta.measure.arm import ArmBoot, GuestSource, boot_of, require_cpus, require_programs
+from kdelta.measure.arm import ArmBoot, BlockPlan, GuestSource, require_cpus, require_programs
 from kdelta.measure.environment import HostEnvironment, host_environment
 from kdelta.measure.host import host_cpus, host_facts
 from kdelta.measure.hostlock import host_lock
-from kdelta.measure.progress import CHANGED, BootProgress, pending
+from kdelta.measure.progress import CHANGED, BlockProgress, pending
 from kdelta.measure.quiet import wait_for_quiet
 from kdelta.measure.same_guest import guest_of, require_same_guest
 from kdelta.measure.schedule import Schedule, block_schedule, schedule_record
+from kdelta.measure.turns import Taken, deadline_s, take_turns
 from kdelta.measure.write import write_json, write_lines
 
 Json = dict[str, Any]
@@ -61,7 +63,8 @@ def measure_block(request: BlockRequest) -> None:
     experiment, protocol = request.source.experiment, request.source.protocol
     require_programs(experiment, request.regime)
     require_cpus(request.source)
-    schedule = block_schedule(experiment, request.regime, request.block)
+    rounds = experiment.protocols[protocol].rounds
+    schedule = block_schedule(experiment, request.regime, request.block, rounds)
     request.out.mkdir(parents=True, exist_ok=True)
     name = f"{request.regime}, block {request.block}"
     out = request.out.resolve()
@@ -78,7 +81,7 @@ def measure_block(request: BlockRequest) -> None:
     )
     # Before anything is waited for. Blocks measured meanwhile on other hosts: the analysis looks.
     require_same_guest(out, request.key, guest)
-    progress = BootProgress(experiment, protocol, request.regime, request.block, others)
+    progress = BlockProgress(experiment, protocol, request.regime, request.block, others)
     with (
         host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
         attempts.remembered(request.out, _remove_leftovers(request.out)) as earlier,
@@ -93,26 +96,31 @@ def measure_block(request: BlockRequest) -> None:
     ):
         scratch = Path(folder)
         cpus = environment.cpus_for_vcpus
-        pinning = Pinning(cpus, environment.cpus_for_rest) if cpus else None
-        boots = []
-        for position, (arm, _variant) in enumerate(schedule.arms):
-            boot = boot_of(
-                request.source,
-                schedule,
-                position,
-                request.out / f"{arm}.console.log",
-                label=f"{name}, arm {arm}",
-                pinning=pinning,
-                on_progress=progress.sample_done,
-            )
-            write_lines(scratch / f"{arm}.jsonl", boot.records)
-            boots.append(boot)
+        begun = time.monotonic()
+        taken = take_turns(
+            BlockPlan(
+                source=request.source,
+                schedule=schedule,
+                consoles=request.out,
+                label=name,
+                pinning=Pinning(cpus, environment.cpus_for_rest) if cpus else None,
+                mechanism=False,
+                deadline_s=deadline_s(request.source, schedule),
+            ),
+            progress.note,
+            progress.arm_done,
+        )
+        boots = taken.boots
+        for boot in boots:
+            write_lines(scratch / f"{boot.entry['arm']}.jsonl", boot.records)
             if boot.unpinned:
+                arm = boot.entry["arm"]
                 environment.pinning_failed(f"QEMU's vCPU threads were not found (arm {arm})")
-            progress.arm_done(arm, boot.entry, boot.changed)
         _require_some_sample(request, schedule, boots)
         write_json(scratch / "schedule.json", schedule_record(schedule, experiment, protocol))
-        host = _host_record(request, facts, boots, environment, earlier, quiet)
+        progress.block_done()
+        host = _host_record(request, facts, taken, environment, earlier, quiet)
+        host["wall_s"] = round(time.monotonic() - begun, 3)
         write_json(scratch / "host.json", host)
         _publish(scratch, request.out)
 
@@ -185,7 +193,7 @@ def _partial(out: Path, arm: str) -> Path:
 def _host_record(
     request: BlockRequest,
     facts: Json,
-    boots: list[ArmBoot],
+    taken: Taken,
     environment: HostEnvironment,
     earlier: list[Json],
     quiet: Json | None,
@@ -202,6 +210,7 @@ def _host_record(
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment.record(),
         "earlier_attempts": earlier,
-        "boots": [boot.entry for boot in boots],
+        "together": taken.together,
+        "boots": [boot.entry for boot in taken.boots],
         "quiet": quiet,
     }

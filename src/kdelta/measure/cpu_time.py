@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""CPU time of the host over a boot: how much, how much of it ours, how much stolen.
+"""CPU time of the host over a slice: how much, how much of it ours, how much stolen.
 
 What is neither ours nor idle is somebody else's work on the host, beside which a
 number is doubtful.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,17 +53,22 @@ def own_cpu_s() -> float:
 
 
 class HostCpu:
-    """A stopwatch for the host's CPUs; it runs from when it is made.
+    """A stopwatch for the host's CPUs; it runs from when it is made."""
 
-    Make it before a boot, and ask it when nothing of the guest runs any more.
-    """
+    def __init__(self, guest: Callable[[], float] = lambda: 0.0, root: Path = Path("/")) -> None:
+        """Start it.
 
-    def __init__(self, root: Path = Path("/")) -> None:
+        Args:
+            guest: CPU seconds so far of a guest that lives, which is ours too; without one, its
+                guest must have ended before the stopwatch is asked.
+            root: where /proc is.
+        """
+        self._guest = guest
         self._stat_file = root / "proc/stat"
         self._start = self._now()
 
     def used(self) -> dict[str, int | float]:
-        """The record `host_cpu` of host.json, up to now.
+        """The record `host_cpu` of a slice, up to now.
 
         Returns:
             `cpus` (online), and in seconds `elapsed_s`, `busy_s` (all CPUs together), `own_s`
@@ -79,4 +85,4 @@ class HostCpu:
 
     def _now(self) -> tuple[float, float, StatTimes]:
         stat = parse_stat(self._stat_file.read_text(), os.sysconf("SC_CLK_TCK"))
-        return time.monotonic(), own_cpu_s(), stat
+        return time.monotonic(), own_cpu_s() + self._guest(), stat

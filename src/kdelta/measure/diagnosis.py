@@ -90,7 +90,7 @@ def diagnose(
 
 def state_now(root: Path, sample_s: float) -> Json:
     """Load average, and shares of the CPU time that others used and that was stolen."""
-    watch = HostCpu(root)
+    watch = HostCpu(root=root)
     time.sleep(sample_s)
     used = watch.used()
     total = used["elapsed_s"] * used["cpus"]

@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 from kdelta.guest.launch import require_tools
-from kdelta.measure.arm import GuestSource, boot_of, require_cpus, require_programs
+from kdelta.measure.arm import BlockPlan, GuestSource, require_cpus, require_programs
 from kdelta.measure.hostlock import host_lock
-from kdelta.measure.progress import BootProgress, pending
+from kdelta.measure.progress import BlockProgress, pending
 from kdelta.measure.schedule import block_schedule
+from kdelta.measure.turns import deadline_s, take_turns
 from kdelta.measure.write import write_lines
 
 # Its order of arms and cells is drawn like a block's; blocks count from 1.
@@ -36,32 +37,37 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
     experiment = source.experiment
     require_programs(experiment, regime)
     require_cpus(source)
-    schedule = block_schedule(experiment, regime, BLOCK)
+    wanted = experiment.mechanism.cells if experiment.mechanism else None
+    schedule = block_schedule(experiment, regime, BLOCK, levels=wanted)
     out.mkdir(parents=True, exist_ok=True)
     current = out.resolve()
     others = pending(experiment, source.protocol, current.parent.parent, current)
     with (
         host_lock(f"tracing {experiment.name}: {regime}", exclusive=True),
         tempfile.TemporaryDirectory(prefix=".writing-", dir=out) as folder,
-        BootProgress(experiment, source.protocol, regime, None, others) as progress,
+        BlockProgress(experiment, source.protocol, regime, None, others) as progress,
     ):
         for leftover in set(out.glob(".writing-*")) - {Path(folder)}:
             shutil.rmtree(leftover, ignore_errors=True)
-        for position, (arm, _variant) in enumerate(schedule.arms):
-            boot = boot_of(
-                source,
-                schedule,
-                position,
-                out / f"{arm}.console.log",
-                label=f"{regime}, mechanism boot, arm {arm}",
+        taken = take_turns(
+            BlockPlan(
+                source=source,
+                schedule=schedule,
+                consoles=out,
+                label=f"{regime}, mechanism boots",
+                pinning=None,
                 mechanism=True,
-                on_progress=progress.sample_done,
-            )
+                deadline_s=deadline_s(source, schedule, mechanism=True),
+            ),
+            progress.note,
+            progress.arm_done,
+        )
+        for boot in taken.boots:
             records = boot.records
             if boot.entry["reason"]:
                 end = {"record": "end", "samples": 0, "ok": False, "error": boot.entry["reason"]}
                 records = [*records, end]
-            write_lines(Path(folder) / f"{arm}.jsonl", records)
-            progress.arm_done(arm, boot.entry, boot.changed)
+            write_lines(Path(folder) / f"{boot.entry['arm']}.jsonl", records)
+        progress.block_done()
         for path in Path(folder).iterdir():
             path.replace(out / path.name)

@@ -108,6 +108,7 @@ def boot_plan(
         },
         "conditions": {"sysctl": regime.sysctl, "swap_bytes": swap_bytes, "memcg": regime.memcg},
         "mechanism": mechanism,
+        "slices": len(schedule.cells) * len(schedule.rounds),
         "speed_work": WORK[acceleration],
         "self_check_argv": [
             *SELF_CHECK,
@@ -120,28 +121,29 @@ def boot_plan(
     }
 
 
-def sweep_timeout_s(
-    experiment: Experiment, protocol: str, regime: str, cells: int, *, mechanism: bool = False
+def block_timeout_s(
+    experiment: Experiment, protocol: str, regime: str, slices: int, *, mechanism: bool = False
 ) -> float:
-    """How long a whole sweep may take: as long as all of its cells may by their own deadlines.
+    """How long guests that take turns may take for so many slices, settling of one included.
 
-    A guest that hangs is given up much earlier: when a record does not come (`silence_s`).
+    That is as long as all of them may by their own deadlines. A guest that hangs is given up
+    much earlier: when a record does not come (`silence_s`).
     """
     stressor = experiment.regimes[regime].stressor
     settle = stressor.settle_timeout_s if stressor else 0.0
     self_check = _cell_deadline_s(experiment, 1.0, 0.0)
-    cell = _record_s(experiment, protocol, regime, mechanism)
-    return settle + self_check + cells * cell + BETWEEN_RECORDS_S
+    each = _record_s(experiment, protocol, regime, mechanism)
+    return settle + self_check + slices * each + BETWEEN_RECORDS_S
 
 
 def _cell_times(
     experiment: Experiment, protocol: str, regime: str, mechanism: bool
 ) -> tuple[float, float]:
-    """Seconds that a cell is measured, and warmed up before."""
+    """Seconds that a slice is measured, and warmed up before."""
     if mechanism and experiment.mechanism:
         return experiment.mechanism.duration_s, 0.0
     chosen = experiment.protocols[protocol]
-    return chosen.duration_s[regime], chosen.warmup_s
+    return chosen.slice_s(regime), chosen.warmup_s
 
 
 def _cell_deadline_s(experiment: Experiment, duration_s: float, warmup_s: float) -> float:

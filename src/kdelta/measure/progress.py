@@ -1,37 +1,49 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a person sees while guests are booted: one calm line per boot, and the time left."""
+"""What a person sees while guests run: one calm line per block, and the time left."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from kdelta.experiment import Experiment
 from kdelta.measure.schedule import cells
 from kdelta.progress import duration_text
 
+if TYPE_CHECKING:
+    from kdelta.measure.arm import ArmBoot
+
 Json = dict[str, Any]
+
+BOOT_S = 5.0
+"""Seconds until a guest is ready, about: of each, where nobody has measured it."""
+
+SLICE_OVERHEAD_S = 0.3
+"""Seconds of a slice besides what the workload runs: its start, the speed checks, the record."""
 
 # A traced cell is run twice, and before each run probes are set: seconds of that under emulation.
 _TRACED_RUNS, _PROBES_S = 2, 0.5
 _ERASE_LINE = "\r\033[K"
+_REDRAW_EVERY_S = 0.2
+CHANGED = "the guest did not stay as it was asked for"
 
 
 @dataclass(frozen=True)
 class Pending:
-    """What is still to be booted besides the job that asks.
+    """What is still to be done besides the job that asks.
 
     Attributes:
         blocks: blocks to be measured, by regime.
         traces: regimes whose mechanism is still to be traced.
-        known: mean seconds of one boot, by regime, from blocks that are measured.
+        known: mean seconds of a block, by regime, of those that are measured.
     """
 
     blocks: Mapping[str, int] = field(default_factory=dict)
@@ -83,49 +95,47 @@ def blocks_left(experiment: Experiment, protocol: str, raw: Path, current: Path)
 
 
 def _known_seconds(experiment: Experiment, protocol: str, raw: Path) -> dict[str, float]:
-    """Mean seconds of one boot by regime, of the boots that measured something."""
+    """Mean seconds of a block by regime."""
     known = {}
     for regime in experiment.protocol_regimes(protocol):
-        seconds = [
-            boot["wall_s"]
-            for file in sorted((raw / regime).glob("block-*/host.json"))
-            for boot in _boots(file)
-            if boot["status"] == "ok"
-        ]
+        files = sorted((raw / regime).glob("block-*/host.json"))
+        seconds = [wall_s for file in files if (wall_s := _wall_s(file)) is not None]
         if seconds:
             known[regime] = fmean(seconds)
     return known
 
 
-def _boots(file: Path) -> list[Json]:
+def _wall_s(file: Path) -> float | None:
     # An estimate is no reason to stop: what cannot be read says nothing.
     try:
-        boots: list[Json] = json.loads(file.read_text())["boots"]
-        return [{"wall_s": boot["wall_s"], "status": boot["status"]} for boot in boots]
+        return float(json.loads(file.read_text())["wall_s"])
     except (OSError, ValueError, KeyError, TypeError):
-        return []
+        return None
 
 
-def cell_seconds(experiment: Experiment, protocol: str, regime: str) -> float:
-    """Seconds that the cells of one boot take by themselves."""
-    chosen = experiment.protocols[protocol]
-    return len(cells(experiment)) * (chosen.duration_s[regime] + chosen.warmup_s)
+def block_seconds(experiment: Experiment, protocol: str, regime: str) -> float:
+    """Seconds that a block takes, about, where none has been measured."""
+    chosen, arms = experiment.protocols[protocol], len(experiment.arms())
+    each = chosen.slice_s(regime) + chosen.warmup_s + SLICE_OVERHEAD_S
+    return arms * (BOOT_S + len(cells(experiment)) * chosen.rounds * each)
 
 
 def trace_seconds(experiment: Experiment) -> float:
-    """Seconds that the cells of one mechanism boot take by themselves, about."""
+    """Seconds that a regime's mechanism boots take, about."""
     if experiment.mechanism is None:
         return 0.0
-    return len(cells(experiment)) * _TRACED_RUNS * (experiment.mechanism.duration_s + _PROBES_S)
+    cell_s = _TRACED_RUNS * (experiment.mechanism.duration_s + _PROBES_S)
+    return len(experiment.arms()) * (BOOT_S + _traced_cells(experiment) * cell_s)
 
 
-CHANGED = "the guest did not stay as it was asked for"
+def _traced_cells(experiment: Experiment) -> int:
+    return len(cells(experiment, experiment.mechanism.cells if experiment.mechanism else None))
 
 
-class BootProgress:
-    """Tells the progress of one job of boots on standard error; use it as a context manager.
+class BlockProgress:
+    """Tells the progress of one block on standard error; use it as a context manager.
 
-    On a terminal a line follows the boot that runs; elsewhere there is one line for each boot.
+    On a terminal a line follows what is being done; elsewhere there is one line for each block.
     """
 
     def __init__(
@@ -147,18 +157,18 @@ class BootProgress:
         """
         self._experiment = experiment
         self._protocol = protocol
-        self._regime = regime
         self._traced = block is None
         self._others = others or Pending()
-        blocks = experiment.protocols[protocol].blocks
+        chosen = experiment.protocols[protocol]
         self._prefix = f"{regime}, " + (
-            "mechanism" if block is None else f"block {block} of {blocks}"
+            "mechanism" if block is None else f"block {block} of {chosen.blocks}"
         )
-        self._cells = len(cells(experiment))
-        self._arms = len(experiment.arms())
-        self._boots_done = 0
-        self._overhead_s: float | None = None
+        each = _traced_cells(experiment) if self._traced else len(cells(experiment)) * chosen.rounds
+        self._slices = len(experiment.arms()) * each
+        self._guess_s = trace_seconds(experiment) if self._traced else self._block_s(regime)
+        self._failed = 0
         self._live = sys.stderr.isatty()
+        self._begun = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -172,89 +182,68 @@ class BootProgress:
         if self._live:  # the message of an error must not land behind half a line
             print(_ERASE_LINE, end="", file=sys.stderr, flush=True)
 
-    def sample_done(self, samples: int) -> None:
-        """Show that the current boot has finished `samples` cells; on a terminal only."""
-        if self._live:
-            text = (
-                f"{self._prefix}: boot {self._boots_done + 1} of {self._arms}, "
-                f"{samples} of {self._cells} cells{self._time_left()}"
-            )
-            # A line that the terminal wraps is not erased as a whole.
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns or len(text) + 1
-            print(f"{_ERASE_LINE}{text[: columns - 1]}", end="", file=sys.stderr, flush=True)
+    def note(self, what: str, slices: int) -> None:
+        """Show what is being done, and how many slices are; on a terminal only."""
+        now = time.monotonic()
+        if not self._live or now - self._shown < _REDRAW_EVERY_S:
+            return
+        self._shown = now
+        done = f", {slices} of {self._slices} slices" if slices else ""
+        left = max(0.0, self._guess_s - (now - self._begun)) + self._later_s()
+        text = f"{self._prefix}: {what}{done}; about {duration_text(left)} left"
+        # A line that the terminal wraps is not erased as a whole.
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or len(text) + 1
+        print(f"{_ERASE_LINE}{text[: columns - 1]}", end="", file=sys.stderr, flush=True)
 
-    def arm_done(self, arm: str, boot: Json, changed: str | None = None) -> None:
-        """Say that an arm's boot is over, and how long the rest will take.
+    def arm_done(self, boot: ArmBoot) -> None:
+        """Say why an arm's guest did not come to its end, if it did not."""
+        why = boot.entry["reason"]
+        if boot.changed:
+            why = f"its samples are set aside: {CHANGED}: {boot.changed}"
+        if why is not None:
+            self._failed += 1
+            self._print(f"{self._prefix}: {boot.entry['arm']} FAILED; {why}")
 
-        Args:
-            arm: the arm.
-            boot: its `wall_s`, `status` and `reason`, as in host.json.
-            changed: how the guest did not stay as it was asked for.
-        """
-        self._boots_done += 1
-        if boot["status"] == "ok" or self._overhead_s is None:
-            self._overhead_s = max(0.0, boot["wall_s"] - self._own_cells_s())
-        how = ("traced" if self._traced else "measured") if boot["status"] == "ok" else "FAILED"
-        why = f"; {boot['reason']}" if boot["reason"] else ""
-        if changed:
-            why = f"; its samples are set aside: {CHANGED}: {changed}"
-        print(
-            f"{_ERASE_LINE if self._live else ''}{self._prefix}: {arm} {how} in "
-            f"{boot['wall_s']:.0f} s ({self._boots_done} of {self._arms}){self._rest()}{why}",
-            file=sys.stderr,
-            flush=True,
+    def block_done(self) -> None:
+        """Say that all guests of the job are over, and how long the rest will take."""
+        took = duration_text(time.monotonic() - self._begun)
+        arms = len(self._experiment.arms())
+        whole = f"{arms - self._failed} of {arms} guests " if self._failed else ""
+        self._print(
+            f"{self._prefix}: {whole}{'traced' if self._traced else 'measured'} in {took}"
+            f"{self._rest()}"
         )
 
-    def boots_left(self) -> tuple[int, int]:
-        """Boots that are still to be done, in the whole run, and boots planned."""
-        jobs = sum(self._others.blocks.values()) + len(self._others.traces)
+    def blocks_left(self) -> tuple[int, int]:
+        """Jobs of guests that are still to be done after this one, and jobs planned."""
+        left = sum(self._others.blocks.values()) + len(self._others.traces)
         traces = len(self._experiment.mechanism_regimes(self._protocol))
         blocks = self._experiment.protocols[self._protocol].blocks
-        planned = blocks * len(self._experiment.protocol_regimes(self._protocol)) + traces
-        return (jobs + 1) * self._arms - self._boots_done, planned * self._arms
+        return left, blocks * len(self._experiment.protocol_regimes(self._protocol)) + traces
 
-    def remaining_s(self) -> float | None:
-        """Estimated seconds until all boots are done; None before anything is known."""
-        if self._overhead_s is None and not self._others.known:
-            return None
-        own = self._trace_s(self._regime) if self._traced else self._boot_s(self._regime)
-        later = sum(count * self._boot_s(name) for name, count in self._others.blocks.items())
-        traces = sum(self._trace_s(name) for name in self._others.traces)
-        return (self._arms - self._boots_done) * own + self._arms * (later + traces)
+    def _print(self, text: str) -> None:
+        print(f"{_ERASE_LINE if self._live else ''}{text}", file=sys.stderr, flush=True)
 
     def _rest(self) -> str:
-        left, planned = self.boots_left()
+        left, planned = self.blocks_left()
         if not left:
-            return f"; all {planned} boots of the run done"
-        return f"; {planned - left} of {planned} boots of the run done{self._time_left(', ')}"
+            return f"; all {planned} blocks of the run done"
+        return (
+            f"; {planned - left} of {planned} blocks done, about "
+            f"{duration_text(self._later_s())} left"
+        )
 
-    def _time_left(self, before: str = "; ") -> str:
-        seconds = self.remaining_s()
-        return "" if seconds is None else f"{before}about {duration_text(seconds)} left"
+    def _later_s(self) -> float:
+        later = sum(count * self._block_s(name) for name, count in self._others.blocks.items())
+        return later + len(self._others.traces) * trace_seconds(self._experiment)
 
-    def _own_cells_s(self) -> float:
-        if self._traced:
-            return trace_seconds(self._experiment)
-        return cell_seconds(self._experiment, self._protocol, self._regime)
-
-    def _boot_s(self, regime: str) -> float:
-        """Seconds of one measuring boot: as it was in this run, else as this job's boots are."""
-        known = self._others.known.get(regime)
-        if known is not None:
-            return known
-        return self._overhead(regime) + cell_seconds(self._experiment, self._protocol, regime)
-
-    def _trace_s(self, regime: str) -> float:
-        return self._overhead(regime) + trace_seconds(self._experiment)
-
-    def _overhead(self, regime: str) -> float:
-        """Seconds of a boot besides its cells: this job's, the regime's, or the run's mean."""
-        known = {
-            name: max(0.0, seconds - cell_seconds(self._experiment, self._protocol, name))
-            for name, seconds in self._others.known.items()
-        }
-        if self._overhead_s is not None and regime == self._regime:
-            return self._overhead_s
+    def _block_s(self, regime: str) -> float:
+        """Seconds of a block: as in this run, else as far off as the guess was elsewhere."""
+        known = self._others.known
         if regime in known:
             return known[regime]
-        return self._overhead_s if self._overhead_s is not None else fmean(known.values())
+        guess = {
+            name: block_seconds(self._experiment, self._protocol, name) for name in {regime, *known}
+        }
+        off = fmean(seconds / guess[name] for name, seconds in known.items()) if known else 1.0
+        return off * guess[regime]

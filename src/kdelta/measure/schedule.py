@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,42 +15,94 @@ Cell = dict[str, Level]
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A cell in one round of a block: its number in `Schedule.cells`, and the order of the arms."""
+
+    cell: int
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Schedule:
-    """One block: its arms in boot order (arm, variant) and its cells in run order."""
+    """One block.
+
+    Attributes:
+        arms: arm and variant, in the order in which they are booted.
+        cells: all cells of the matrix.
+        rounds: in each round every cell once, in the order in which they are run.
+    """
 
     regime: str
     block: int
     seed: str
     arms: tuple[tuple[str, str], ...]
     cells: tuple[Cell, ...]
+    rounds: tuple[tuple[Turn, ...], ...]
 
 
-def cells(experiment: Experiment) -> list[Cell]:
-    """All cells of the matrix, the last factor varying fastest."""
-    factors = list(experiment.matrix)
-    levels = itertools.product(*experiment.matrix.values())
-    return [dict(zip(factors, combination, strict=True)) for combination in levels]
+def cells(
+    experiment: Experiment, levels: Mapping[str, Sequence[Level]] | None = None
+) -> list[Cell]:
+    """All cells of the matrix, the last factor varying fastest.
+
+    Args:
+        experiment: the experiment.
+        levels: of some factors, those that count; None: all.
+    """
+    matrix = {**experiment.matrix, **(levels or {})}
+    combinations = itertools.product(*matrix.values())
+    return [dict(zip(matrix, combination, strict=True)) for combination in combinations]
 
 
-def block_schedule(experiment: Experiment, regime: str, block: int) -> Schedule:
-    """The schedule of one block (counted from 1): balanced order of arms, random order of cells.
+def block_schedule(
+    experiment: Experiment,
+    regime: str,
+    block: int,
+    rounds: int = 1,
+    levels: Mapping[str, Sequence[Level]] | None = None,
+) -> Schedule:
+    """The schedule of one block (counted from 1).
 
-    The arms of block 1, 2, 3 ... are the rows of Williams squares, one square after another,
-    each drawn anew by the experiment's seed and the regime (`arm_orders`). So a block's order
-    does not depend on how many blocks there are: blocks that are added later go on in the
-    sequence.
+    In a round, the cells come in random order, and within a cell the arms run one right after
+    the other. Their orders in one cell, from round to round and from block to block, are the
+    rows of Williams squares, one square after another, each drawn anew by the experiment's seed,
+    the regime and the cell (`arm_orders`). So a block's orders do not depend on how many blocks
+    there are: blocks that are added later go on in the sequence. The order in which the arms are
+    booted is drawn likewise; nothing is measured by then.
 
-    The cells' order is shuffled by seed, regime and the block's number. All arms of a block
-    share it, so that what a cell runs after is the same on both sides of a ratio.
+    Args:
+        experiment: the experiment.
+        regime: name of the regime.
+        block: number of the block.
+        rounds: of the block; all blocks of a run have as many.
+        levels: as for `cells`.
     """
     seed = f"{experiment.seed}/{regime}/{block}"
     variants = experiment.arms()
-    cycle, row = divmod(block - 1, _rows(len(variants)))
-    arms = arm_orders(variants, f"{experiment.seed}/{regime}/arms/{cycle}")[row]
-    order = cells(experiment)
+    every = cells(experiment, levels)
     # Seeding with text goes through SHA-512: the same on every Python 3.
-    random.Random(seed).shuffle(order)
-    return Schedule(regime, block, seed, tuple((a, variants[a]) for a in arms), tuple(order))
+    drawn = random.Random(seed)
+    booted = _order(variants, f"{experiment.seed}/{regime}/arms", block - 1)
+    turns = []
+    for number in range(rounds):
+        order = list(range(len(every)))
+        drawn.shuffle(order)
+        row = (block - 1) * rounds + number
+        turns.append(
+            tuple(
+                Turn(cell, _order(variants, f"{experiment.seed}/{regime}/cell-{cell}", row))
+                for cell in order
+            )
+        )
+    arms = tuple((arm, variants[arm]) for arm in booted)
+    return Schedule(regime, block, seed, arms, tuple(every), tuple(turns))
+
+
+def _order(arms: Iterable[str], seed: str, row: int) -> tuple[str, ...]:
+    """One order of a sequence of balanced ones; `row` counts from 0."""
+    names = tuple(arms)
+    cycle, row = divmod(row, _rows(len(names)))
+    return arm_orders(names, f"{seed}/{cycle}")[row]
 
 
 def arm_orders(arms: Iterable[str], seed: str) -> list[tuple[str, ...]]:
@@ -88,12 +140,6 @@ def arm_orders(arms: Iterable[str], seed: str) -> list[tuple[str, ...]]:
     return [tuple(names[arm] for arm in row) for rows in squares for row in _levelled(rows, drawn)]
 
 
-def balanced_blocks(arms: int, blocks: int) -> int:
-    """The fewest blocks, `blocks` or more, after which all arms have the same mean position."""
-    step = 2 if arms % 2 == 0 else arms
-    return -(-blocks // step) * step
-
-
 def _rows(arms: int) -> int:
     """Rows of one cycle of arm orders."""
     return arms if arms % 2 == 0 else 2 * arms
@@ -128,6 +174,10 @@ def schedule_record(schedule: Schedule, experiment: Experiment, protocol: str) -
         "seed": schedule.seed,
         "arms": [{"arm": arm, "variant": variant} for arm, variant in schedule.arms],
         "cells": list(schedule.cells),
-        "duration_s": chosen.duration_s[schedule.regime],
+        "rounds": [
+            [{"cell": turn.cell, "arms": list(turn.arms)} for turn in turns]
+            for turns in schedule.rounds
+        ],
+        "slice_s": chosen.slice_s(schedule.regime),
         "warmup_s": chosen.warmup_s,
     }

@@ -76,6 +76,7 @@ class ReportContext:
         row_factor: The factor that runs down the tables.
         column_factor: The factor that runs across, or None for a matrix of one factor.
         regimes: In the order to be shown.
+        traced_regimes: Those with mechanism boots, timed or not.
         protocol: Name of the protocol, such as ``quick``.
         blocks: Planned blocks of each regime.
         seconds_per_cell: Measured seconds of one cell, by regime name.
@@ -116,6 +117,7 @@ class ReportContext:
     row_factor: str
     column_factor: str | None
     regimes: tuple[Regime, ...]
+    traced_regimes: tuple[Regime, ...]
     protocol: str
     blocks: int
     seconds_per_cell: Mapping[str, float]
@@ -179,7 +181,8 @@ class ReportContext:
 
     def regime_title(self, name: str) -> str:
         """The title of a regime; its name where the context does not list it."""
-        return next((r.title for r in self.regimes if r.name == name), name)
+        every = (*self.regimes, *self.traced_regimes)
+        return next((r.title for r in every if r.name == name), name)
 
     def factor(self, name: str) -> Factor:
         """The factor called ``name``; a bare one where the context does not list it."""

@@ -19,22 +19,27 @@ from kdelta.report.formatting import (
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, Metric
-from kdelta.report.sample_index import Levels, Sample, SampleIndex, SampleKey
+from kdelta.report.sample_index import COUNTERS, Levels, Sample, SampleIndex, SampleKey
 from kdelta.report.tables import Cell as TableCell
 from kdelta.report.tables import DeltaTable, Precision, factor_levels
 
 _NOTHING = "–"
-_ORDERS = ("boot_order", "cell_order")
-# Column of samples.csv, its heading and unit; all are growth over one sample.
-_COUNTERS = (
-    ("pgscan_direct", "scanned in direct reclaim", "pages"),
-    ("allocstall", "allocation stalls", "count"),
-    ("pgscan_kswapd", "scanned by kswapd", "pages"),
-    ("pswpin", "swapped in", "pages"),
-    ("pswpout", "swapped out", "pages"),
-    ("psi_memory_some_us", "some task waited for memory", "µs"),
-    ("psi_cpu_some_us", "some task waited for a CPU", "µs"),
-    ("oom_kill", "OOM kills", "count"),
+# Heading and unit of what grew over a sample.
+_COUNTERS = dict(
+    zip(
+        COUNTERS,
+        (
+            ("scanned in direct reclaim", "pages"),
+            ("allocation stalls", "count"),
+            ("scanned by kswapd", "pages"),
+            ("swapped in", "pages"),
+            ("swapped out", "pages"),
+            ("some task waited for memory", "µs"),
+            ("some task waited for a CPU", "µs"),
+            ("OOM kills", "count"),
+        ),
+        strict=True,
+    )
 )
 
 # Regime, block and arm to the address of the boot's console log, or an empty string.
@@ -51,14 +56,13 @@ class Counter(NamedTuple):
 class BlockRow(NamedTuple):
     """One block of a cell.
 
-    ``values`` holds baseline, arm and ratio of every metric, ``places`` those of the boots in
-    their block and of the cell in its boot, ``counters`` baseline and arm of every counter.
+    ``values`` holds baseline, arm and ratio of every metric, ``counters`` baseline and arm of
+    every counter.
     """
 
     block: int
     notes: tuple[str, ...]
     values: tuple[str, ...]
-    places: tuple[str, ...]
     consoles: tuple[str, str]
     counters: tuple[str, ...]
 
@@ -166,7 +170,9 @@ class _Facts:
         self._index = SampleIndex(frames, tuple(factor.name for factor in context.factors))
         columns = set(frames.samples)
         self.metrics = tuple(m for m in (*MAIN_METRICS, *DETAIL_METRICS) if m.name in columns)
-        self._counters = tuple(counter for counter in _COUNTERS if counter[0] in columns)
+        self._counters = tuple(
+            (name, *words) for name, words in _COUNTERS.items() if name in columns
+        )
         last = max(frames.samples["block"], default=0)
         self._blocks = range(1, max(context.blocks, int(last)) + 1)
 
@@ -226,7 +232,6 @@ class _Facts:
             block=block,
             notes=tuple(notes),
             values=tuple(values),
-            places=tuple(_count(s, name) for name in _ORDERS for s in samples),
             consoles=(baseline, arm),
             counters=tuple(_count(s, name) for name, *_ in counters for s in samples),
         )

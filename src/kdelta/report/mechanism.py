@@ -63,7 +63,7 @@ def mechanism(frames: ReportFrames, context: ReportContext) -> MechanismPart | N
     """Tables and sentences of the traced boots; None where there were none."""
     if frames.mechanism.empty:
         return None
-    traced = [r for r in context.regimes if not mechanism_rows(frames, r).empty]
+    traced = traced_regimes(frames, context)
     return MechanismPart(
         sentences=tuple(
             (regime, (*_place(frames, context, regime), *_waiting(frames, context, regime)))
@@ -85,6 +85,11 @@ def mechanism(frames: ReportFrames, context: ReportContext) -> MechanismPart | N
         ),
         cells=tuple(_cells(frames, context, regime) for regime in traced),
     )
+
+
+def traced_regimes(frames: ReportFrames, context: ReportContext) -> list[Regime]:
+    """The regimes of which there are traces, timed or not."""
+    return [r for r in context.traced_regimes if not mechanism_rows(frames, r).empty]
 
 
 def mechanism_rows(frames: ReportFrames, regime: Regime, arm: str | None = None) -> pd.DataFrame:

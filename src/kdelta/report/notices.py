@@ -219,14 +219,14 @@ def _boot_order(frames: ReportFrames, context: ReportContext) -> list[Notice]:
         return []
     places = join_words(f"{position_effect(row)[0]} ({regime.title})" for regime, row in found)
     details = tuple(
-        f"{regime.title}: {' '.join(position_effect(row))} per position. The orders of the blocks "
+        f"{regime.title}: {' '.join(position_effect(row))} per place. The orders "
         f"measured leave at most {magnitude(row['largest_bias_percent'])} of that in any cell's "
         "delta."
         for regime, row in found
     )
     return [
         Notice(
-            f"The order of boots matters: {PRIMARY.short} changes from one boot of a block to the "
+            f"The order of arms matters: {PRIMARY.short} changes from one that runs a cell to the "
             f"next by {places}",
             details,
         )

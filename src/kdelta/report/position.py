@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether it matters when in its block an arm was booted: the table, and words on it."""
+"""Whether it matters at which place an arm runs a cell: the table, and words on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kdelta.report.wording import HEADLINE_DECIMALS, confidence_label, magnitude
 
 @dataclass(frozen=True)
 class BootOrder:
-    """The effect of a boot's position in every regime."""
+    """The effect of an arm's place in every regime."""
 
     sentence: str
     grid: Grid
@@ -46,13 +46,13 @@ def boot_order(frames: ReportFrames, context: ReportContext) -> BootOrder:
             "interval."
         )
     return BootOrder(
-        f"How much {PRIMARY.short} changes from one boot of a block to the next, whichever arms "
-        f"these are. {verdict}",
+        f"How much {PRIMARY.short} changes from one arm that runs a cell to the next, whichever "
+        f"they are. {verdict}",
         Grid(
-            f"Change of {PRIMARY.short} per position in the block [{confidence_label(context)} "
-            "interval over blocks], its p-value adjusted for the number of regimes, and the most "
-            "that it moves the delta of any arm in any cell, given the orders of the blocks "
-            "measured.",
+            f"Change of {PRIMARY.short} per place later in a cell's run "
+            f"[{confidence_label(context)} interval over blocks], its p-value adjusted for the "
+            "number of regimes, and the most that it moves the delta of any arm in any cell, given "
+            "the orders that were measured.",
             ("regime", "per position", "p", "largest bias", "blocks"),
             (Group("", rows),),
         ),

@@ -16,12 +16,13 @@ from kdelta.report.html import render_html
 from kdelta.report.latex import LatexReport
 from kdelta.report.metrics import figure_stems
 from kdelta.report.pdf import compile_pdf
-from kdelta.report.text import DEFAULT_WIDTH, render_text
+from kdelta.report.text import DEFAULT_WIDTH, render_brief, render_text
 
 __all__ = [
     "compile_pdf",
     "figure_files",
     "load_frames",
+    "render_brief",
     "render_text",
     "write_all",
     "write_figures",

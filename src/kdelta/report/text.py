@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from jinja2 import Environment
+
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid
@@ -141,6 +143,34 @@ def titled_grid(grid: Grid, width: int, prose_width: int = PROSE_WIDTH) -> str:
     return text.replace("\N{MICRO SIGN}", "u")
 
 
+BRIEF_LINES = 36
+"""Of `render_brief`: with the paths of the reports it is a screen of 40."""
+
+
+def render_brief(
+    frames: ReportFrames, context: ReportContext, assets: Path, *, width: int = DEFAULT_WIDTH
+) -> str:
+    """What was compared, the answer, and what weakens it, in at most `BRIEF_LINES` lines.
+
+    Args:
+        frames: The analysed tables.
+        context: The facts of the run.
+        assets: The repository's ``report/`` folder.
+        width: Columns available; prose is folded there, but at 78 at most.
+    """
+    view = build_view(frames, context)
+    template = _environment(assets, width).get_template("brief.txt.j2")
+    against = [*(notice.headline for notice in view.notices), *view.weaknesses]
+    # The gravest come first: what does not fit is counted.
+    for kept in range(len(against), -1, -1):
+        left = len(against) - kept
+        more = [f"{left} more: `kdelta show` prints everything."] if left else []
+        text = template.render(view=view, context=context, held=[*against[:kept], *more])
+        if len(text.splitlines()) <= BRIEF_LINES:
+            break
+    return text
+
+
 def render_text(
     frames: ReportFrames, context: ReportContext, assets: Path, *, width: int = DEFAULT_WIDTH
 ) -> str:
@@ -153,25 +183,30 @@ def render_text(
         width: Columns available to tables; prose is folded there, but at 78 at most.
     """
     view = build_view(frames, context)
-    prose = max(min(width, PROSE_WIDTH), _MIN_WIDTH)
-
-    def fold(text: str, indent: str = "", hanging: str | None = None) -> str:
-        return wrap(text, indent, hanging, prose)
-
     # One form for the whole report: a reader compares its tables with each other.
     one_line = all(fits_one_line(table, width) for table in view.main_tables)
-    environment = make_environment(assets)
-    environment.filters.update(
-        box=lambda banner: box(banner, prose),
-        wrap=fold,
-        table=lambda table: format_table(table, width, one_line),
-        command=lambda text, indent="", hanging="": fold_command(text, indent, hanging, prose),
-        heading=lambda text: wrap(text, "  ", "    ", max(width, prose)),
-        titled_grid=lambda grid: titled_grid(grid, width, prose),
-    )
+    environment = _environment(assets, width)
+    environment.filters["table"] = lambda table: format_table(table, width, one_line)
     return environment.get_template("tables.txt.j2").render(
         view=view,
         context=context,
         baseline=context.baseline,
         legend=f"Marks: {legend(context, view.any_short_of_blocks)}",
     )
+
+
+def _environment(assets: Path, width: int) -> Environment:
+    prose = max(min(width, PROSE_WIDTH), _MIN_WIDTH)
+
+    def fold(text: str, indent: str = "", hanging: str | None = None) -> str:
+        return wrap(text, indent, hanging, prose)
+
+    environment = make_environment(assets)
+    environment.filters.update(
+        box=lambda banner: box(banner, prose),
+        wrap=fold,
+        command=lambda text, indent="", hanging="": fold_command(text, indent, hanging, prose),
+        heading=lambda text: wrap(text, "  ", "    ", max(width, prose)),
+        titled_grid=lambda grid: titled_grid(grid, width, prose),
+    )
+    return environment

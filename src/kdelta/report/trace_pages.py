@@ -25,10 +25,10 @@ from kdelta.report.figure_style import (
 )
 from kdelta.report.formatting import format_quantity
 from kdelta.report.frames import ReportFrames
-from kdelta.report.mechanism import BEFORE, SIZE_FACTOR, UNDER, mechanism_rows
+from kdelta.report.mechanism import BEFORE, SIZE_FACTOR, UNDER, mechanism_rows, traced_regimes
 from kdelta.report.palette import BASELINE_COLOUR, INK, PAPER
 from kdelta.report.tables import factor_levels
-from kdelta.report.trace_style import finish_trace, traced_regimes
+from kdelta.report.trace_style import finish_trace
 
 _HATCH = "////"
 _PANEL_HEIGHT = 1.9

@@ -9,15 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from kdelta.report.context import Regime, ReportContext
+from kdelta.report.context import ReportContext
 from kdelta.report.figure_style import legend_in_rows, settle_layout, title_suffix
-from kdelta.report.frames import ReportFrames
-from kdelta.report.mechanism import mechanism_rows
-
-
-def traced_regimes(frames: ReportFrames, context: ReportContext) -> list[Regime]:
-    """The regimes with traced boots."""
-    return [r for r in context.regimes if not mechanism_rows(frames, r).empty]
 
 
 def finish_trace(

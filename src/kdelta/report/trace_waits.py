@@ -21,10 +21,10 @@ from kdelta.report.cells import number
 from kdelta.report.context import Regime, ReportContext
 from kdelta.report.figure_style import FONT_SIZE, PAGE_WIDTH, arm_styles, marker_size, new_figure
 from kdelta.report.frames import ReportFrames
-from kdelta.report.mechanism import WAIT, mechanism_rows
+from kdelta.report.mechanism import WAIT, mechanism_rows, traced_regimes
 from kdelta.report.palette import INK, PAPER
 from kdelta.report.tables import factor_levels
-from kdelta.report.trace_style import finish_trace, traced_regimes
+from kdelta.report.trace_style import finish_trace
 
 _ARM_HEIGHT = 0.065
 _ROW_HEIGHT = 0.19  # at the least

@@ -11,10 +11,10 @@ from kdelta.report.disturbance import HostState, host_state
 from kdelta.report.environment import environment_grids
 from kdelta.report.formatting import format_seconds, plural
 from kdelta.report.frames import ReportFrames
-from kdelta.report.grid import Grid
+from kdelta.report.grid import Grid, Group
 from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, methods
-from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, Metric
+from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, PRIMARY, Metric
 from kdelta.report.notices import Notice, missing_blocks, notices
 from kdelta.report.position import BootOrder, boot_order
 from kdelta.report.pressure import PressurePanel, pressure_panel
@@ -22,6 +22,7 @@ from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_
 from kdelta.report.validity import SetAside, set_aside
 from kdelta.report.weaknesses import weaknesses
 from kdelta.report.wording import (
+    NOISE_FLOOR,
     Answer,
     Banner,
     answer,
@@ -70,6 +71,9 @@ class Section:
     with_all: tuple[MetricTables, ...]
 
 
+SETTLED = ("faster", "slower", "equivalent")
+
+
 @dataclass(frozen=True)
 class View:
     """The report's content, free of any layout."""
@@ -82,6 +86,7 @@ class View:
     host: HostState
     confidence: str
     sections: tuple[Section, ...]
+    answers: Grid
     weaknesses: tuple[str, ...]
     mechanism: MechanismPart | None
     claims: ClaimCheck | None
@@ -111,6 +116,7 @@ class View:
 def build_view(frames: ReportFrames, context: ReportContext) -> View:
     """Bring tables and context together."""
     precision = choose_precision(frames, context)
+    sections = tuple(_section(frames, context, r, precision) for r in context.regimes)
     return View(
         context=context,
         precision=precision,
@@ -119,7 +125,8 @@ def build_view(frames: ReportFrames, context: ReportContext) -> View:
         setup=setup_sentence(context),
         host=host_state(frames, context),
         confidence=confidence_label(context),
-        sections=tuple(_section(frames, context, r, precision) for r in context.regimes),
+        sections=sections,
+        answers=_answers(sections, context),
         weaknesses=weaknesses(frames, context),
         mechanism=mechanism(frames, context),
         claims=claim_check(frames, context, precision),
@@ -159,6 +166,37 @@ def _section(
             for m in MAIN_METRICS
             if not frames.deltas_all.empty
         ),
+    )
+
+
+def _answers(sections: tuple[Section, ...], context: ReportContext) -> Grid:
+    """The answers of all regimes as a table: a row each."""
+    rows = []
+    for section in sections:
+        (primary,) = (group for group in section.main if group.metric == PRIMARY)
+        for found, arm in zip(section.answers, primary.arms, strict=True):
+            cells = [cell for table in arm.tables for cell in table.cells]
+            settled = sum(cell.verdict in SETTLED for cell in cells)
+            rows.append(
+                (
+                    section.regime.title,
+                    found.arm.name,
+                    found.delta,
+                    found.interval,
+                    found.verdict or "no verdict",
+                    f"{settled} of {len(cells)}",
+                    found.floor.removeprefix(f"{NOISE_FLOOR} ") or "unknown",
+                )
+            )
+    emulated = " Emulated: no measurement of hardware." if context.emulated else ""
+    return Grid(
+        f"Change of {PRIMARY.short} against {context.baseline}, geometric mean over all cells, "
+        f"with its {confidence_label(context)} interval; the cells that are settled by themselves; "
+        f"the noise floor of a cell.{emulated}",
+        ("regime", "arm", "change", "interval", "verdict", "cells settled", "noise floor"),
+        (Group("", tuple(rows)),),
+        labels=2,
+        prose=frozenset({4}),
     )
 
 

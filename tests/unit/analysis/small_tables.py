@@ -31,7 +31,7 @@ def samples(cells: dict[Any, Values]) -> pd.DataFrame:
         for block, value in enumerate(values, start=1)
     ]
     columns = ["regime", "block", "arm", "size", "throughput_mib_s", "valid"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(round=1)
 
 
 def ratios_of(cells: dict[Any, Values], s: AnalysisSettings = SETTINGS) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kdelta.analysis.settings import AnalysisSettings
 
 WRITE_SIZE = 65536
-BOOT_WALL_S = 30.0
+BLOCK_WALL_S = 90.0
 ARMS = {"baseline": "baseline", "patched": "patched", "control": "baseline"}
 SETTINGS = AnalysisSettings(
     factors=("writers", "readers"),
@@ -124,19 +124,22 @@ def write_block(
         "seed": seed,
         "arms": [{"arm": arm, "variant": ARMS[arm]} for arm in rates],
         "cells": order,
-        "duration_s": 1.0,
+        "rounds": [[{"cell": cell, "arms": list(rates)} for cell in range(len(order))]],
+        "slice_s": 1.0,
         "warmup_s": 0.2,
     }
     (folder / "schedule.json").write_text(json.dumps(schedule))
     boots = []
     for position, (arm, values) in enumerate(rates.items(), start=1):
         failed = all(math.isnan(value) for value in values)
-        boots.append({"arm": arm, "status": "failed" if failed else "ok", "wall_s": BOOT_WALL_S})
+        boots.append({"arm": arm, "status": "failed" if failed else "ok"})
         if not failed:
             records = boot_records(regime, block, arm, position, order, values)
             write_records(folder / f"{arm}.jsonl", records)
         (folder / f"{arm}.console.log").write_text(QUIET_CONSOLE)
-    (folder / "host.json").write_text(json.dumps({"schema": 1, "boots": boots}))
+    (folder / "host.json").write_text(
+        json.dumps({"schema": 1, "wall_s": BLOCK_WALL_S, "boots": boots})
+    )
     return folder
 
 

@@ -75,15 +75,18 @@ def simulated(
                             "block": block,
                             "arm": arm,
                             "boot_order": position,
+                            "round": 1,
+                            "slot": None,
                             "writers": writers,
                             "readers": readers,
                             **{m.name: math.exp(5 + log) for m in METRICS},
                             "valid": bool(rng.uniform() >= lost),
                         }
                     )
-    columns = ["regime", "block", "arm", "boot_order", "writers", "readers", "valid"]
+    columns = ["regime", "block", "arm", "boot_order", "round", "slot"]
+    columns += ["writers", "readers", "valid"]
     return pd.DataFrame(rows, columns=[*columns, *(m.name for m in METRICS)]).astype(
-        {"valid": "bool"}
+        {"valid": "bool", "slot": "Int64"}
     )
 
 

@@ -32,14 +32,15 @@ OVERALL = (
     "p_sign_flip,verdict,blocks_to_settle"
 )
 COLUMNS = {
-    "samples.csv": "regime,block,arm,variant,boot_order,cell_order,writers,readers,write_size,"
+    "samples.csv": "regime,block,arm,variant,boot_order,round,slot,cell_order,writers,readers,"
+    "write_size,"
     "pipe_size,mode,nonblock,acceleration,vcpus,memory_mib,status,duration_requested_s,elapsed_s,"
     "writes,bytes_written,throughput_mib_s,latency_mean_ns,latency_p50_ns,latency_p90_ns,"
     "latency_p99_ns,latency_p99_9_ns,latency_max_ns,identity_error,voluntary_switches,"
     "involuntary_switches,user_s,system_s,eagain,short_writes,pgscan_direct,pgsteal_direct,"
     "pgscan_kswapd,allocstall,oom_kill,pswpin,pswpout,psi_memory_some_us,psi_memory_full_us,"
     "psi_cpu_some_us,steal_ticks,speed_before,speed_after,relative_speed,memcg,stressor_alive,valid",
-    "validity.csv": "regime,block,arm,writers,readers,rule,value,limit,detail",
+    "validity.csv": "regime,block,arm,writers,readers,round,rule,value,limit,detail",
     "tables/deltas.csv": DELTAS,
     "tables/deltas_all.csv": DELTAS,
     "tables/overall.csv": OVERALL,
@@ -68,7 +69,8 @@ COLUMNS = {
     "bulk_pages_requested_per_call,bulk_pages_per_call,reclaims_before_lock,reclaims_under_lock,"
     "contention_writes,waits_per_write,wait_us_per_write,wait_mean_us,wait_p50_us,wait_p99_us,"
     "wait_max_us,lost_events",
-    "tables/ratios.csv": "regime,block,arm,writers,readers,metric,baseline,value,speed_ratio,ratio",
+    "tables/ratios.csv": "regime,block,arm,writers,readers,metric,baseline,value,speed_ratio,"
+    "ratio,rounds",
     "tables/latency.csv": "regime,arm,writers,readers,quantile,latency_us,blocks",
 }
 
@@ -281,7 +283,7 @@ def test_factors_of_text_and_truth_and_with_a_columns_name(tmp_path: Path) -> No
     assert set(found.deltas["blocks"]) == {3}
     header = (tmp_path / "out/samples.csv").read_text().splitlines()[0].split(",")
     assert len(set(header)) == len(header)
-    assert header[6:9] == ["mode", "nonblock", "write_size"]
+    assert header[8:11] == ["mode", "nonblock", "write_size"]
     cells = [(row["mode"], row["nonblock"]) for row in read(tmp_path / "out/tables/deltas.csv")]
     assert cells[:4] == [
         ("processes", "false"),

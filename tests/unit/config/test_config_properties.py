@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kdelta.config import load_experiment
 from kdelta.errors import KdeltaError
-from kdelta.measure.plan import boot_plan, sweep_timeout_s
+from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import block_schedule, schedule_record
 from kdelta.workflow import plan_run
 from tests.conftest import SMALL, Project
@@ -79,10 +79,11 @@ def use(project: Project) -> None:
     assert run.workload_key()
     for regime in run.regimes:
         assert run.measure_key(regime)
-        schedule = block_schedule(experiment, regime, 1)
+        schedule = block_schedule(experiment, regime, 1, experiment.protocols[protocol].rounds)
         json.dumps(schedule_record(schedule, experiment, protocol))
         json.dumps(boot_plan(experiment, protocol, schedule, 0, IMAGE, "tcg", 1))
-        assert sweep_timeout_s(experiment, protocol, regime, len(schedule.cells)) > 0
+        slices = len(schedule.cells) * len(schedule.rounds)
+        assert block_timeout_s(experiment, protocol, regime, slices) > 0
     assert experiment.memory_mib() > 0
 
 

@@ -128,8 +128,7 @@ CELL = {"levels": {"writers": 1}, "argv": ["--writers", "1"]}
 
 
 def test_a_sample_is_the_contracts(bench: Path) -> None:
-    sample = driver.measure_cell(cell_plan(), 4, CELL, bench, None)
-    assert sample["cell_order"] == 4
+    sample = driver.measure_cell(cell_plan(), CELL, bench, None)
     assert sample["cell"] == {"writers": 1}
     assert (sample["status"], sample["error"], sample["exit_status"]) == ("ok", None, 0)
     assert sample["bench"] == json.loads(GOOD)
@@ -141,7 +140,7 @@ def test_a_sample_is_the_contracts(bench: Path) -> None:
 
 def test_a_failed_sample_keeps_its_counters(bench: Path) -> None:
     program(bench.parent, bench.name, "echo 'pipe_bench: zero writes' >&2; exit 1")
-    sample = driver.measure_cell(cell_plan(), 1, CELL, bench, None)
+    sample = driver.measure_cell(cell_plan(), CELL, bench, None)
     assert (sample["status"], sample["error"]) == ("failed", "pipe_bench: zero writes")
     assert sample["bench"] is None
     assert sample["after"]["vmstat"]
@@ -149,9 +148,10 @@ def test_a_failed_sample_keeps_its_counters(bench: Path) -> None:
 
 
 def test_a_sample_as_the_guest_records_it_is_one_that_the_analysis_reads(bench: Path) -> None:
-    sample = driver.measure_cell(cell_plan(), 1, CELL, bench, None)
+    sample = driver.measure_cell(cell_plan(), CELL, bench, None)
     identity = {"regime": "idle", "block": 1, "arm": "a", "variant": "a", "boot_order": 1}
-    record = {"record": "sample", **identity, **sample, "bench": None}
+    place = {"round": 1, "slot": 2, "cell_order": 3}
+    record = {"record": "sample", **identity, **place, **sample, "bench": None}
     read = parse_record(json.dumps(record).encode(), "here")
     assert isinstance(read, SampleRecord)
     times = SpeedTimes(wall_ns=(12, 11), cpu_ns=(10, 9))
@@ -170,7 +170,7 @@ def test_the_speed_check_stays_out_of_the_samples_counters_and_clocks(
     monkeypatch.setattr(driver, "run_bench", run)
     monkeypatch.setattr(driver, "counters", lambda: seen.append("counters"))
     monkeypatch.setattr(driver, "read_clocks", lambda: (seen.append("clocks"), (0, 0))[1])
-    driver.measure_cell(cell_plan(), 1, CELL, bench, None)
+    driver.measure_cell(cell_plan(), CELL, bench, None)
     window = ["counters", "clocks", "bench", "clocks", "counters"]
     assert seen == ["speed_check", *window, "speed_check"]
 
@@ -197,7 +197,7 @@ def test_a_speed_check_that_fails_costs_no_sample(
     check = program(bench.parent, "speed_check", script or "")
     if script is None:
         check.unlink()
-    sample = driver.measure_cell(cell_plan(), 1, CELL, bench, None)
+    sample = driver.measure_cell(cell_plan(), CELL, bench, None)
     assert (sample["status"], sample["bench"]) == ("ok", json.loads(GOOD))
     assert (sample["speed"]["before"], sample["speed"]["after"]) == (None, None)
     before, after = sample["speed"]["reason"].split("; after: ")
@@ -209,7 +209,7 @@ def test_a_speed_check_that_fails_costs_no_sample(
 def test_a_speed_check_that_fails_once_keeps_the_other_half(bench: Path) -> None:
     script = f"[ -e $0.ran ] || {{ touch $0.ran; exit 4; }}\necho '{SPEED}'"
     program(bench.parent, "speed_check", script)
-    found = driver.measure_cell(cell_plan(), 1, CELL, bench, None)["speed"]
+    found = driver.measure_cell(cell_plan(), CELL, bench, None)["speed"]
     assert found == {
         "work": WORK,
         "before": None,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kdelta.guest.acceleration import choose, device_refusal
 from kdelta.guest.boot import console_verdict, read_records
 from kdelta.guest.launch import GuestSpec, guest_python, require_tools, vng_argv
 
-SPEC = GuestSpec(Path("/k/bzImage"), "tcg", 3, 512, Path("/share"), "echo hello; echo x")
+SPEC = GuestSpec(Path("/k/bzImage"), "tcg", 3, 512, Path("/share"), ("/bin/echo", "hello"))
 
 
 def test_the_command_line_of_a_guest() -> None:
@@ -24,23 +25,45 @@ def test_the_command_line_of_a_guest() -> None:
     for option, value in (("--cpus", "3"), ("--memory", "512M"), ("--user", "root")):
         assert argv[argv.index(option) + 1] == value
     assert "--rwdir=/run/kdelta=/share" in argv
-    # one word, whatever is in it: a shell in the guest takes it apart
-    assert argv[argv.index("--exec") + 1] == "echo hello; echo x"
     assert "--verbose" in argv
     assert "--disable-kvm" in argv
 
 
+def qemu_options(spec: GuestSpec, *more: str) -> list[str]:
+    """QEMU's options of ours, as the shell takes them apart that vng puts them through."""
+    (word,) = (w for w in vng_argv(spec, list(more)) if w.startswith("--qemu-opts="))
+    return shlex.split(word.removeprefix("--qemu-opts="))
+
+
+def test_the_kernels_command_line_is_ours() -> None:
+    options = qemu_options(SPEC, "-qmp", "unix:/s")
+    line = options[options.index("-append") + 1]
+    assert line.endswith("ro init=/share/guest_init -- /run/kdelta /bin/echo hello")
+    assert {"console=ttyS0", "panic=-1", "rootfstype=9p"} <= set(line.split())
+    assert options[options.index("-qmp") + 1] == "unix:/s"
+    assert "clocksource" not in line
+
+
 def test_kvm_is_not_disabled_where_it_is_asked_for() -> None:
-    spec = GuestSpec(Path("/k"), "kvm", 1, 512, Path("/s"), "true", ("a=1", "b"))
-    argv = vng_argv(spec)
-    assert "--disable-kvm" not in argv
-    assert argv[-4:] == ["--append", "a=1", "--append", "b"]
+    """And its guests keep time by a clock that stands still while they do."""
+    spec = GuestSpec(Path("/k"), "kvm", 1, 512, Path("/s"), ("/bin/true",), ("a=1", "b"))
+    assert "--disable-kvm" not in vng_argv(spec)
+    line = qemu_options(spec)[1]
+    assert " clocksource=kvm-clock a=1 b init=" in line
 
 
-def test_a_cpu_model_is_one_word_behind_virtme_ngs() -> None:
-    argv = vng_argv(replace(SPEC, cpu="max,-erms"))
-    assert "--qemu-opts=-cpu max,-erms" in argv
-    assert not any("-cpu " in word for word in vng_argv(SPEC))
+def test_a_cpu_model_is_behind_virtme_ngs() -> None:
+    options = qemu_options(replace(SPEC, cpu="max,-erms"))
+    assert options[-2:] == ["-cpu", "max,-erms"]
+    assert "-cpu" not in qemu_options(SPEC)
+
+
+@pytest.mark.parametrize("what", ["kernel", "share", "command"])
+def test_a_path_that_a_shell_minds_is_refused(what: str) -> None:
+    bad = Path("/a b")
+    value = (str(bad),) if what == "command" else bad
+    with pytest.raises(KdeltaError, match=r"^/a b: a guest cannot be started with this path"):
+        vng_argv(replace(SPEC, **{what: value}))
 
 
 def test_the_guests_python_is_a_real_binary() -> None:

@@ -135,7 +135,7 @@ def test_guest_time_is_counted_once() -> None:
 
 def test_cpu_time_of_a_while(tmp_path: Path) -> None:
     put(tmp_path, "proc/stat", STAT)
-    watch = HostCpu(tmp_path)
+    watch = HostCpu(root=tmp_path)
     later = "cpu  1300 100 500 90000 99 20 30 85 1000 70\ncpu0 0\ncpu1 0\n"
     put(tmp_path, "proc/stat", later)
     begun = time.process_time()

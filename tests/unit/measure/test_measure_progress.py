@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import json
 import os
@@ -11,13 +12,23 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from kdelta.experiment import Experiment
-from kdelta.measure.progress import BootProgress, Pending, blocks_left, cell_seconds, pending
+from kdelta.measure.arm import ArmBoot
+from kdelta.measure.progress import (
+    BOOT_S,
+    SLICE_OVERHEAD_S,
+    BlockProgress,
+    Pending,
+    block_seconds,
+    blocks_left,
+    pending,
+    trace_seconds,
+)
+from kdelta.progress import duration_text
 from tests.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,10 +36,10 @@ EXPERIMENT = Experiment.model_validate(SMALL)
 TRACED = Experiment.model_validate({**SMALL, "mechanism": {"regimes": ["idle", "pressed"]}})
 
 
-def finish(raw: Path, regime: str, block: int, boots: Sequence[object] = ()) -> None:
+def finish(raw: Path, regime: str, block: int) -> None:
     folder = raw / regime / f"block-{block:03d}"
     folder.mkdir(parents=True)
-    (folder / "host.json").write_text(json.dumps({"boots": list(boots)}))
+    (folder / "host.json").write_text("{}")
 
 
 def test_the_current_block_is_not_left(tmp_path: Path) -> None:
@@ -51,56 +62,61 @@ def test_the_last_block_leaves_nothing(tmp_path: Path) -> None:
     assert blocks_left(EXPERIMENT, "quick", tmp_path, current) == {"idle": 0, "pressed": 0}
 
 
-def test_cells_by_themselves() -> None:
-    assert cell_seconds(EXPERIMENT, "quick", "idle") == pytest.approx(4 * 0.6)
-    assert cell_seconds(EXPERIMENT, "long", "idle") == pytest.approx(4 * 10.2)
+def test_a_block_that_nobody_measured_is_guessed() -> None:
+    """Four guests get ready, and each runs four cells."""
+    cell = 0.5 + 0.1 + SLICE_OVERHEAD_S
+    assert block_seconds(EXPERIMENT, "quick", "idle") == pytest.approx(4 * (BOOT_S + 4 * cell))
+    more = copy.deepcopy(SMALL)
+    more["protocols"]["quick"] |= {"rounds": 3, "duration_s": {"idle": 1.5}}
+    rounds = block_seconds(Experiment.model_validate(more), "quick", "idle")
+    assert rounds == pytest.approx(4 * (BOOT_S + 3 * 4 * cell))
 
 
-def job(block: int | None = 2, **others: object) -> BootProgress:
-    """A job of four boots, of `idle`."""
-    return BootProgress(TRACED, "quick", "idle", block, Pending(**others))  # type: ignore[arg-type]
-
-
-def boot(wall_s: float = 12.4, reason: str | None = None) -> dict[str, object]:
-    return {"wall_s": wall_s, "status": "failed" if reason else "ok", "reason": reason}
-
-
-def test_what_remains_is_boots_times_their_cells_and_overhead() -> None:
-    progress = job(blocks={"idle": 1, "pressed": 1})
-    assert progress.remaining_s() is None
-    for arm in ("patched", "baseline"):
-        progress.arm_done(arm, boot(10 + 4 * 0.6))
-    idle, pressed = 10 + 4 * 0.6, 10 + 4 * 1.1
-    assert progress.remaining_s() == pytest.approx(2 * idle + 4 * idle + 4 * pressed)
-
-
-def test_mechanism_boots_are_counted() -> None:
-    """A cell is traced twice, and probes are set before each of the two."""
-    progress = job(traces=["idle", "pressed"])
-    progress.arm_done("patched", boot(10 + 4 * 0.6))
-    traced = 10 + 4 * 2 * (0.3 + 0.5)
-    assert progress.remaining_s() == pytest.approx(3 * (10 + 4 * 0.6) + 2 * 4 * traced)
-    assert progress.boots_left() == (3 + 8, 4 * 4 + 2 * 4)
-
-
-def test_a_mechanism_boots_job(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = job(None, blocks={"idle": 1})
-    progress.arm_done("patched", boot(10 + 4 * 2 * 0.8))
-    assert progress.remaining_s() == pytest.approx(3 * (10 + 4 * 2 * 0.8) + 4 * (10 + 4 * 0.6))
-    assert capsys.readouterr().err == (
-        "idle, mechanism: patched traced in 16 s (1 of 4); 17 of 24 boots of the run done, "
-        "about 1 min 39 s left\n"
+def test_few_traced_cells_take_less() -> None:
+    few = Experiment.model_validate(
+        {**SMALL, "mechanism": {"regimes": ["idle"], "cells": {"writers": [2]}}}
     )
+    saved = trace_seconds(TRACED) - trace_seconds(few)
+    assert saved == pytest.approx((trace_seconds(TRACED) - 4 * BOOT_S) / 2)
 
 
-def test_what_this_run_has_measured_is_known_better() -> None:
-    """A regime under memory pressure takes far longer to settle than the one being booted."""
-    progress = job(blocks={"pressed": 1}, traces=["pressed"], known={"idle": 11.0, "pressed": 44.4})
-    assert progress.remaining_s() == pytest.approx(4 * 11 + 4 * 44.4 + 4 * (40 + 6.4))
+def job(block: int | None = 2, **others: object) -> BlockProgress:
+    """A block of four guests, of `idle`."""
+    return BlockProgress(TRACED, "quick", "idle", block, Pending(**others))  # type: ignore[arg-type]
+
+
+def boot(arm: str = "patched", reason: str | None = None, changed: str | None = None) -> ArmBoot:
+    return ArmBoot([], {"arm": arm, "reason": reason}, changed=changed)
+
+
+def left(told: str) -> str:
+    return told.rpartition("about ")[2].strip()
+
+
+def test_what_remains_is_blocks_and_traces(capsys: pytest.CaptureFixture[str]) -> None:
+    job(blocks={"idle": 1, "pressed": 1}, traces=["idle"]).block_done()
+    seconds = sum(block_seconds(TRACED, "quick", regime) for regime in ("idle", "pressed"))
+    told = capsys.readouterr().err
+    assert told.startswith("idle, block 2 of 2: measured in 0 s; 3 of 6 blocks done, about ")
+    assert left(told) == f"{duration_text(seconds + trace_seconds(TRACED))} left"
+
+
+def test_what_this_run_has_measured_is_known_better(capsys: pytest.CaptureFixture[str]) -> None:
+    """A regime under memory pressure takes far longer to settle; others are as far off."""
+    job(blocks={"pressed": 1}, known={"idle": 11.0, "pressed": 44.4}).block_done()
+    assert left(capsys.readouterr().err) == "44 s left"
+    job(
+        blocks={"pressed": 2}, known={"idle": 3 * block_seconds(TRACED, "quick", "idle")}
+    ).block_done()
+    seconds = 2 * 3 * block_seconds(TRACED, "quick", "pressed")
+    assert left(capsys.readouterr().err) == f"{duration_text(seconds)} left"
 
 
 def test_what_is_pending_is_read_from_the_disk(tmp_path: Path) -> None:
-    finish(tmp_path / "raw", "pressed", 1, [boot(20), boot(30), boot(5, "Kernel panic")])
+    for block, wall_s in ((1, 20), (2, 30)):
+        folder = tmp_path / f"raw/pressed/block-{block:03d}"
+        folder.mkdir(parents=True)
+        (folder / "host.json").write_text(json.dumps({"wall_s": wall_s}))
     (tmp_path / "raw/idle/block-002").mkdir(parents=True)
     (tmp_path / "raw/idle/block-002/host.json").write_text("{}")  # of another version
     for arm in TRACED.arms():
@@ -108,60 +124,47 @@ def test_what_is_pending_is_read_from_the_disk(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
     found = pending(TRACED, "quick", tmp_path, tmp_path / "raw/idle/block-001")
-    assert found == Pending({"idle": 0, "pressed": 1}, ["pressed"], {"pressed": 25})
+    assert found == Pending({"idle": 0, "pressed": 0}, ["pressed"], {"pressed": 25})
     # A regime whose boots are traced now is not to be traced after that.
     found = pending(TRACED, "quick", tmp_path, tmp_path / "mechanism/pressed")
     assert found.traces == []
-    assert found.blocks == {"idle": 1, "pressed": 1}
+    assert found.blocks == {"idle": 1, "pressed": 0}
 
 
 def test_nothing_left(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = job()
-    for arm in ("patched", "baseline", "other", "control"):
-        progress.arm_done(arm, boot())
-    assert progress.remaining_s() == 0
-    assert capsys.readouterr().err.endswith(
-        "idle, block 2 of 2: control measured in 12 s (4 of 4); all 24 boots of the run done\n"
-    )
-
-
-def test_the_line_of_an_arm(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = job()
-    progress.sample_done(1)  # silent where nobody watches
-    progress.arm_done("patched", boot())
-    # three boots of 12.4 s
+    job().block_done()
     assert capsys.readouterr().err == (
-        "idle, block 2 of 2: patched measured in 12 s (1 of 4); 21 of 24 boots of the run done, "
-        "about 37 s left\n"
+        "idle, block 2 of 2: measured in 0 s; all 6 blocks of the run done\n"
     )
 
 
-def test_the_line_of_an_arm_whose_boot_failed(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = job()
-    progress.arm_done("patched", boot(9, "Kernel panic"))
+def test_guests_that_failed_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = job(None)
+    progress.note("round 1 of 1", 3)  # silent where nobody watches
+    progress.arm_done(boot("baseline"))
+    assert capsys.readouterr().err == ""
+    progress.arm_done(boot(reason="Kernel panic"))
+    progress.arm_done(boot("other", changed="a cgroup came"))
+    progress.block_done()
     assert capsys.readouterr().err == (
-        "idle, block 2 of 2: patched FAILED in 9 s (1 of 4); 21 of 24 boots of the run done, "
-        "about 27 s left; Kernel panic\n"
+        "idle, mechanism: patched FAILED; Kernel panic\n"
+        "idle, mechanism: other FAILED; its samples are set aside: the guest did not stay as it "
+        "was asked for: a cgroup came\n"
+        "idle, mechanism: 2 of 4 guests traced in 0 s; all 6 blocks of the run done\n"
     )
-
-
-def test_a_boot_that_failed_says_little_of_the_time_of_others() -> None:
-    progress = job()
-    progress.arm_done("patched", boot(12.4))
-    progress.arm_done("other", boot(120, "no driver within 120 s"))
-    assert progress.remaining_s() == pytest.approx(2 * 12.4)
 
 
 PRINTS = """
-import sys
+import sys, time
 from kdelta.experiment import Experiment
-from kdelta.measure.progress import BootProgress, Pending
+from kdelta.measure import progress
 from tests.conftest import SMALL
-with BootProgress(Experiment.model_validate(SMALL), "quick", "idle", 1, Pending()) as progress:
-    progress.sample_done(0)
-    progress.sample_done(3)
-    progress.arm_done("patched", {"wall_s": 12.4, "status": "ok", "reason": None})
-    progress.sample_done(1)
+progress._REDRAW_EVERY_S = 0
+with progress.BlockProgress(Experiment.model_validate(SMALL), "quick", "idle", 1) as shown:
+    shown.note("0 of 4 guests ready", 0)
+    shown.note("round 1 of 1", 3)
+    shown.block_done()
+    shown.note("round 1 of 1", 4)
 print("kdelta: an error", file=sys.stderr)
 """
 
@@ -180,12 +183,12 @@ def test_on_a_terminal_one_line_is_rewritten(columns: int) -> None:
     os.close(ours)
     drawn = [piece.rstrip("\r\n") for piece in text.split("\r\033[K")]
     assert drawn[0] == ""
-    live = [piece for piece in drawn if " cells" in piece or "boot 1 of 4" in piece]
-    assert live
+    live = [piece for piece in drawn if "ready" in piece or "round 1" in piece]
+    assert len(live) == 3
     assert max(map(len, live)) < columns
     # The time left is on a terminal of common width too.
     if columns == 80:
-        assert drawn[2] == "idle, block 1 of 2: boot 1 of 4, 3 of 4 cells"
-        assert drawn[4] == "idle, block 1 of 2: boot 2 of 4, 1 of 4 cells; about 37 s left"
+        assert drawn[1].startswith("idle, block 1 of 2: 0 of 4 guests ready; about ")
+        assert drawn[2].startswith("idle, block 1 of 2: round 1 of 1, 3 of 16 slices; about ")
     # What follows begins on a clean line.
     assert drawn[-1] == "kdelta: an error"

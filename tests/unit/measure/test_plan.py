@@ -13,7 +13,7 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest import speed
 from kdelta.measure.arm import GuestSource, require_cpus
-from kdelta.measure.plan import boot_plan, option_argv, sweep_timeout_s
+from kdelta.measure.plan import block_timeout_s, boot_plan, option_argv
 from kdelta.measure.schedule import block_schedule
 from tests.conftest import SMALL
 
@@ -132,7 +132,7 @@ def test_a_mechanism_boot_runs_the_cells_for_its_own_short_time() -> None:
     assert made["mechanism"] is True
     assert argv[argv.index("--duration") + 1] == "0.25"
     assert argv[argv.index("--warmup") + 1] == "0.0"
-    assert sweep_timeout_s(experiment, "quick", "idle", 4, mechanism=True) > 4 * 20
+    assert block_timeout_s(experiment, "quick", "idle", 4, mechanism=True) > 4 * 20
 
 
 def test_deadlines_leave_room_for_what_is_planned() -> None:
@@ -140,11 +140,11 @@ def test_deadlines_leave_room_for_what_is_planned() -> None:
     assert plan("idle")["cell_deadline_s"] == pytest.approx(15.6)
     assert plan("idle")["silence_s"] > 15.6
     assert plan("pressed")["silence_s"] > 60
-    idle = sweep_timeout_s(EXPERIMENT, "quick", "idle", 4)
+    idle = block_timeout_s(EXPERIMENT, "quick", "idle", 4)
     # No cell that keeps to its own deadline is lost to the sweep's, nor one whose checks hang.
     assert idle >= 4 * (15.6 + 2 * speed.DEADLINE_S)
     # the stressor's time to settle comes on top
-    pressed = sweep_timeout_s(EXPERIMENT, "quick", "pressed", 4)
+    pressed = block_timeout_s(EXPERIMENT, "quick", "pressed", 4)
     assert pressed >= idle + 60
 
 

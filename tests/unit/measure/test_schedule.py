@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 
 from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
-from kdelta.measure.schedule import balanced_blocks, block_schedule, cells, schedule_record
+from kdelta.measure.schedule import block_schedule, cells, schedule_record
 from tests.conftest import CHECKOUT, SMALL
 
 EXPERIMENT = Experiment.model_validate(SMALL)
 ARMS = {"baseline": "baseline", "patched": "patched", "other": "other", "control": "baseline"}
 
 FIRST_ARMS = ["other", "patched", "baseline", "control"]
-FIRST_CELLS = [(2, 1), (1, 3), (2, 3), (1, 1)]
+FIRST_CELLS = [2, 1, 3, 0]
+FIRST_TURN = ["baseline", "control", "patched", "other"]
 
 SHIPPED = sorted((CHECKOUT / "config" / "experiments").glob("*.yaml"))
 SEEDS = st.integers(0, 2**63 - 1)
@@ -73,8 +74,10 @@ def test_a_block_is_a_permutation_of_everything(seed: int, regime: str, block: i
     schedule = block_schedule(experiment, regime, block)
     assert dict(schedule.arms) == ARMS
     assert len(schedule.arms) == len(ARMS)
-    as_text = [json.dumps(cell) for cell in schedule.cells]
-    assert sorted(as_text) == sorted(json.dumps(cell) for cell in cells(experiment))
+    assert list(schedule.cells) == cells(experiment)
+    (turns,) = schedule.rounds
+    assert sorted(turn.cell for turn in turns) == [0, 1, 2, 3]
+    assert all(sorted(turn.arms) == sorted(ARMS) for turn in turns)
     assert schedule == block_schedule(with_seed(seed), regime, block)
 
 
@@ -83,13 +86,14 @@ def test_the_orders_of_one_seed_never_change() -> None:
     schedule = block_schedule(EXPERIMENT, "idle", 1)
     assert schedule.seed == "7/idle/1"
     assert [arm for arm, _ in schedule.arms] == FIRST_ARMS
-    assert [(cell["writers"], cell["readers"]) for cell in schedule.cells] == FIRST_CELLS
+    assert [turn.cell for turn in schedule.rounds[0]] == FIRST_CELLS
+    assert list(schedule.rounds[0][0].arms) == FIRST_TURN
 
 
 def test_blocks_regimes_and_seeds_differ() -> None:
     def drawn(experiment: Experiment, regime: str) -> list[Any]:
         blocks = [block_schedule(experiment, regime, number) for number in range(1, 21)]
-        return [(block.arms, tuple(map(str, block.cells))) for block in blocks]
+        return [(block.arms, block.rounds) for block in blocks]
 
     idle, pressed, other = (
         drawn(EXPERIMENT, "idle"),
@@ -155,27 +159,48 @@ def test_the_mean_positions_are_level_where_they_can_be(
     means = mean_positions(with_arms(arms, seed), regime, blocks).values()
     spread = max(means) - min(means)
     assert spread <= (arms - 1) / blocks + 1e-9
-    assert (spread < 1e-9) == (balanced_blocks(arms, blocks) == blocks)
-
-
-@pytest.mark.parametrize(
-    ("arms", "blocks", "level"),
-    [(2, 1, 2), (2, 4, 4), (3, 1, 3), (3, 4, 6), (3, 6, 6), (4, 5, 6), (4, 10, 10), (5, 6, 10)],
-)
-def test_the_next_number_of_blocks_that_is_level(arms: int, blocks: int, level: int) -> None:
-    assert balanced_blocks(arms, blocks) == level
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_trend_within_blocks_moves_no_arm_of_a_shipped_protocol(path: Path) -> None:
-    """2 % more per boot and no other effect: every arm is within 0.3 % of the baseline."""
+def test_a_trend_within_a_cells_run_moves_no_arm_of_a_shipped_protocol(path: Path) -> None:
+    """2 % more per slice and no other effect: every arm's overall effect is within 0.3 %."""
     experiment = load_experiment(path, CHECKOUT)
     for name, protocol in experiment.protocols.items():
         for regime in protocol.duration_s:
-            means = mean_positions(experiment, regime, protocol.blocks)
-            for arm, mean in means.items():
-                off = 1.02 ** (mean - means[experiment.baseline]) - 1
+            places: dict[str, list[int]] = {arm: [] for arm in experiment.arms()}
+            for block in range(1, protocol.blocks + 1):
+                schedule = block_schedule(experiment, regime, block, protocol.rounds)
+                for turn in (turn for turns in schedule.rounds for turn in turns):
+                    for place, arm in enumerate(turn.arms):
+                        places[arm].append(place)
+            for arm, found in places.items():
+                off = 1.02 ** (fmean(found) - fmean(places[experiment.baseline])) - 1
                 assert abs(off) <= 0.003, f"{name}, {regime}, {arm}: off by {100 * off:.2f} %"
+
+
+@settings(deadline=None, max_examples=30)
+@given(arms=st.integers(2, 5), blocks=st.integers(1, 6), rounds=st.integers(1, 4), seed=SEEDS)
+def test_within_a_cell_every_arm_runs_at_every_place_equally_often(
+    arms: int, blocks: int, rounds: int, seed: int
+) -> None:
+    """Over all rounds of all blocks; and in every round every cell is run once by every arm."""
+    experiment = with_arms(arms, seed)
+    counts: Counter[tuple[int, str, int]] = Counter()
+    for block in range(1, blocks + 1):
+        schedule = block_schedule(experiment, "idle", block, rounds)
+        assert len(schedule.rounds) == rounds
+        for turns in schedule.rounds:
+            assert sorted(turn.cell for turn in turns) == list(range(len(schedule.cells)))
+            for turn in turns:
+                assert sorted(turn.arms) == sorted(experiment.arms())
+                counts.update((turn.cell, arm, place) for place, arm in enumerate(turn.arms))
+    every = [
+        counts[cell, arm, place]
+        for cell in range(len(cells(experiment)))
+        for arm in experiment.arms()
+        for place in range(arms)
+    ]
+    assert max(every) - min(every) <= 1
 
 
 def test_the_record_is_the_contracts() -> None:
@@ -190,6 +215,10 @@ def test_the_record_is_the_contracts() -> None:
         "seed": "7/pressed/2",
         "arms": [{"arm": arm, "variant": ARMS[arm]} for arm, _ in schedule.arms],
         "cells": list(schedule.cells),
-        "duration_s": 1,
+        "rounds": [
+            [{"cell": turn.cell, "arms": list(turn.arms)} for turn in turns]
+            for turns in schedule.rounds
+        ],
+        "slice_s": 1,
         "warmup_s": 0.1,
     }

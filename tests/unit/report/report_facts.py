@@ -25,6 +25,16 @@ def make_context(plan: Plan, **changes: object) -> ReportContext:
         "nonblock": Factor("nonblock", "non-blocking writers", "", ("false", "true")),
         "processes": Factor("processes", "processes", "", ("false", "true")),
     }
+    regimes = tuple(
+        Regime(
+            r,
+            titles[r],
+            "The guest runs the benchmark and nothing else."
+            if r == "idle"
+            else "stress-ng --vm 2 --vm-bytes 50% --vm-keep beside it.",
+        )
+        for r in plan.regimes
+    )
     context = ReportContext(
         experiment="pipe-prealloc",
         title="fs/pipe: preallocate pages outside pipe->mutex",
@@ -35,16 +45,8 @@ def make_context(plan: Plan, **changes: object) -> ReportContext:
         factors=tuple(units.get(name, Factor(name, name)) for name in plan.matrix),
         row_factor=next(iter(plan.matrix)),
         column_factor=list(plan.matrix)[1],
-        regimes=tuple(
-            Regime(
-                r,
-                titles[r],
-                "The guest runs the benchmark and nothing else."
-                if r == "idle"
-                else "stress-ng --vm 2 --vm-bytes 50% --vm-keep beside it.",
-            )
-            for r in plan.regimes
-        ),
+        regimes=regimes,
+        traced_regimes=regimes,
         protocol="quick",
         blocks=plan.blocks,
         seconds_per_cell=dict.fromkeys(plan.regimes, 0.6),

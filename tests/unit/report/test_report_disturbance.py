@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def test_the_noise_floor_stands_beside_each_answer(measured: Case) -> None:
         rows = control[(control["regime"] == regime.name)]
         (floor,) = rows.loc[rows["metric"] == "throughput_mib_s", "noise_floor_percent"]
         told = f"noise floor of a cell {floor:.1f}%"
-        assert f"], {told} (95% interval, 9 cells, 4 blocks)." in words(measured.text)
+        answer = measured.text.partition("Answer:")[2].partition("What weakens it:")[0]
+        assert re.search(rf"{re.escape(regime.title)} .* {floor:.1f}%\n", answer)
         assert f'<span class="floor">{told}</span>' in measured.html
         name = noise_floor(regime.name, "throughput_mib_s")
         assert f"], noise floor of a cell \\{name}{{}} (95" in words(measured.tex)
@@ -134,4 +136,6 @@ def test_without_a_control_no_answer_has_a_noise_floor(measured: Case) -> None:
     context = replace(measured.context, arms=arms)
     frames = replace(measured.frames, control=pd.DataFrame(measured.frames.control.iloc[:0]))
     text = render_text(frames, context, Path(__file__).parents[3] / "report")
-    assert "noise floor of a cell" not in text.split("What weakens it:")[0]
+    answer = text.partition("Answer:")[2].partition("What weakens it:")[0]
+    assert "unknown" in answer
+    assert not re.search(r"[0-9]%\n", answer.partition("noise floor\n")[2])

@@ -208,7 +208,9 @@ def test_text_of_users_is_text(measured: Case, stem: str) -> None:
     )
     regimes = tuple(Regime(r.name, f"{NASTY} {r.title}") for r in measured.context.regimes)
     factors = tuple(Factor(f.name, f"$\\{f.name}_x$ & <b>") for f in measured.context.factors)
-    context = replace(measured.context, arms=arms, regimes=regimes, factors=factors)
+    context = replace(
+        measured.context, arms=arms, regimes=regimes, traced_regimes=regimes, factors=factors
+    )
     changed = {
         name: frame.assign(arm=frame["arm"].replace(names))
         for name, frame in vars(measured.frames).items()

@@ -172,20 +172,20 @@ def test_a_broken_negative_control_is_named_with_its_cell(emulated: Case) -> Non
     assert details[0].endswith("] faster.")
 
 
-def test_a_trend_over_the_boots_of_a_block_is_named_with_its_size(measured: Case) -> None:
-    assert not any("order of boots" in n.headline for n in found(measured))
+def test_a_trend_over_the_arms_of_a_cell_is_named_with_its_size(measured: Case) -> None:
+    assert not any("order of arms" in n.headline for n in found(measured))
     here = measured.frames.position["regime"] == "idle"
     assert here.sum() == 1
     size = {"position": 2.04, "position_low": 1.0, "position_high": 3.1, "largest_bias": 0.66}
     table = measured.frames.position.assign(differs=here)
     for name, percent in size.items():
         table.loc[here, f"{name}_percent"] = percent
-    (notice,) = (n for n in found(measured, position=table) if "order of boots" in n.headline)
+    (notice,) = (n for n in found(measured, position=table) if "order of arms" in n.headline)
     assert notice == Notice(
-        "The order of boots matters: throughput changes from one boot of a block to the next by "
+        "The order of arms matters: throughput changes from one that runs a cell to the next by "
         "+2.0% (No memory pressure)",
         (
-            "No memory pressure: +2.0% [+1.0, +3.1] per position. The orders of the blocks "
+            "No memory pressure: +2.0% [+1.0, +3.1] per place. The orders "
             "measured leave at most 0.7% of that in any cell's delta.",
         ),
     )

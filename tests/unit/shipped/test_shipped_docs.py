@@ -18,6 +18,7 @@ from kdelta import experiment
 from kdelta.commands.check import SCHEMAS
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment
+from kdelta.measure.progress import block_seconds, trace_seconds
 from kdelta.workload_options import WORKLOAD_OPTIONS
 
 # Heading of config/README.md -> the model that its table describes.
@@ -159,36 +160,38 @@ def flagship() -> Experiment:
     return Experiment.model_validate(yaml.safe_load(read(ROOT / RunConfig().experiment)))
 
 
-def boots_of(experiment: Experiment, protocol: str) -> int:
-    chosen = experiment.protocols[protocol]
-    return chosen.blocks * len(experiment.arms()) * len(chosen.duration_s)
+def measuring_s(experiment: Experiment, protocol: str) -> float:
+    """Seconds that a protocol takes besides the builds, about."""
+    chosen = experiment.of_protocol(protocol)
+    blocks_s = sum(block_seconds(chosen, protocol, r) for r in chosen.protocol_regimes(protocol))
+    traces_s = len(chosen.mechanism_regimes(protocol)) * trace_seconds(chosen)
+    return chosen.protocols[protocol].blocks * blocks_s + traces_s
 
 
-def cells_minutes(experiment: Experiment, protocol: str) -> float:
-    """Minutes of a protocol in the cells alone."""
-    chosen = experiment.protocols[protocol]
-    cells = math.prod(map(len, experiment.matrix.values()))
-    each = sum(chosen.warmup_s + duration for duration in chosen.duration_s.values())
-    return chosen.blocks * len(experiment.arms()) * cells * each / 60
+def told_time(text: str) -> float:
+    """Seconds of `about 12 min` or `about 1.7 h`."""
+    match = re.fullmatch(r"about ([0-9.]+) (min|h)", text)
+    assert match is not None, text
+    return float(match[1]) * (60 if match[2] == "min" else 3600)
+
+
+def protocol_rows(text: str) -> dict[str, list[str]]:
+    rows = table_rows(text, "protocol")
+    return {name.partition("`")[0]: cells for name, cells in rows.items()}
 
 
 def test_the_times_in_the_readme_follow_from_the_protocols() -> None:
-    experiment, text = flagship(), read(ROOT / "README.md")
-    boot_s = re.search(r"with boots of ([0-9]+) s", text)
-    assert boot_s is not None
-    rows = table_rows(text, "protocol")
-    rows = {name.partition("`")[0]: cells for name, cells in rows.items()}
+    experiment = flagship()
+    rows = protocol_rows(read(ROOT / "README.md"))
     assert rows.keys() == experiment.protocols.keys()
     for name, protocol in experiment.protocols.items():
-        _, _, blocks, boots, in_cells, whole = rows[name]
-        minutes = cells_minutes(experiment, name)
+        _, _, blocks, rounds, whole = rows[name]
         assert int(blocks) == protocol.blocks
-        assert int(boots) == boots_of(experiment, name)
-        assert in_cells.endswith(f" = {minutes:.3g} min")
-        minutes += boots_of(experiment, name) * int(boot_s[1]) / 60
-        assert whole == f"about {minutes:.0f} min" or whole == f"about {minutes / 60:.1f} h"
-    traced = len(experiment.mechanism_regimes("quick")) * len(experiment.arms())
-    assert f"come on top: {traced} boots of" in text
+        count, seconds = rounds.removesuffix(" s").split(" x ")
+        assert int(count) == protocol.rounds
+        slices = {protocol.slice_s(regime) for regime in protocol.duration_s}
+        assert float(seconds) in slices
+        assert told_time(whole) == pytest.approx(measuring_s(experiment, name), rel=0.07)
 
 
 def test_the_numbers_of_the_artifact_appendix_are_the_readmes() -> None:
@@ -198,12 +201,8 @@ def test_the_numbers_of_the_artifact_appendix_are_the_readmes() -> None:
     assert f"a matrix of {cells} cells in {regimes} regimes" in text
     # Baseline and control are what the other arms are compared with.
     assert f"ends with {regimes} regimes x {cells} cells x {arms - 2} arms x {{" in text
-    rows = table_rows(read(ROOT / "README.md"), "protocol")
-    times = {name.partition("`")[0]: cells[-1] for name, cells in rows.items()}
-    for name in experiment.protocols:
-        assert f"`{name}`: {boots_of(experiment, name)} boots, {times[name]}" in text
-    traced = len(experiment.mechanism_regimes("quick")) * arms
-    assert f"{traced} traced boots on top of either" in text
+    for name, row in protocol_rows(read(ROOT / "README.md")).items():
+        assert f"`{name}`: {row[-1]}" in text
 
 
 def headings(text: str) -> set[str]:

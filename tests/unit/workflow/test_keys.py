@@ -234,9 +234,11 @@ def _names(run: RunPlan, stage: str) -> set[str]:
     [
         (
             {"protocol": "fast"},
-            "config/config.yaml: protocol: 'fast' is not a protocol of experiment.yaml; "
+            "config/config.yaml: protocol: in experiment.yaml: no protocol 'fast'; "
             "it defines quick, long",
         ),
+        ({"budget": "1m"}, "config/config.yaml: budget: in experiment.yaml: 1m are too few for"),
+        ({"budget": "soon"}, "config/config.yaml: budget: "),
         ({"protocol": 1}, "config/config.yaml: protocol: should be text, found 1; put"),
         ({"exeriment": "x"}, "config/config.yaml: exeriment: unknown key (value 'x'); did you"),
         ({"experiment": "none.yaml"}, "none.yaml: no such file; give the path of an experiment"),

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The arms of a block alive together, one of them running at any moment.
+
+What slows a host for a while slows the arms of one cell alike, since they run within seconds of
+each other, and falls out of their ratio. Boots that follow each other share nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from kdelta.guest.boot import POWER_OFF_S
+from kdelta.measure.arm import ArmBoot, BlockPlan, GuestSource, LiveArm
+from kdelta.measure.host import host_cpus
+from kdelta.measure.plan import block_timeout_s
+from kdelta.measure.schedule import Schedule
+
+Note = Callable[[str, int], None]
+"""Told what is being done and how many slices are done."""
+
+# What QEMU needs beside the guest's memory, and what is left for everything else.
+GUEST_OVERHEAD_MIB = 200
+SPARE_MIB = 512
+
+_LOOK_S = 0.05
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a block gave.
+
+    Attributes:
+        boots: in the order in which they were booted.
+        together: how many guests were alive at the same time.
+    """
+
+    boots: list[ArmBoot]
+    together: int
+
+
+def memory_for(guests: int, memory_mib: int) -> bool:
+    """Whether the host has the memory for so many guests at once."""
+    available_mib = psutil.virtual_memory().available / 2**20
+    return bool(guests * (memory_mib + GUEST_OVERHEAD_MIB) + SPARE_MIB <= available_mib)
+
+
+def take_turns(plan: BlockPlan, note: Note, done: Callable[[ArmBoot], None]) -> Taken:
+    """Boot the arms of a block, and run its rounds.
+
+    Where there is too little memory for all of them at once, one guest after the other runs all
+    of its rounds.
+
+    Args:
+        plan: the block.
+        note: told how it goes on.
+        done: told each boot that is over.
+
+    Raises:
+        KdeltaError: a guest was not the one asked for, or the host cannot run guests.
+    """
+    arms = len(plan.schedule.arms)
+    together = arms if memory_for(arms, plan.source.experiment.memory_mib()) else 1
+    boots = []
+    for first in range(0, arms, together):
+        found = _run_group(plan, range(first, first + together), note)
+        for boot in found:
+            done(boot)
+        boots += found
+    return Taken(boots, together)
+
+
+def deadline_s(source: GuestSource, schedule: Schedule, *, mechanism: bool = False) -> float:
+    """After which a guest is killed, whatever it does: it lives as long as its whole block."""
+    experiment, arms = source.experiment, len(schedule.arms)
+    guest_s = experiment.guest.boot_timeout_s + POWER_OFF_S
+    guest_s += block_timeout_s(
+        experiment,
+        source.protocol,
+        schedule.regime,
+        len(schedule.cells) * len(schedule.rounds),
+        mechanism=mechanism,
+    )
+    return arms * guest_s
+
+
+def _run_group(plan: BlockPlan, positions: Sequence[int], note: Note) -> list[ArmBoot]:
+    """Boot the arms at these positions of the schedule, and let them take their turns."""
+    with contextlib.ExitStack() as stack:
+        arms = _boot_all(plan, positions, stack, note)
+        taken = 0
+        for number, turns in enumerate(plan.schedule.rounds, start=1):
+            for turn in turns:
+                living = [arm for arm in turn.arms if arm in arms and not arms[arm].failure]
+                for slot, arm in enumerate(living, start=1):
+                    note(f"round {number} of {len(plan.schedule.rounds)}", taken)
+                    arms[arm].run(turn.cell, {"round": number, "slot": slot})
+                    taken += 1
+        note("guests switch off", taken)
+        for live in arms.values():
+            live.finish()
+    return [live.over() for live in arms.values()]
+
+
+def _boot_all(
+    plan: BlockPlan, positions: Sequence[int], stack: contextlib.ExitStack, note: Note
+) -> dict[str, LiveArm]:
+    """The guests, each stopped as soon as it was ready; as many boot at once as there are CPUs."""
+    arms: dict[str, LiveArm] = {}
+    waiting = list(positions)
+    while waiting or any(live.booting for live in arms.values()):
+        booting = [live for live in arms.values() if live.booting]
+        if waiting and len(booting) < host_cpus():
+            live = stack.enter_context(LiveArm(plan, waiting.pop(0)))
+            arms[live.arm] = live
+            continue
+        note(f"{len(arms) - len(booting)} of {len(positions)} guests ready", 0)
+        for live in booting:
+            live.look(_LOOK_S / len(booting))
+    return arms
