@@ -7,7 +7,9 @@ The logarithm of a sample is the sum of
   + the arm's true effect in the cell + the boot's luck (shared by its cells) + the sample's luck
   + what a burst of other work on the host left of the CPU meanwhile,
 and now and then an outlier. Boots fail, and single samples. Arms are booted in the order that
-the package's own schedule says.
+the package's own schedule says; in a world with rounds they live together, and take turns as it
+says. A sample is then the mean over its slices, and its luck that of one slice over the root of
+their number.
 
 Nothing here computes an effect: `effects` goes through the functions that the delta tables are
 made with.
@@ -52,6 +54,7 @@ class World:
         lost_blocks: blocks in which the last cell of the arm "patched" fails.
         bursts_s: mean time between two bursts of other work on the host, each of 5 to 60 s, in
             which the machine is slower by 20 to 50 %; 0 for none.
+        rounds: of a block whose arms live together; 0: they are booted one after the other.
     """
 
     regimes: int = 1
@@ -70,6 +73,7 @@ class World:
     failing_samples: float = 0.0
     lost_blocks: int = 0
     bursts_s: float = 0.0
+    rounds: int = 0
 
     @property
     def effects(self) -> Floats:
@@ -135,9 +139,12 @@ def simulate_all(world: World, experiments: int, seed: int) -> Simulated:
         ]
     )
     boot = position + arms * np.arange(blocks)
-    x += (world.drift * boot / (arms * blocks - 1) + world.trend * position)[..., None]
+    slots = _slots(world, experiments, seed) if world.rounds else position[..., None, None]
+    x += (world.drift * boot / (arms * blocks - 1))[..., None]
+    x += world.trend * slots.mean(axis=-1)
     x += rng.normal(0, world.boot_sd, (*outer, arms, blocks, 1))
     sds = world.sample_sd * world.noisier ** np.linspace(-1, 1, cells)
+    sds = sds / np.sqrt(max(1, world.rounds))
     x += rng.normal(0, 1, shape) * sds
     x += np.where(
         rng.uniform(size=shape) < world.outliers, rng.uniform(-1, 1, shape) * np.log(2), 0
@@ -145,12 +152,39 @@ def simulate_all(world: World, experiments: int, seed: int) -> Simulated:
     x[:, :, ARMS.index("patched")] += world.effects
     speeds = np.ones((*shape, 2))
     if world.bursts_s:
-        during, speeds = _bursts(world, boot, rng)
+        during, speeds = (
+            _bursts_in_turns(world, slots, rng) if world.rounds else _bursts(world, boot, rng)
+        )
         x += np.log(during)
     failed_boot = rng.uniform(size=(*outer, arms, blocks, 1)) < world.failing_boots
     failed = failed_boot | (rng.uniform(size=shape) < world.failing_samples)
     failed[:, :, ARMS.index("patched"), : world.lost_blocks, -1] = True
     return Simulated(np.where(failed, np.nan, x), speeds)
+
+
+def _slots(world: World, experiments: int, seed: int) -> Floats:
+    """At which place of its cell each slice ran, from 0; (..., arms, blocks, cells, rounds)."""
+    return np.array(
+        [
+            [_turns(seed * 100_003 + n, regime, world) for regime in range(world.regimes)]
+            for n in range(experiments)
+        ],
+        dtype=float,
+    )
+
+
+def _turns(seed: int, regime: int, world: World) -> NDArray[np.int64]:
+    """The same of one regime, by the package's own schedule."""
+    matrix = {"writers": list(range(1, world.cells + 1)), "readers": [1]}
+    experiment = _experiment().model_copy(update={"seed": seed, "matrix": matrix})
+    slots = np.zeros((len(ARMS), world.blocks, world.cells, world.rounds), dtype=np.int64)
+    for block in range(world.blocks):
+        schedule = block_schedule(experiment, f"regime-{regime}", block + 1, world.rounds)
+        for number, turns in enumerate(schedule.rounds):
+            for turn in turns:
+                for slot, arm in enumerate(turn.arms):
+                    slots[ARMS.index(arm), block, turn.cell, number] = slot
+    return slots
 
 
 @lru_cache(maxsize=20_000)
@@ -203,20 +237,56 @@ def _bursts(
     ends = np.empty((*boot.shape, world.cells, 2))
     inside = np.arange(int(CELL_S / STEP_S))
     for place in np.ndindex(boot.shape[:2]):
-        line = np.ones(steps)
-        now = -60.0
-        while now < steps * STEP_S:
-            now += rng.exponential(world.bursts_s)
-            length = rng.uniform(5, 60)
-            first, last = (max(0, int(t / STEP_S)) for t in (now, now + length))
-            line[first:last] = 1 - rng.uniform(0.2, 0.5)
-            now += length
+        line = _speed_line(steps, world.bursts_s, rng)
         turns = np.array([rng.permutation(world.cells) for _ in range(world.blocks)])
         start = boot[place][..., None] * boot_s + BOOT_S + CELL_S * turns
         first = (start / STEP_S).astype(int)
         during[place] = line[first[..., None] + inside].mean(axis=-1)
         ends[place] = line[np.stack([first, first + inside[-1]], axis=-1)]
     return during, ends
+
+
+def _bursts_in_turns(
+    world: World, slots: Floats, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """As `_bursts`, of arms that live together: geometric means over the slices of a sample.
+
+    Args:
+        world: how often bursts come.
+        slots: as `_slots` makes them.
+        rng: where bursts and the cells' orders are drawn from.
+    """
+    arms, blocks, cells, rounds = slots.shape[2:]
+    block_s = BOOT_S + CELL_S * arms * cells * rounds
+    during = np.empty(slots.shape[:-1])
+    ends = np.empty((*slots.shape[:-1], 2))
+    inside = np.arange(int(CELL_S / STEP_S))
+    for place in np.ndindex(slots.shape[:2]):
+        line = _speed_line(int(block_s * blocks / STEP_S) + 1, world.bursts_s, rng)
+        order = np.array(
+            [[rng.permutation(cells) for _ in range(rounds)] for _ in range(blocks)]
+        ).transpose(0, 2, 1)
+        turn = order + cells * np.arange(rounds)
+        start = block_s * np.arange(blocks)[:, None, None] + BOOT_S
+        first = ((start + CELL_S * (arms * turn + slots[place])) / STEP_S).astype(int)
+        logs = np.log(line[first[..., None] + inside].mean(axis=-1))
+        during[place] = np.exp(logs.mean(axis=-1))
+        checks = np.log(line[np.stack([first, first + inside[-1]], axis=-1)])
+        ends[place] = np.exp(checks.mean(axis=-2))
+    return during, ends
+
+
+def _speed_line(steps: int, bursts_s: float, rng: np.random.Generator) -> Floats:
+    """The machine's speed over time, shape (steps,)."""
+    line = np.ones(steps)
+    now = -60.0
+    while now < steps * STEP_S:
+        now += rng.exponential(bursts_s)
+        length = rng.uniform(5, 60)
+        first, last = (max(0, int(t / STEP_S)) for t in (now, now + length))
+        line[first:last] = 1 - rng.uniform(0.2, 0.5)
+        now += length
+    return line
 
 
 @dataclass(frozen=True)

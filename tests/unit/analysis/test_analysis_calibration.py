@@ -75,6 +75,24 @@ def test_bursts_of_other_work_are_not_taken_for_effects() -> None:
     assert checked.worded < 1  # what too few pairs are left of is called invalid
 
 
+@pytest.mark.parametrize("blocks", [5, 10])
+def test_arms_that_take_turns_keep_their_promises_in_bursts(blocks: int) -> None:
+    """Of which hardly anything is left in the ratios of neighbouring slices."""
+    world = replace(BURSTS, rounds=2, blocks=blocks)
+    found = calibrate(world, SETTINGS, EXPERIMENTS, seed=13, cpu_speed=True)
+    assert found.overall >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / EXPERIMENTS)
+    assert found.false <= 0.05 + 3 * math.sqrt(0.95 * 0.05 / EXPERIMENTS)
+    alone = calibrate(replace(BURSTS, blocks=blocks), SETTINGS, EXPERIMENTS, seed=13)
+    assert found.width < alone.width / 5
+
+
+def test_a_trend_from_slice_to_slice_moves_no_overall_effect() -> None:
+    still = World(rounds=2, blocks=5, boot_sd=0, sample_sd=0, block_sd=0)
+    logs = simulate(replace(still, trend=0.02), 5, seed=4)
+    ratios = (logs[:, :, 1] - logs[:, :, 0]).mean(axis=(-1, -2))
+    assert np.abs(ratios).max() < 0.003
+
+
 def test_the_speed_of_a_sample_in_a_burst_tells_of_it() -> None:
     drawn = simulate_all(replace(BURSTS, boot_sd=0, sample_sd=0, block_sd=0), 20, seed=1)
     slow = drawn.speeds.min(axis=-1) < 0.9
