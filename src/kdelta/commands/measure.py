@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -108,7 +109,21 @@ def _measure(args: argparse.Namespace) -> int:
             out=args.output,
         )
     )
+    _tell_so_far(source, args)
     return 0
+
+
+def _tell_so_far(source: GuestSource, args: argparse.Namespace) -> None:
+    """Show the answers so far; the report has them at the end, with what weakens them."""
+    if source.experiment.protocols[args.protocol].blocks == 1:
+        return
+    from kdelta.analysis.so_far import so_far
+    from kdelta.run_context import analysis_settings
+
+    # Whatever is wrong with other blocks is the analysis' to tell.
+    with contextlib.suppress(KdeltaError):
+        settings = analysis_settings(source.experiment, args.protocol, args.root)
+        print(so_far(args.output.resolve().parents[1], args.regime, settings), file=sys.stderr)
 
 
 def _mechanism(args: argparse.Namespace) -> int:
