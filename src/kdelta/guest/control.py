@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -33,15 +34,23 @@ class LineError(KdeltaError):
 
 
 class _Line:
-    """A socket that one peer connects to, and what it has said so far, by lines."""
+    """A socket that one peer connects to, and what it has said so far, by lines.
+
+    Attributes:
+        address: where the peer finds it, as long as this process lives.
+        over: the peer is gone.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        # A socket's path may have 107 bytes, and folders for temporary files have longer ones.
+        self._folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.address = f"/proc/{os.getpid()}/fd/{self._folder}/{path.name}"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._listener.bind(str(path))
+            self._listener.bind(self.address)
         except OSError as error:
             self._listener.close()
+            os.close(self._folder)
             raise KdeltaError(f"{path}: cannot make a socket for a guest: {error}") from error
         self._listener.listen(1)
         self._peer: socket.socket | None = None
@@ -58,6 +67,7 @@ class _Line:
         trace: TracebackType | None,
     ) -> None:
         self._listener.close()
+        os.close(self._folder)
         if self._peer is not None:
             self._peer.close()
 
@@ -119,7 +129,7 @@ class Port(_Line):
             "-device",
             "virtio-serial-pci",
             "-chardev",
-            f"socket,id={PORT},path={self._path}",
+            f"socket,id={PORT},path={self.address}",
             "-device",
             f"virtserialport,chardev={PORT},name={PORT}",
         ]
@@ -130,7 +140,7 @@ class Monitor(_Line):
 
     def options(self) -> list[str]:
         """QEMU's options for it."""
-        return ["-qmp", f"unix:{self._path}"]
+        return ["-qmp", f"unix:{self.address}"]
 
     def execute(self, command: str, alive: Callable[[], bool] = lambda: True) -> Any:
         """Run a command that takes no arguments.
