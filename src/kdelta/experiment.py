@@ -348,7 +348,8 @@ class Validity(_Model):
     )
     host_other_cpu: Share = Field(
         default=0.05,
-        description="largest share of the host's CPU time that other programs took during a boot",
+        description="share of the host's CPU time above which other programs disturb a slice; the "
+        "report says so, and uses it: what slows a whole cell's run falls out of its ratios",
     )
     cpu_speed: Share = Field(
         default=0.6,

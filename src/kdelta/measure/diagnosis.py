@@ -178,7 +178,7 @@ def state_problems(now: Json, limits: Validity | None = None) -> list[Problem]:
             Problem(
                 DOUBT,
                 what,
-                f"end them: boots with more than {limits.host_other_cpu:.0%} are set aside",
+                f"end them: slices beside more than {limits.host_other_cpu:.0%} are disturbed",
             )
         )
     elif now["load"] > limits.host_load * now["cpus"]:

@@ -117,7 +117,7 @@ def wait_for_quiet(
     elif not quiet:
         say(
             f"{what}: not quiet after {waited_s:.0f} s, measuring all the same: {_taken(window)}; "
-            f"boots beside which they take more than {limit:.0%} are set aside"
+            f"slices beside which they take more than {limit:.0%} are disturbed"
         )
     return {
         "waited_s": round(waited_s, 1),

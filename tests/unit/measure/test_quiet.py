@@ -66,7 +66,7 @@ def test_after_the_deadline_it_goes_on_and_says_so() -> None:
     assert host.said[0].startswith("idle, block 1: other programs take 40% of this host's CPU time")
     assert host.said[1:] == [
         "idle, block 1: not quiet after 3 s, measuring all the same: other programs take 40% of "
-        "this host's CPU time; boots beside which they take more than 5% are set aside"
+        "this host's CPU time; slices beside which they take more than 5% are disturbed"
     ]
 
 
