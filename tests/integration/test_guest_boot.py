@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -76,7 +77,7 @@ def boot_arm(
     request: BootRequest, console: Path, before: Callable[[int], None] = lambda number: None
 ) -> BootResult:
     """Boot a guest, alone, and let it run every cell once; `before` is told the cell's number."""
-    with LiveBoot(request, console) as live:
+    with contextlib.closing(LiveBoot(request, console)) as live:
         while not live.ready:
             live.look(0.05)
         for number in range(len(request.plan["cells"])):

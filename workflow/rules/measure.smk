@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Guests. One job is one block: all arms alive together on one host, running in turns.
 from kdelta.workflow import guests_key
+from kdelta.workload import PROGRAMS as GUEST_PROGRAMS
 
 # Images, workload and acceleration count by what they are, not by how old their files are: as
 # inputs of what is measured they are ancient, and `params` name them. They go through a
@@ -11,11 +12,7 @@ IMAGES = expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants)
 RECORDS = expand(f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants)
 ACCELERATION = RUN.acceleration_record
 BENCH = f"{RUN.base}/workload/pipe_bench"
-PROGRAMS = [
-    BENCH,
-    f"{RUN.base}/workload/speed_check",
-    f"{RUN.base}/workload/guest_init",
-]
+PROGRAMS = expand(f"{RUN.base}/workload/{{name}}", name=GUEST_PROGRAMS)
 
 
 checkpoint guests:

@@ -139,9 +139,7 @@ def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) 
     Raises:
         KdeltaError: fewer than `MIN_BLOCKS` blocks have a pair in any cell.
     """
-    ours = ratios[(ratios["regime"] == regime) & (ratios["metric"] == THROUGHPUT.name)]
-    control = settings.control is not None and (ours["arm"] == settings.control).any()
-    ours = ours[ours["arm"] == settings.control] if control else ours
+    ours = _pilot_rows(ratios, regime, settings)
     ours = ours.assign(log_ratio=np.log(ours["ratio"]))
     cell = pooled_over_blocks(ours, ["arm", *settings.factors])
     overall = _overall(ours, settings)
@@ -152,8 +150,16 @@ def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) 
             f"valid pair of samples; a spread takes at least {MIN_BLOCKS} in one cell: measure "
             "more blocks, or give a spread with --spread"
         )
-    arms = "control arm" if control else ", ".join(dict.fromkeys(ours["arm"]))
+    names = list(dict.fromkeys(ours["arm"]))
+    arms = "control arm" if names == [settings.control] else ", ".join(names)
     return RegimeSpread(cell, overall, f"{arms}, {ours['block'].nunique()} blocks")
+
+
+def _pilot_rows(frame: pd.DataFrame, regime: str, settings: AnalysisSettings) -> pd.DataFrame:
+    """Of a regime's throughput, the control arm's rows if there are any, else all."""
+    ours = frame[(frame["regime"] == regime) & (frame["metric"] == THROUGHPUT.name)]
+    control = ours[ours["arm"] == settings.control]
+    return ours if control.empty else control
 
 
 def with_rounds(spread: RegimeSpread, split: Split, rounds: int) -> RegimeSpread:
@@ -179,9 +185,7 @@ def pilot_split(slices: pd.DataFrame, regime: str, settings: AnalysisSettings) -
         regime: which regime.
         settings: names of factors and arms.
     """
-    ours = slices[(slices["regime"] == regime) & (slices["metric"] == THROUGHPUT.name)]
-    control = settings.control is not None and (ours["arm"] == settings.control).any()
-    ours = ours[ours["arm"] == settings.control] if control else ours
+    ours = _pilot_rows(slices, regime, settings)
     cell = ours.groupby(["arm", *settings.factors], sort=False).ngroup()
     split = variance_split(ours.assign(cell=cell))
     return replace(split, cells=split.cells // max(1, ours["arm"].nunique()))

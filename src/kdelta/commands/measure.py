@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from kdelta.cache import cache_root
@@ -18,6 +19,7 @@ from kdelta.commands.common import (
     write_json,
 )
 from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
 from kdelta.guest.acceleration import choose
 from kdelta.kernel.build import build, request_for
 from kdelta.kernel.source import restore
@@ -93,7 +95,8 @@ def _probe(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace) -> int:
     die_with_parent()
-    source = _guest_source(args, list(experiment_of(args).protocol_regimes(args.protocol)))
+    experiment = experiment_of(args)
+    source = _guest_source(args, experiment, experiment.protocol_regimes(args.protocol))
     planned = source.experiment.protocols[args.protocol].blocks
     if not 1 <= args.block <= planned:
         raise KdeltaError(
@@ -133,13 +136,14 @@ def _mechanism(args: argparse.Namespace) -> int:
         raise KdeltaError(
             f"{args.experiment}: mechanism: the experiment has no such key; name the regimes there"
         )
-    source = _guest_source(args, list(experiment.regimes))
+    source = _guest_source(args, experiment, experiment.regimes)
     trace_regime(source, args.regime, args.output)
     return 0
 
 
-def _guest_source(args: argparse.Namespace, regimes: list[str]) -> GuestSource:
-    experiment = experiment_of(args)
+def _guest_source(
+    args: argparse.Namespace, experiment: Experiment, regimes: Collection[str]
+) -> GuestSource:
     if args.regime not in regimes:
         raise KdeltaError(
             f"{args.experiment}: regimes: there is no regime {args.regime!r} in protocol "

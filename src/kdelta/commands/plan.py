@@ -124,7 +124,7 @@ class _Pilot:
 
 
 def _read_pilot(experiment: Experiment, run: Path, args: argparse.Namespace) -> _Pilot:
-    from kdelta.analysis.deltas import ratios_frame, slice_ratios
+    from kdelta.analysis.deltas import slice_ratios
     from kdelta.analysis.planning import pilot_split, pilot_spread
     from kdelta.analysis.raw import read_raw
     from kdelta.analysis.run import analyse_boots
@@ -155,9 +155,9 @@ def _read_pilot(experiment: Experiment, run: Path, args: argparse.Namespace) -> 
             f"--pilot {args.pilot}: has no block of regime {missing[0]}, which protocol "
             f"{args.protocol} runs; measure it, or plan without --protocol for what the pilot has"
         )
-    samples = analyse_boots(boots, settings).samples
-    ratios, slices = ratios_frame(samples, settings), slice_ratios(samples, settings)
-    spreads = {regime: pilot_spread(ratios, regime, settings) for regime in regimes}
+    found = analyse_boots(boots, settings)
+    slices = slice_ratios(found.samples, settings)
+    spreads = {regime: pilot_spread(found.ratios, regime, settings) for regime in regimes}
     splits = {regime: pilot_split(slices, regime, settings) for regime in regimes}
     # Where every cell was run once in a block, nobody can tell what rounds would bring.
     known = all(math.isfinite(split.of_cell(1)) for split in splits.values())

@@ -191,9 +191,11 @@ def boot_refusal(kernel: Path, cpu: str | None, deadline_s: float) -> str | None
             command=("/bin/cp", _CLOCKSOURCES, f"{SHARE_IN_GUEST}/{answer.name}"),
         )
         console = share.with_name("console.log")
-        with Guest(spec, console, deadline_s) as guest:
+        guest = Guest(spec, console, deadline_s)
+        try:
             while guest.alive:
                 time.sleep(0.1)
+        finally:
             ended = guest.end()
         if clocks := read_file(answer, 4096):
             # QEMU falls back to emulation by itself when KVM refuses to start.

@@ -15,8 +15,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
@@ -140,7 +139,7 @@ class BootResult:
 
 
 class LiveBoot:
-    """A guest from its launch to its last record; use it as a context manager, which ends it.
+    """A guest from its launch to its last record; it runs until `close`.
 
     Attributes:
         ready: it has booted, passed its gate and settled, and waits to be asked for cells.
@@ -178,15 +177,8 @@ class LiveBoot:
             self._open = stack.pop_all()
         self._share = share
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it, whatever it does; what it had measured short of its end is kept."""
         try:
             self._guest.end()
             # Whatever stops us, what was measured is worth keeping to look at.

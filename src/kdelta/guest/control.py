@@ -14,8 +14,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from kdelta.errors import KdeltaError
 from kdelta.guest.driver import PORT
@@ -57,15 +56,8 @@ class _Line:
         self._heard = b""
         self.over = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give up the socket."""
         self._listener.close()
         os.close(self._folder)
         if self._peer is not None:

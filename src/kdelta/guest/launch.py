@@ -21,8 +21,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from kdelta.errors import KdeltaError
 from kdelta.guest import supervise
@@ -177,7 +176,7 @@ def require_tools() -> None:
 
 
 class Guest:
-    """A guest below a supervisor of its own; use it as a context manager, which ends it.
+    """A guest below a supervisor of its own, which runs until `end`.
 
     Attributes:
         port: the driver's port.
@@ -202,8 +201,12 @@ class Guest:
         self._exit: GuestExit | None = None
         self.pinned = False
         with contextlib.ExitStack() as stack:
-            self.port = stack.enter_context(Port(spec.share.with_name("port.sock")))
-            self._monitor = stack.enter_context(Monitor(spec.share.with_name("qmp.sock")))
+            self.port = stack.enter_context(
+                contextlib.closing(Port(spec.share.with_name("port.sock")))
+            )
+            self._monitor = stack.enter_context(
+                contextlib.closing(Monitor(spec.share.with_name("qmp.sock")))
+            )
             argv = vng_argv(spec, [*self.port.options(), *self._monitor.options()])
             # Unbuffered: what the guest said last matters most when we are killed too.
             log = stack.enter_context(console.open("wb", buffering=0))
@@ -223,17 +226,6 @@ class Guest:
             )
             self._pump.start()
             self._open = stack.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end()
 
     def end(self) -> GuestExit:
         """End it, if it has not ended by itself: nothing of it runs any more.

@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.guest.boot import BootError, BootRequest, BootResult, LiveBoot
+from kdelta.guest.boot import POWER_OFF_S, BootError, BootRequest, BootResult, LiveBoot
 from kdelta.guest.pinning import Pinning
 from kdelta.measure.cpu_time import HostCpu
 from kdelta.measure.host import guest_vcpus, load_average
-from kdelta.measure.plan import boot_plan
+from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import Schedule
 from kdelta.plain import one_line
 from kdelta.workload_options import highest_cpu
@@ -85,7 +84,6 @@ class BlockPlan:
         consoles: folder of the arms' consoles.
         label: how messages name the block.
         mechanism: the cells are traced instead of timed.
-        deadline_s: seconds after which a guest is killed, whatever it does.
     """
 
     source: GuestSource
@@ -94,11 +92,24 @@ class BlockPlan:
     label: str
     pinning: Pinning | None
     mechanism: bool
-    deadline_s: float
+
+    @property
+    def deadline_s(self) -> float:
+        """After which a guest is killed, whatever it does: it lives as long as its whole block."""
+        source, schedule = self.source, self.schedule
+        guest_s = source.experiment.guest.boot_timeout_s + POWER_OFF_S
+        guest_s += block_timeout_s(
+            source.experiment,
+            source.protocol,
+            schedule.regime,
+            len(schedule.cells) * len(schedule.rounds),
+            mechanism=self.mechanism,
+        )
+        return len(schedule.arms) * guest_s
 
 
 class LiveArm:
-    """One arm of a block, from its launch to its entry in host.json; a context manager.
+    """One arm of a block, from its launch to its entry in host.json; it runs until `close`.
 
     A guest that does not boot, dies or leaves the gate late is a finding about its kernel: it
     is recorded, with its reason, and not tried again. The others of its block go on.
@@ -158,16 +169,9 @@ class LiveArm:
         self._failure: BootError | None = None
         self._boot = LiveBoot(request, console)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._boot.__exit__(kind, error, trace)
+    def close(self) -> None:
+        """End its guest, whatever it does."""
+        self._boot.close()
 
     @property
     def booting(self) -> bool:
@@ -215,10 +219,10 @@ class LiveArm:
             with self._failing():
                 self._boot.go_on()
                 self._result = self._boot.finish()
-        self._boot.__exit__(None, None, None)
+        self.close()
 
     def over(self) -> ArmBoot:
-        """What is left of it, once it has been left as a context manager."""
+        """What is left of it, once it is closed."""
         result, failure = self._result, self._failure
         records = result.records if result else failure.records if failure else []
         boot_s = result.boot_s if result else self._boot.boot_s

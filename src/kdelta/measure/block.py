@@ -24,7 +24,7 @@ from kdelta.measure.progress import CHANGED, BlockProgress, pending
 from kdelta.measure.quiet import wait_for_quiet
 from kdelta.measure.same_guest import guest_of, require_same_guest
 from kdelta.measure.schedule import Schedule, block_schedule, schedule_record
-from kdelta.measure.turns import Taken, deadline_s, take_turns
+from kdelta.measure.turns import Taken, take_turns
 from kdelta.measure.write import write_json, write_lines
 
 Json = dict[str, Any]
@@ -105,7 +105,6 @@ def measure_block(request: BlockRequest) -> None:
                 label=name,
                 pinning=Pinning(cpus, environment.cpus_for_rest) if cpus else None,
                 mechanism=False,
-                deadline_s=deadline_s(request.source, schedule),
             ),
             progress.note,
             progress.arm_done,

@@ -12,7 +12,7 @@ from kdelta.measure.arm import BlockPlan, GuestSource, require_cpus, require_pro
 from kdelta.measure.hostlock import host_lock
 from kdelta.measure.progress import BlockProgress, pending
 from kdelta.measure.schedule import block_schedule
-from kdelta.measure.turns import deadline_s, take_turns
+from kdelta.measure.turns import take_turns
 from kdelta.measure.write import write_lines
 
 # Its order of arms and cells is drawn like a block's; blocks count from 1.
@@ -57,7 +57,6 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
                 label=f"{regime}, mechanism boots",
                 pinning=None,
                 mechanism=True,
-                deadline_s=deadline_s(source, schedule, mechanism=True),
             ),
             progress.note,
             progress.arm_done,

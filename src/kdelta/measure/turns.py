@@ -13,11 +13,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from kdelta.guest.boot import POWER_OFF_S
-from kdelta.measure.arm import ArmBoot, BlockPlan, GuestSource, LiveArm
+from kdelta.measure.arm import ArmBoot, BlockPlan, LiveArm
 from kdelta.measure.host import host_cpus
-from kdelta.measure.plan import block_timeout_s
-from kdelta.measure.schedule import Schedule
 
 Note = Callable[[str, int], None]
 """Told what is being done and how many slices are done."""
@@ -73,20 +70,6 @@ def take_turns(plan: BlockPlan, note: Note, done: Callable[[ArmBoot], None]) -> 
     return Taken(boots, together)
 
 
-def deadline_s(source: GuestSource, schedule: Schedule, *, mechanism: bool = False) -> float:
-    """After which a guest is killed, whatever it does: it lives as long as its whole block."""
-    experiment, arms = source.experiment, len(schedule.arms)
-    guest_s = experiment.guest.boot_timeout_s + POWER_OFF_S
-    guest_s += block_timeout_s(
-        experiment,
-        source.protocol,
-        schedule.regime,
-        len(schedule.cells) * len(schedule.rounds),
-        mechanism=mechanism,
-    )
-    return arms * guest_s
-
-
 def _run_group(plan: BlockPlan, positions: Sequence[int], note: Note) -> list[ArmBoot]:
     """Boot the arms at these positions of the schedule, and let them take their turns."""
     with contextlib.ExitStack() as stack:
@@ -114,7 +97,7 @@ def _boot_all(
     while waiting or any(live.booting for live in arms.values()):
         booting = [live for live in arms.values() if live.booting]
         if waiting and len(booting) < host_cpus():
-            live = stack.enter_context(LiveArm(plan, waiting.pop(0)))
+            live = stack.enter_context(contextlib.closing(LiveArm(plan, waiting.pop(0))))
             arms[live.arm] = live
             continue
         note(f"{len(arms) - len(booting)} of {len(positions)} guests ready", 0)

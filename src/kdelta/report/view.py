@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from kdelta.analysis.verdict import DIFFERENT
 from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.disturbance import HostState, host_state
@@ -71,7 +72,7 @@ class Section:
     with_all: tuple[MetricTables, ...]
 
 
-SETTLED = ("faster", "slower", "equivalent")
+SETTLED = (*DIFFERENT, "equivalent")
 
 
 @dataclass(frozen=True)
