@@ -22,7 +22,9 @@ ASSEMBLY = '.section ".rodata"\n.incbin "data.bin"\n'
 INLINE = 'asm(".section .rodata\\n.incbin \\"data.bin\\"\\n");\n'
 
 
-def compile_with(cache: Path, folder: Path, source: str, data: bytes) -> bytes:
+def compile_with(
+    cache: Path, folder: Path, source: str, data: bytes, *, first: bool = False
+) -> bytes:
     """The object that a build's compiler makes of a source that includes `data`."""
     (folder / "data.bin").write_bytes(data)
     make = make_command(read_toolchain("gcc"), folder, folder)
@@ -33,7 +35,7 @@ def compile_with(cache: Path, folder: Path, source: str, data: bytes) -> bytes:
         # Kbuild's way to have the headers listed, without which ccache has no depend mode.
         [*compiler.split(), "-Wp,-MMD,out.d", "-c", "-o", output.name, source],
         cwd=folder,
-        env=build_environment(cache, "0" * 64, folder / "ccache.log"),
+        env=build_environment(cache, "0" * 64, folder / "ccache.log", first=first),
         check=True,
     )
     return output.read_bytes()
@@ -58,3 +60,12 @@ def test_other_sources_come_from_the_cache(tmp_path: Path) -> None:
         compile_with(tmp_path / "cache", tmp_path, "plain.c", b"")
     log = (tmp_path / "ccache.log").read_text().splitlines()
     assert log.count("direct_cache_hit") == 1
+
+
+@needs_ccache
+def test_a_first_build_does_not_pay_for_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "plain.c").write_text("int plain;\n")
+    compile_with(tmp_path / "cache", tmp_path, "plain.c", b"", first=True)
+    assert not (tmp_path / "cache" / "compiler").exists()
+    compile_with(tmp_path / "cache", tmp_path, "plain.c", b"")
+    assert (tmp_path / "ccache.log").read_text().splitlines().count("cache_miss") == 1

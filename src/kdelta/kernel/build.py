@@ -218,7 +218,8 @@ def _build(
     requested = read_fragments(request.fragments)
     ccache_log = workspace.root / "ccache.log"
     ccache_log.unlink(missing_ok=True)
-    env = build_environment(cache, key, ccache_log)
+    first = not workspace.built
+    env = build_environment(cache, key, ccache_log, first=first)
     make = make_command(toolchain, workspace.src, workspace.obj)
     request.log.parent.mkdir(parents=True, exist_ok=True)
     with request.log.open("wb") as log:
@@ -243,7 +244,7 @@ def _build(
             log,
             jobs=jobs or len(os.sched_getaffinity(0)),
             total=image.expected_steps(cache / "images", count_set(config)),
-            first=not workspace.built,
+            first=first,
         )
         workspace.end_build()
     require_own_kernel(workspace.obj, build_host(key), request.variant, compiler_cache(cache))

@@ -102,7 +102,9 @@ def make_command(toolchain: Toolchain, src: Path, obj: Path) -> list[str]:
     return ["make", "-C", str(src), f"O={obj}", f"CC={ccache}{toolchain.compiler_command}"]
 
 
-def build_environment(cache: Path, key: str, ccache_log: Path) -> dict[str, str]:
+def build_environment(
+    cache: Path, key: str, ccache_log: Path, *, first: bool = False
+) -> dict[str, str]:
     """The whole environment of a build.
 
     Args:
@@ -110,10 +112,14 @@ def build_environment(cache: Path, key: str, ccache_log: Path) -> dict[str, str]
         key: the image's key. Its first digits become the build host, so that
             `/proc/version` in the guest says which image runs.
         ccache_log: where ccache notes hits and misses.
+        first: nothing is built in the workspace yet. A compilation that ccache does not find
+            takes half as long again with it (docs/architecture.md), and of a first
+            build it would find nothing: what it keeps is what variants switch to and back.
     """
     return clean_environment(
         {
             **_REPRODUCIBLE,
+            **({"CCACHE_DISABLE": "1"} if first else {}),
             "KBUILD_BUILD_HOST": build_host(key),
             "CCACHE_DIR": str(compiler_cache(cache)),
             "CCACHE_CONFIGPATH": os.devnull,
