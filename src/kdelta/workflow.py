@@ -19,11 +19,11 @@ from typing import Any
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
+from kdelta.guest.acceleration import EMULATED_CPU
 from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
 from kdelta.guest.launch import KERNEL_ARGUMENTS
 from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
-from kdelta.measure.arm import EMULATED_CPU
 from kdelta.measure.budget import protocol_name, with_protocol
 from kdelta.measure.host import first_line
 from kdelta.measure.schedule import block_schedule
@@ -136,7 +136,10 @@ class RunPlan:
             series: of the kernel.
         """
         guest = self.experiment.guest
-        asked: dict[str, Any] = {"requested": guest.acceleration, "cpu": guest.cpu}
+        asked: dict[str, Any] = {
+            "requested": guest.acceleration,
+            "cpu": [guest.cpu, EMULATED_CPU],
+        }
         if guest.acceleration != "tcg":
             asked["kernel"] = self._kernel_facts(self.experiment.baseline, series, "kvm")
         return _digest(asked)

@@ -33,6 +33,10 @@ from kdelta.guest.share import read_file, shared_folder
 from kdelta.plain import printable
 from kdelta.workload import INIT_SOURCE, cached_program
 
+EMULATED_CPU = "max,-erms"
+"""QEMU's emulator executes string copies byte by byte, and the kernel uses them where the CPU
+says that they are fast (ERMS): docs/methodology.md, "An emulated CPU"."""
+
 PROBE_DEADLINE_S = 20.0
 QEMU_DEADLINE_S = 30.0
 _CLOCKSOURCES = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
@@ -51,7 +55,8 @@ class Acceleration:
     """`kvm` or `tcg`, what the experiment asked for, and why it is this one.
 
     Attributes:
-        cpu: the CPU model that the experiment asked for; None: virtme-ng's choice.
+        cpu: the guests' CPU model: the experiment's, else for emulation ours; None:
+            virtme-ng's choice.
     """
 
     mode: str
@@ -104,14 +109,14 @@ def choose(
 
 
 def _emulated(requested: str, cpu: str | None, reason: str) -> Acceleration:
-    # virtme-ng's own choice always works; a model of the user's may need KVM, or not exist.
+    # Ours always works; a model of the user's may need KVM, or not exist.
     if cpu and (refusal := qemu_refusal("tcg", cpu)):
         raise KdeltaError(
             f"guest.cpu: {cpu!r} cannot be emulated, and guests are to be emulated here, since "
             f"{reason}. Of the CPU model: {refusal}. Take another model "
             "(`qemu-system-x86_64 -cpu help` lists them), or leave guest.cpu out"
         )
-    return Acceleration("tcg", requested, reason, cpu)
+    return Acceleration("tcg", requested, reason, cpu or EMULATED_CPU)
 
 
 def early_refusal(

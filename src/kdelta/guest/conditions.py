@@ -88,6 +88,19 @@ def as_ordinary_process() -> None:
     Path("/proc/self/oom_score_adj").write_text(ORDINARY)
 
 
+def before_all_others(inherited: bool) -> None:
+    """Give the calling process the CPU whenever it wants it, before ordinary processes.
+
+    Who asks for a cell, and who checks the CPUs' speed, would otherwise queue behind a stressor:
+    a quarter of a slice's time, in which nothing is measured.
+
+    Args:
+        inherited: by the processes that it starts, too.
+    """
+    policy = os.SCHED_FIFO | (0 if inherited else os.SCHED_RESET_ON_FORK)
+    os.sched_setscheduler(0, policy, os.sched_param(1))
+
+
 def enter_child(tree: Path = CGROUP_ROOT) -> None:
     """Move the calling process into the workload's memory cgroup."""
     (tree / CHILD / "cgroup.procs").write_text(str(os.getpid()))

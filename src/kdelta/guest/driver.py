@@ -261,10 +261,14 @@ def read_clocks() -> tuple[int, int]:
 
 
 def speed(plan: Json, bench: Path) -> tuple[Json | None, str | None]:
-    """One speed check, an ordinary process in the root cgroup; see `check_speed`."""
+    """One speed check in the root cgroup, which no other process holds up; see `check_speed`."""
+
+    def start() -> None:
+        conditions.as_ordinary_process()
+        conditions.before_all_others(inherited=True)
 
     def run(argv: list[str]) -> tuple[Json | None, str | None]:
-        return judge_bench(*run_bench(argv, DEADLINE_S))
+        return judge_bench(*run_bench(argv, DEADLINE_S, start))
 
     return check_speed(bench.with_name(PROGRAM), plan["speed_work"], run)
 
@@ -423,6 +427,7 @@ def serve(plan: Json, records: Records, port: Port, bench: Path, stressor: Stres
 def main(share: Path) -> int:
     """Do what the shared folder's plan says; the exit status of the guest's command."""
     Path("/proc/self/oom_score_adj").write_text(NEVER_KILL)
+    conditions.before_all_others(inherited=False)
     try:
         return 0 if drive(share) else 1
     except Exception as error:  # the guest's last words have to reach the host

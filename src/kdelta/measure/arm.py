@@ -25,10 +25,6 @@ from kdelta.workload_options import highest_cpu
 
 Json = dict[str, Any]
 
-EMULATED_CPU = "max,-erms"
-"""QEMU's emulator executes string copies byte by byte, and the kernel uses them where the CPU
-says that they are fast (ERMS): docs/methodology.md, "An emulated CPU"."""
-
 
 @dataclass(frozen=True)
 class GuestSource:
@@ -149,7 +145,7 @@ class LiveArm:
             boot_timeout_s=experiment.guest.boot_timeout_s,
             deadline_s=plan.deadline_s,
             pinning=plan.pinning,
-            cpu=guest_cpu(experiment, mode),
+            cpu=source.acceleration.get("cpu"),
         )
         self._entry: Json = {
             "arm": self.arm,
@@ -248,11 +244,6 @@ class LiveArm:
             yield
         except BootError as failure:
             self._failure = failure
-
-
-def guest_cpu(experiment: Experiment, mode: str) -> str | None:
-    """The guests' CPU model: the experiment's, else for emulation ours, else virtme-ng's."""
-    return experiment.guest.cpu or (EMULATED_CPU if mode == "tcg" else None)
 
 
 def require_cpus(source: GuestSource) -> None:

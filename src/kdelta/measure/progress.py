@@ -26,7 +26,7 @@ Json = dict[str, Any]
 BOOT_S = 5.0
 """Seconds until a guest is ready, about: of each, where nobody has measured it."""
 
-SLICE_OVERHEAD_S = 0.3
+SLICE_OVERHEAD_S = 0.2
 """Seconds of a slice besides what the workload runs: its start, the speed checks, the record."""
 
 # A traced cell is run twice, and before each run probes are set: seconds of that under emulation.

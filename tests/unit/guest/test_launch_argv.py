@@ -134,7 +134,7 @@ def test_what_is_asked_for_without_kvm(tmp_path: Path, monkeypatch: pytest.Monke
         "mode": "tcg",
         "requested": "tcg",
         "reason": "emulation was asked for (guest.acceleration: tcg)",
-        "cpu": None,
+        "cpu": "max,-erms",
     }
     auto = choose("auto", None, no_kernel, none)
     assert (auto.mode, auto.reason) == (
