@@ -29,6 +29,7 @@ INSTALL := PYTHON="$(PYTHON)" $(RUN) setup/install.sh
 .PHONY: report
 report: setup ## Build, measure, analyse; ends with the answer and the report's path
 	@# Snakemake shows the answer only if it had something to do: here it comes at the end, always.
+	$(if $(BUDGET),@$(RUN) kdelta plan --budget $(BUDGET))
 	KDELTA_SHOW=no $(RUN) snakemake --cores all $(if $(BUDGET),--config budget=$(BUDGET))
 	@$(RUN) kdelta show --brief --config config/config.yaml $(if $(BUDGET),--budget $(BUDGET))
 

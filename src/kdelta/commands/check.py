@@ -17,9 +17,7 @@ from kdelta.experiment import Experiment
 from kdelta.kernel.patches import PatchFile, order_warning
 from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.source import cached_source
-from kdelta.measure.progress import block_seconds, trace_seconds
-from kdelta.measure.schedule import cells
-from kdelta.progress import duration_text
+from kdelta.measure.budget import amount
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "config.schema.json": RunConfig,
@@ -67,27 +65,8 @@ def _check(args: argparse.Namespace) -> int:
     elif any(patches.values()):
         print("  patches were not tried: the kernel's source is not in the cache yet")
     for name in experiment.protocols:
-        print(f"  protocol {name}: {_amount(experiment, name)}")
+        print(f"  protocol {name}: {amount(experiment, name)}")
     return 0
-
-
-def _amount(experiment: Experiment, name: str) -> str:
-    """What a protocol amounts to: blocks, guests, rounds and minutes."""
-    protocol = experiment.protocols[name]
-    experiment = experiment.of_protocol(name)
-    blocks = protocol.blocks * len(protocol.duration_s)
-    arms = len(experiment.arms())
-    seconds = sum(
-        protocol.blocks * block_seconds(experiment, name, regime) for regime in protocol.duration_s
-    )
-    traced = len(experiment.mechanism_regimes(name))
-    traces = f" and {traced * arms} mechanism boots" if traced else ""
-    seconds += traced * trace_seconds(experiment)
-    rounds = "round" if protocol.rounds == 1 else "rounds"
-    return (
-        f"{blocks} blocks of {arms} guests, {protocol.rounds} {rounds} of "
-        f"{len(cells(experiment))} cells{traces}: about {duration_text(seconds)}"
-    )
 
 
 def _patch_lines(files: Sequence[PatchFile]) -> list[str]:

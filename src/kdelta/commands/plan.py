@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb `plan`: blocks, boots and hours that a wanted effect needs."""
+"""The verb `plan`: what a wanted effect needs, and what effect a protocol would see."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from kdelta.commands.block_time import block_times, protocol_block_times
 from kdelta.commands.common import Verbs, add_experiment, experiment_of
+from kdelta.config import RunConfig, parse_model, read_yaml
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
+from kdelta.measure.budget import protocol_name
 from kdelta.measure.schedule import cells
 
 if TYPE_CHECKING:
@@ -30,13 +32,21 @@ def add_verbs(verbs: Verbs) -> None:
         help="say how many blocks, boots and hours a wanted effect needs",
         description="From a pilot's raw data, or a spread that is known or assumed: how many "
         "blocks an effect of a given size needs to be called faster or slower (or equivalent, if "
-        "it lies within the experiment's margin), and what they cost.",
+        "it lies within the experiment's margin), and what they cost. Without --effect: what "
+        "effect a protocol would see as it is, by the latest run of the experiment.",
     )
-    add_experiment(parser)
+    add_experiment(parser, required=False)
     parser.add_argument(
         "--protocol", help="plan for its regimes and durations (default: those of the pilot)"
     )
-    source = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("config/config.yaml"),
+        help="without --experiment: where experiment and protocol are named (default %(default)s)",
+    )
+    parser.add_argument("--budget", help="plan the configured protocol for a time, such as 30m")
+    source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--pilot",
         type=Path,
@@ -49,9 +59,7 @@ def add_verbs(verbs: Verbs) -> None:
         metavar="PERCENT",
         help="standard deviation of a cell's ratios over blocks, taken as exact",
     )
-    parser.add_argument(
-        "--effect", type=float, metavar="PERCENT", required=True, help="true effect, such as 5"
-    )
+    parser.add_argument("--effect", type=float, metavar="PERCENT", help="true effect, such as 5")
     parser.add_argument(
         "--power", type=float, default=0.8, help="wanted probability of the verdict (default 0.8)"
     )
@@ -64,10 +72,16 @@ def _plan(args: argparse.Namespace) -> int:
     from kdelta.analysis.power import Design
     from kdelta.commands.plan_text import RoundsChoice, Wish, plan_text
 
-    effect = _log_ratio(args.effect)
     if not 0.5 <= args.power < 1:
         raise KdeltaError(f"--power {args.power:g}: must be at least 0.5 and below 1, such as 0.8")
+    if args.experiment is None:
+        _take_configured(args)
     experiment = experiment_of(args)
+    if args.effect is None:
+        return _tell_foreseen(experiment, args)
+    if args.pilot is None and args.spread is None:
+        raise KdeltaError("--effect: give --pilot or --spread too, or nothing can be planned from")
+    effect = _log_ratio(args.effect)
     splits: dict[str, Split] = {}
     if args.pilot is not None:
         run = args.root / args.pilot
@@ -104,6 +118,44 @@ def _plan(args: argparse.Namespace) -> int:
     ]
     print(plan_text(wish, found, design, times, list(experiment.arms()), splits, choices))
     return 0
+
+
+def _take_configured(args: argparse.Namespace) -> None:
+    config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
+    args.experiment = config.experiment
+    args.protocol = protocol_name(args.protocol or config.protocol, args.budget or config.budget)
+
+
+def _tell_foreseen(experiment: Experiment, args: argparse.Namespace) -> int:
+    """Say what effect a protocol would see, regime by regime."""
+    from kdelta.analysis.planning import assumed_slices, with_rounds
+    from kdelta.commands.plan_text import foreseen_text
+
+    protocol = _one_protocol(experiment, args)
+    chosen = experiment.protocols[protocol]
+    if args.spread is not None:
+        spreads = _assumed_spreads(experiment, protocol, args.spread)
+    else:
+        known = _Pilot({}, {})
+        run = _latest_run(args.root, experiment) if args.pilot is None else args.root / args.pilot
+        if run is not None:
+            known = _read_pilot(experiment, run, args)
+        rounds = chosen.rounds
+        spreads = dict.fromkeys(
+            experiment.protocol_regimes(protocol), assumed_slices(rounds, len(cells(experiment)))
+        )
+        for regime in spreads.keys() & known.spreads.keys():
+            spread, split = known.spreads[regime], known.splits.get(regime)
+            spreads[regime] = with_rounds(spread, split, rounds) if split else spread
+    print(foreseen_text(experiment, protocol, spreads, args.power))
+    return 0
+
+
+def _latest_run(root: Path, experiment: Experiment) -> Path | None:
+    """The experiment's run that was finished last."""
+    manifests = (root / "results" / experiment.name).glob("*/manifest.json")
+    newest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
+    return newest.parent if newest and (newest.parent / "raw").is_dir() else None
 
 
 def _log_ratio(percent: float) -> float:
@@ -145,7 +197,7 @@ def _read_pilot(experiment: Experiment, run: Path, args: argparse.Namespace) -> 
     )
     boots = read_raw(run / "raw", settings).boots
     measured = {boot.regime for boot in boots}
-    if args.protocol is None:
+    if args.protocol is None or args.effect is None:
         regimes = [regime for regime in experiment.regimes if regime in measured]
     else:
         regimes = list(experiment.protocol_regimes(args.protocol))
@@ -186,7 +238,7 @@ def _one_protocol(experiment: Experiment, args: argparse.Namespace) -> str:
         return str(args.protocol)
     if len(experiment.protocols) > 1:
         raise KdeltaError(
-            "--spread: says nothing of regimes and durations; name a protocol with --protocol "
+            "regimes and durations are a protocol's; name a protocol with --protocol "
             f"({', '.join(experiment.protocols)})"
         )
     return next(iter(experiment.protocols))

@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdelta.analysis.inference import MAX_BLOCKS_TO_SETTLE
-from kdelta.analysis.planning import Need, within_margin
-from kdelta.analysis.power import Design
+from kdelta.analysis.planning import Need, RegimeSpread, within_margin
+from kdelta.analysis.power import Design, Spread, smallest_effect
 from kdelta.analysis.variance import Split
 from kdelta.commands.block_time import BlockTime
+from kdelta.experiment import Experiment
+from kdelta.measure.budget import amount
+from kdelta.measure.schedule import cells
 
-WIDTH = 96
+WIDTH = 80
 QUESTIONS = ("a cell", "overall")
 _WHOLE_RUN = "whole run"
 _HEADER = ("regime", "verdict on", "spread", "blocks", "hours")
@@ -179,3 +182,39 @@ def _by_regime(texts: dict[str, str]) -> str:
 
 def _wrapped(text: str, indent: str = "  ") -> list[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def foreseen_text(
+    experiment: Experiment, protocol: str, spreads: Mapping[str, RegimeSpread], power: float
+) -> str:
+    """What a protocol amounts to, and what effect it would see, as lines for a terminal.
+
+    Args:
+        experiment: the experiment.
+        protocol: its protocol.
+        spreads: by regime, for as many rounds as the protocol has.
+        power: probability of the verdict.
+    """
+    statistics = experiment.statistics
+    blocks = experiment.protocols[protocol].blocks
+    family = len(cells(experiment)) * len(spreads)
+
+    def seen(spread: Spread, tests: int) -> str:
+        design = Design(blocks, tests, statistics.confidence, statistics.equivalence_margin)
+        return f"{100 * math.expm1(smallest_effect(spread, design, power)):.1f} %"
+
+    rows = [
+        (regime, seen(one.overall, 1), seen(one.cell, family)) for regime, one in spreads.items()
+    ]
+    question = (
+        f"True effects on throughput that would be called faster or slower with {100 * power:g} % "
+        "probability:"
+    )
+    return "\n".join(
+        [
+            *_wrapped(f"{protocol}: {amount(experiment, protocol)}, besides building.", ""),
+            *_wrapped(question, ""),
+            _table(rows, ("regime", "overall", "a cell"), names=1),
+            *_wrapped("spread: " + _by_regime({r: one.source for r, one in spreads.items()})),
+        ]
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Samples in the Go benchmark data format, which benchstat and its kin read.
+"""Results in the Go benchmark data format, which benchstat and its kin read.
 
 Format: https://go.dev/design/14313-benchmark-format, and for the lines of unit metadata
 golang.org/x/perf/benchfmt. benchstat puts results of different configuration (`key: value`
@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from kdelta.cache import write_atomically
@@ -39,7 +40,7 @@ def go_files(run: RunFolder) -> dict[str, str]:
         KdeltaError: samples.csv is missing or of another version.
     """
     samples = run.table("samples.csv")
-    wanted = ["regime", "arm", "valid", "vcpus", "writes", *run.factors]
+    wanted = ["regime", "block", "arm", "valid", "vcpus", "writes", *run.factors]
     missing = [c for c in (*wanted, *(value[0] for value in _VALUES)) if c not in samples]
     if missing:
         raise KdeltaError(
@@ -53,7 +54,10 @@ def go_files(run: RunFolder) -> dict[str, str]:
 
 
 def go_text(run: RunFolder, arm: str, samples: pd.DataFrame) -> str:
-    """One arm's samples: a line per sample that is valid, all its blocks under one name.
+    """One arm's results: a line per block and cell, all its blocks under one name.
+
+    What the rounds of a block gave are not independent results, and benchstat would take them
+    for such: they become one, their geometric mean.
 
     Args:
         run: the run.
@@ -66,7 +70,7 @@ def go_text(run: RunFolder, arm: str, samples: pd.DataFrame) -> str:
         *(f"{key}: {' '.join(value.split())}" for key, value in configuration(run) if value),
         *(f"Unit {unit} better={better}" for _, unit, better in _VALUES),
         "",
-        *(_result(row, run.factors) for _, row in valid.iterrows()),
+        *(_result(row, run.factors) for _, row in _by_block(valid, run.factors).iterrows()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -115,25 +119,39 @@ def _comments(run: RunFolder, arm: str, left_out: int) -> list[str]:
             f"EMULATED ({run.acceleration.upper()}): not a measurement of kernel performance."
         )
     lines += [
-        "A line is one sample; the samples of all blocks have the same name. benchstat knows",
-        "neither that blocks pair nor how many cells are compared, so that its verdicts differ",
-        "from kdelta's tables in both directions: go by those.",
+        "A line is a cell in one block, the geometric mean of its rounds; the blocks have the same",
+        "name. benchstat knows neither that blocks pair nor how many cells are compared, so that",
+        "its verdicts differ from kdelta's tables in both directions: go by those.",
     ]
     if left_out:
         lines.append(f"{left_out} samples were set aside and are not in here: see validity.csv.")
     return [" ".join(line.split()) for line in lines]
 
 
+def _by_block(samples: pd.DataFrame, factors: tuple[str, ...]) -> pd.DataFrame:
+    """One row per regime, cell and block, in the order in which they appear."""
+    columns = [column for column, _, _ in _VALUES]
+    numbers = samples.assign(
+        **{column: np.log(samples[column].astype(float)) for column in columns},
+        writes=samples["writes"].astype(int),
+    )
+    found = numbers.groupby(["regime", *factors, "block", "vcpus"], sort=False, as_index=False).agg(
+        {**dict.fromkeys(columns, "mean"), "writes": "sum"}
+    )
+    found[columns] = np.exp(found[columns])
+    return found
+
+
 def _result(row: pd.Series, factors: tuple[str, ...]) -> str:
     parts = [NAME, f"regime={_part(row['regime'])}"]
     parts += [f"{factor}={_part(row[factor])}" for factor in factors]
     name = "/".join(parts) + (f"-{row['vcpus']}" if row["vcpus"] else "")
-    return "\t".join([name, row["writes"], *(_value(row[c], unit) for c, unit, _ in _VALUES)])
+    values = (_value(row[column], unit) for column, unit, _ in _VALUES)
+    return "\t".join([name, str(row["writes"]), *values])
 
 
-def _value(text: str, unit: str) -> str:
-    value = float(text) * (MIB if unit == "B/s" else 1)
-    return f"{value:.10g} {unit}"
+def _value(value: float, unit: str) -> str:
+    return f"{value * (MIB if unit == 'B/s' else 1):.10g} {unit}"
 
 
 def _part(level: str) -> str:

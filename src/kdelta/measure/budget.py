@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Protocols for a time: `standard-30m` is `standard` with as many blocks as 30 minutes allow."""
+"""What protocols amount to, and protocols for a time: `standard-30m` has as many blocks as fit."""
 
 from __future__ import annotations
 
+import math
 import re
 
 from kdelta.experiment import Experiment
 from kdelta.measure.progress import block_seconds, trace_seconds
+from kdelta.measure.schedule import cells
+from kdelta.progress import duration_text
 
 BUDGET = re.compile(r"([1-9][0-9]{0,3})(m|h)")
 _NAMED = re.compile(rf"(.+)-({BUDGET.pattern})")
 
 FEWEST_BLOCKS = 3
 """With fewer there are no intervals."""
+
+MOST_BLOCKS, MOST_ROUNDS = 200, 12
+"""Of a protocol that is planned: more are for those who know what they want them for."""
 
 
 def budget_seconds(text: str) -> int:
@@ -28,8 +34,8 @@ def protocol_name(protocol: str, budget: str | None) -> str:
 def with_protocol(experiment: Experiment, name: str) -> Experiment:
     """The experiment as a protocol runs it, which may be one of its protocols with a budget.
 
-    The number of blocks comes from what a block takes by the experiment file, and not from how
-    fast this machine is, so that a budget plans the same run everywhere.
+    Blocks and rounds come from what they take by the experiment file, and not from how fast this
+    machine is, so that a budget plans the same run everywhere.
 
     Args:
         experiment: the experiment.
@@ -42,14 +48,59 @@ def with_protocol(experiment: Experiment, name: str) -> Experiment:
     if name in experiment.protocols or match is None or match[1] not in experiment.protocols:
         return experiment.of_protocol(name)
     chosen = experiment.of_protocol(match[1])
-    traces = len(chosen.mechanism_regimes(match[1])) * trace_seconds(chosen)
-    each = sum(block_seconds(chosen, match[1], r) for r in chosen.protocol_regimes(match[1]))
-    blocks = int((budget_seconds(match[2]) - traces) // each)
-    if blocks < FEWEST_BLOCKS:
-        least = -(-(traces + FEWEST_BLOCKS * each) // 60)
-        raise ValueError(
-            f"{match[2]} are too few for protocol {match[1]}: with fewer than {FEWEST_BLOCKS} "
-            f"blocks there are no intervals, and these take about {least:.0f}m, besides building"
-        )
-    protocol = chosen.protocols[match[1]].model_copy(update={"blocks": min(blocks, 200)})
-    return chosen.model_copy(update={"protocols": {name: protocol}})
+    protocol = chosen.protocols[match[1]]
+    traces_s = len(chosen.mechanism_regimes(match[1])) * trace_seconds(chosen)
+    seconds = budget_seconds(match[2]) - traces_s
+    plans = []
+    for rounds in range(protocol.rounds, MOST_ROUNDS + 1):
+        plan = _with_rounds(chosen, match[1], rounds)
+        each_s = sum(block_seconds(plan, match[1], r) for r in plan.protocol_regimes(match[1]))
+        blocks = min(int(seconds // each_s), MOST_BLOCKS)
+        if blocks >= FEWEST_BLOCKS:
+            width = _width(rounds, blocks, chosen.statistics.confidence)
+            plans.append((width, rounds, blocks))
+        elif not plans:
+            least_s = traces_s + FEWEST_BLOCKS * each_s
+            raise ValueError(
+                f"{match[2]} are too few for protocol {match[1]}: with fewer than {FEWEST_BLOCKS} "
+                f"blocks there are no intervals, and these take about {-(-least_s // 60):.0f}m, "
+                "besides building"
+            )
+    _, rounds, blocks = min(plans)
+    planned = _with_rounds(chosen, match[1], rounds).protocols[match[1]]
+    planned = planned.model_copy(update={"blocks": blocks})
+    return chosen.model_copy(update={"protocols": {name: planned}})
+
+
+def _with_rounds(experiment: Experiment, name: str, rounds: int) -> Experiment:
+    """The same slices, in so many rounds."""
+    protocol = experiment.protocols[name]
+    durations = {regime: rounds * protocol.slice_s(regime) for regime in protocol.duration_s}
+    changed = protocol.model_copy(update={"rounds": rounds, "duration_s": durations})
+    return experiment.model_copy(update={"protocols": {name: changed}})
+
+
+def _width(rounds: int, blocks: int, confidence: float) -> float:
+    """Of an interval, up to a factor: what spreads is taken for the slices alone."""
+    from scipy import stats  # takes a second to load, and only budgets need it
+
+    return float(stats.t.isf((1 - confidence) / 2, blocks - 1)) / math.sqrt(rounds * blocks)
+
+
+def amount(experiment: Experiment, name: str) -> str:
+    """What a protocol amounts to: blocks, guests, rounds and minutes."""
+    protocol = experiment.protocols[name]
+    experiment = experiment.of_protocol(name)
+    blocks = protocol.blocks * len(protocol.duration_s)
+    arms = len(experiment.arms())
+    seconds = sum(
+        protocol.blocks * block_seconds(experiment, name, regime) for regime in protocol.duration_s
+    )
+    traced = len(experiment.mechanism_regimes(name))
+    traces = f" and {traced * arms} mechanism boots" if traced else ""
+    seconds += traced * trace_seconds(experiment)
+    rounds = "round" if protocol.rounds == 1 else "rounds"
+    return (
+        f"{blocks} blocks of {arms} guests, {protocol.rounds} {rounds} of "
+        f"{len(cells(experiment))} cells{traces}: about {duration_text(seconds)}"
+    )

@@ -46,7 +46,8 @@ def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
     if aside:
         found.append(
             f"{aside} of {plural(planned, 'planned sample')} set aside: "
-            f"{_aside_by_arm(frames, context)}. Both analyses, with and without them, are below."
+            f"{_aside_by_arm(frames, context)}. The report has both analyses, with and "
+            "without them."
         )
     return tuple(found)
 

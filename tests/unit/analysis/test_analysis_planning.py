@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,11 +156,12 @@ def test_plan_from_a_pilot(experiment: Path, capsys: Captured) -> None:
     assert table["idle", "overall"][0] == str(whole)
     largest = max(int(table[regime, "a cell"][0]) for regime in REGIMES)
     assert table["whole run", "a cell"][0] == str(largest)
+    assert max(map(len, said.splitlines())) <= 80
+    said = " ".join(said.split())
     assert f"over blocks; {source}." in said
     assert "90.0 s per block, as the pilot measured" in said
     assert "faster or slower with 80 % probability" in said
     assert "(7 degrees of freedom)" in said
-    assert max(map(len, said.splitlines())) <= 100
 
 
 def test_plan_for_another_protocol_than_the_pilots(experiment: Path, capsys: Captured) -> None:
@@ -169,8 +171,9 @@ def test_plan_for_another_protocol_than_the_pilots(experiment: Path, capsys: Cap
     said = capsys.readouterr().out
     assert {regime for regime, _ in rows(said)} == {"idle", "whole run"}
     seconds = BLOCK_WALL_S + 3 * 9 * (11.0 - 1.2)
+    said = " ".join(said.split())
     assert f"{seconds:.1f} s per block, 90.0 s in the pilot" in said
-    assert "one family of 9 cells" in " ".join(said.split())
+    assert "one family of 9 cells" in said
     assert "with 90 % probability" in said
 
 
@@ -232,14 +235,63 @@ def test_mistakes(
     assert expected in said.err
 
 
-@pytest.mark.parametrize("options", [(), ("--spread", "8", "--pilot", "run")])
-def test_either_a_pilot_or_a_spread(
-    experiment: Path, options: tuple[str, ...], capsys: Captured
-) -> None:
+def test_a_pilot_or_a_spread_but_not_both(experiment: Path, capsys: Captured) -> None:
+    assert plan(experiment, "--effect", "5") == 1
+    assert "--effect: give --pilot or --spread too" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
-        plan(experiment, "--effect", "5", *options)
+        plan(experiment, "--effect", "5", "--spread", "8", "--pilot", "run")
     assert caught.value.code == 2
     assert "--pilot" in capsys.readouterr().err
+
+
+def foreseen(said: str, regime: str) -> tuple[float, float]:
+    """What effects are seen over all cells of a regime, and in one."""
+    line = next(line for line in said.splitlines() if line.startswith(f"{regime} "))
+    overall, cell = line.removeprefix(regime).replace("%", "").split()
+    return float(overall) / 100, float(cell) / 100
+
+
+@pytest.mark.parametrize("spread", [8.0, 30.0])
+def test_what_a_protocol_would_see(experiment: Path, spread: float, capsys: Captured) -> None:
+    """The smallest effects for which its blocks are enough."""
+    assert plan(experiment, "--protocol", "paper", "--spread", f"{spread:g}") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("paper: 10 blocks of 3 guests")
+    assert max(map(len, said.splitlines())) <= 80
+    one, cells_ = Spread(math.log1p(spread / 100)), math.prod(map(len, FACTORS.values()))
+    for effect, cells in zip(foreseen(said, "idle"), (1, cells_), strict=True):
+        design = replace(DESIGN, cells=cells)
+        fewer, enough = (
+            blocks_needed(math.log1p(effect) * factor, one, design, 0.8) for factor in (0.98, 1.02)
+        )
+        assert enough is not None
+        assert enough <= 10
+        assert fewer is None or fewer >= 10
+
+
+def test_what_a_protocol_would_see_by_the_latest_run(experiment: Path, capsys: Captured) -> None:
+    """For a regime that the run does not have, by assumption."""
+    assert plan(experiment, "--protocol", "quick") == 0
+    said = capsys.readouterr().out
+    assert "spread: assumed: 15% from slice to slice" in said
+    by_assumption = foreseen(said, "memory-pressure")
+    for number, (folder, sd) in enumerate({"older": 0.5, "newer": 0.01}.items()):
+        run = experiment.parent / "results/synthetic" / folder
+        pilot(run, World(blocks=8, boot_sd=0.01, sample_sd=sd), ("idle",))
+        (run / "manifest.json").write_text("{}")
+        os.utime(run / "manifest.json", (number, number))
+    assert plan(experiment, "--protocol", "quick") == 0
+    said = capsys.readouterr().out
+    assert "idle: control arm, 8 blocks" in said
+    assert foreseen(said, "idle") < by_assumption
+    assert foreseen(said, "memory-pressure") == by_assumption
+
+
+def test_the_configured_protocol_within_a_time(experiment: Path, capsys: Captured) -> None:
+    (experiment.parent / "config.yaml").write_text("experiment: experiment.yaml\n")
+    root = str(experiment.parent)
+    assert main(["--root", root, "plan", "--config", "config.yaml", "--budget", "30m"]) == 0
+    assert capsys.readouterr().out.startswith("quick-30m: ")
 
 
 def test_a_planned_experiment_finds_what_it_was_planned_for() -> None:

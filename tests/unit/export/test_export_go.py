@@ -30,6 +30,7 @@ def emulated() -> RunFolder:
 def row(**changes: str) -> dict[str, str]:
     return {
         "regime": "idle",
+        "block": "1",
         "arm": "patched",
         "vcpus": "2",
         "writers": "1",
@@ -43,7 +44,7 @@ def row(**changes: str) -> dict[str, str]:
     } | changes
 
 
-def test_every_valid_sample_is_a_line() -> None:
+def test_every_cell_of_a_block_is_a_line() -> None:
     run = emulated()
     samples = run.table("samples.csv")
     files = go_files(run)
@@ -57,9 +58,22 @@ def test_every_valid_sample_is_a_line() -> None:
             assert result.parts == {k: sample[k] for k in ("regime", "writers", "readers")}
             assert result.procs == 2
             assert result.iterations == int(sample["writes"])
-            assert result.values["ns/op"] == float(sample["latency_mean_ns"])
+            assert result.values["ns/op"] == pytest.approx(
+                float(sample["latency_mean_ns"]), rel=1e-9
+            )
             rate = float(sample["throughput_mib_s"]) * 2**20
             assert result.values["B/s"] == pytest.approx(rate, rel=1e-9)
+
+
+def test_rounds_of_a_block_are_one_result() -> None:
+    rounds = [row(throughput_mib_s="10", writes="100"), row(throughput_mib_s="40", writes="300")]
+    other_block = row(block="2", throughput_mib_s="30", writes="7")
+    text = go_text(emulated(), "patched", pd.DataFrame([*rounds, other_block]))
+    results = parse(text).results
+    assert [(r.iterations, r.values["B/s"] / 2**20) for r in results] == [
+        (400, pytest.approx(20)),
+        (7, pytest.approx(30)),
+    ]
 
 
 def test_arms_have_the_same_configuration() -> None:

@@ -34,7 +34,11 @@ def test_names_and_seconds() -> None:
 def test_as_many_blocks_as_fit(minutes: int) -> None:
     name = f"quick-{minutes}m"
     experiment = with_protocol(EXPERIMENT, name)
-    blocks = experiment.protocols[name].blocks
+    protocol = experiment.protocols[name]
+    blocks = protocol.blocks
+    assert protocol.rounds >= EXPERIMENT.protocols["quick"].rounds
+    for regime in protocol.duration_s:
+        assert protocol.slice_s(regime) == EXPERIMENT.protocols["quick"].slice_s(regime)
     each = sum(block_seconds(experiment, name, r) for r in experiment.protocol_regimes(name))
     assert blocks * each <= 60 * minutes
     assert blocks == 200 or (blocks + 1) * each > 60 * minutes
@@ -66,3 +70,14 @@ def test_a_protocol_of_some_arms() -> None:
     assert list(with_protocol(changed(arms=["other"]), "long").variants) == list(SMALL["variants"])
     with pytest.raises(ValueError, match=r"protocols\.quick\.arms: nobody: no such variant"):
         changed(arms=["nobody"])
+
+
+def test_more_rounds_where_boots_take_the_time() -> None:
+    """Short slices do not pay for a boot; where they take minutes, blocks are worth more."""
+
+    def rounds(slice_s: float) -> int:
+        experiment = with_protocol(changed(rounds=2, duration_s={"idle": 2 * slice_s}), "quick-8h")
+        return experiment.protocols["quick-8h"].rounds
+
+    assert rounds(0.1) > 2
+    assert rounds(30) == 2

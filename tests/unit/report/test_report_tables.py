@@ -127,8 +127,8 @@ def test_emulation_comes_first_among_the_weaknesses(emulated: Case) -> None:
     assert "4 vCPUs on a host with 2 CPUs" in weak[1]
     assert weak[-1] == (
         "29 of 216 planned samples set aside: 19 of 72 of baseline, 9 of 72 of patched and 1 of 72 "
-        "of control; the arms are not alike in this. Both analyses, with and without them, are "
-        "below."
+        "of control; the arms are not alike in this. The report has both analyses, with and "
+        "without them."
     )
 
 
