@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdelta.guest.conditions import as_ordinary_process
 from kdelta.guest.counters import parse_vmstat
@@ -21,23 +21,46 @@ Json = dict[str, Any]
 SETTLE_POLL_S = 0.5
 SETTLE_STABLE_POLLS = 3
 SETTLE_RECLAIM_POLLS = 4
-SETTLE_TOLERANCE = 0.02
+# Of its memory, over all of these polls: one that fills memory on a busy emulated CPU grows by a
+# few per cent in a poll.
+SETTLE_TOLERANCE = 0.005
 # Its start-up alone is a few MiB; nothing has been pressed yet.
 SETTLE_LEAST_KIB = 16 * 1024
 
 
-def group_resident_kib(pgid: int, proc: Path = Path("/proc")) -> int:
-    """Resident memory of a process group in KiB; shared pages count once per process."""
-    total = 0
+class Group(NamedTuple):
+    """A process group at one moment.
+
+    Attributes:
+        resident_kib: its memory; shared pages count once per process.
+        runnable: of its processes that run or wait for a CPU, how long each has run so far
+            (nanoseconds, as text), where the kernel tells that.
+    """
+
+    resident_kib: int
+    runnable: dict[str, str]
+
+    def starved_since(self, earlier: Group) -> bool:
+        """Whether one of its processes has waited for a CPU all the time since then."""
+        return bool(self.runnable.items() & earlier.runnable.items())
+
+
+def observe_group(pgid: int, proc: Path = Path("/proc")) -> Group:
+    """What a process group is now."""
+    total, runnable = 0, {}
     page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
     for stat in proc.glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) != pgid:
+                continue
+            if fields[0] == "R":
+                ran = stat.with_name("schedstat")
+                runnable[stat.parent.name] = ran.read_text().split()[0] if ran.exists() else ""
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended between listing and reading
-        if int(fields[2]) == pgid:
-            total += int(fields[21]) * page_kib
-    return total
+        total += int(fields[21]) * page_kib
+    return Group(total, {pid: ran for pid, ran in runnable.items() if ran})
 
 
 def program_version(program: str) -> str:
@@ -109,7 +132,7 @@ class Stressor:
         begun = time.monotonic()
         record["settled"] = self._wait_settled(begun + settle_timeout_s)
         record["settle_s"] = round(time.monotonic() - begun, 3)
-        record["resident_kib"] = self._settled_kib or group_resident_kib(self._process.pid)
+        record["resident_kib"] = self._settled_kib or observe_group(self._process.pid).resident_kib
         if not record["settled"]:
             record["error"] = "; ".join(self._log.read_text().strip().splitlines()[-3:])
             if not record["error"] and self._process.poll() is None:
@@ -120,7 +143,7 @@ class Stressor:
         assert self._process is not None
         if self._settled_by == "reclaim":
             return "it did not make the kernel reclaim again and again (settled_by: reclaim)"
-        kib = group_resident_kib(self._process.pid)
+        kib = observe_group(self._process.pid).resident_kib
         if kib <= SETTLE_LEAST_KIB:
             return (
                 f"it has {kib} KiB of memory, and settled_by: memory waits for more than "
@@ -132,22 +155,31 @@ class Stressor:
         assert self._process is not None
         if self._settled_by == "time":
             return self._wait_for_time()
-        polls = SETTLE_STABLE_POLLS if self._settled_by == "memory" else SETTLE_RECLAIM_POLLS
-        calm, last_kib, last_stalls = 0, 0, allocation_stalls()
+        by_memory = self._settled_by == "memory"
+        polls = SETTLE_STABLE_POLLS if by_memory else SETTLE_RECLAIM_POLLS
+        calm, settled_kib = 0, 0
+        last, last_stalls = observe_group(self._process.pid), allocation_stalls()
         while time.monotonic() < deadline:
             time.sleep(SETTLE_POLL_S)
             if self._process.poll() is not None:
                 return False
-            kib, stalls = group_resident_kib(self._process.pid), allocation_stalls()
-            if self._settled_by == "memory":
-                grown = kib > SETTLE_LEAST_KIB
-                good = grown and abs(kib - last_kib) <= SETTLE_TOLERANCE * max(kib, 1)
+            group, stalls = observe_group(self._process.pid), allocation_stalls()
+            if by_memory:
+                kib = group.resident_kib
+                # Also one that does not grow since it waits for a CPU has not settled.
+                good = (
+                    kib > SETTLE_LEAST_KIB
+                    and abs(kib - settled_kib) <= SETTLE_TOLERANCE * kib
+                    and not group.starved_since(last)
+                )
+                if not good:
+                    settled_kib = kib
             else:
                 good = stalls > last_stalls
             calm = calm + 1 if good else 0
-            last_kib, last_stalls = kib, stalls
+            last, last_stalls = group, stalls
             if calm >= polls:
-                self._settled_kib = kib
+                self._settled_kib = group.resident_kib
                 return True
         return False
 
@@ -164,7 +196,7 @@ class Stressor:
         """True while it runs and, unless settled by time, holds half of what it settled at."""
         if self._process is None or self._process.poll() is not None:
             return False
-        return group_resident_kib(self._process.pid) >= self._settled_kib // 2
+        return observe_group(self._process.pid).resident_kib >= self._settled_kib // 2
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -132,9 +132,9 @@ def test_counters_of_this_very_machine() -> None:
     assert found["meminfo"]["MemFree"] > 0
 
 
-def stat_line(pid: int, name: str, pgrp: int, pages: int) -> str:
+def stat_line(pid: int, name: str, pgrp: int, pages: int, state: str = "S") -> str:
     fields = [
-        f"{pid} ({name}) S 1 {pgrp} {pgrp} 0 -1 4194560",
+        f"{pid} ({name}) {state} 1 {pgrp} {pgrp} 0 -1 4194560",
         *("0" for _ in range(13)),
         f"1000000 {pages}",
         *("0" for _ in range(28)),
@@ -154,12 +154,31 @@ def test_resident_memory_of_a_group(tmp_path: Path) -> None:
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "stat").write_text(line)
     (tmp_path / "self").mkdir()
-    assert stressor.group_resident_kib(10, tmp_path) == 2100 * page_kib
-    assert stressor.group_resident_kib(99, tmp_path) == 0
+    assert stressor.observe_group(10, tmp_path) == (2100 * page_kib, {})
+    assert stressor.observe_group(99, tmp_path) == (0, {})
+
+
+def test_a_process_that_waits_for_a_cpu(tmp_path: Path) -> None:
+    """It is runnable and has run no longer than before; without schedstat nobody can tell."""
+
+    def observe(**ran: str | None) -> stressor.Group:
+        for pid, time_ns in ran.items():
+            folder = tmp_path / pid.removeprefix("p")
+            folder.mkdir(exist_ok=True)
+            (folder / "stat").write_text(stat_line(int(folder.name), "x", 10, 1, "R"))
+            if time_ns is not None:
+                (folder / "schedstat").write_text(f"{time_ns} 5 7\n")
+        return stressor.observe_group(10, tmp_path)
+
+    first = observe(p10="100", p11="200", p12=None)
+    assert first.runnable == {"10": "100", "11": "200"}
+    assert not observe(p10="101", p11="201").starved_since(first)
+    assert observe(p10="102", p11="200").starved_since(first)
+    assert not observe(p10="102", p11="203", p13="0").starved_since(first)
 
 
 def test_resident_memory_of_this_process() -> None:
-    assert stressor.group_resident_kib(os.getpgid(0)) > 1000
+    assert stressor.observe_group(os.getpgid(0)).resident_kib > 1000
 
 
 def test_what_is_copied_into_the_guest_is_complete_and_needs_the_standard_library_alone(

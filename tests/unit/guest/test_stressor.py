@@ -59,6 +59,21 @@ def test_settled_alive_stopped(tmp_path: Path, log: Path, started: list[Stressor
     assert not stressor.alive()
 
 
+def test_one_that_grows_slowly(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
+    """As on an emulated CPU that others use too: by one or two per cent from poll to poll."""
+    body = (
+        "import time\n"
+        f"held = bytearray(b'x' * (48 * {MIB}))\n"
+        f"for _ in range(32): held += b'x' * ({MIB} // 2); time.sleep(0.04)\n"
+        "time.sleep(1000)\n"
+    )
+    stressor = Stressor(program(tmp_path, body), log)
+    started.append(stressor)
+    record = stressor.start(60)
+    assert record["settled"]
+    assert record["resident_kib"] >= 64 * 1024
+
+
 def test_one_that_ends_at_once(tmp_path: Path, log: Path, started: list[Stressor]) -> None:
     body = "print('stressor: bad option', file=sys.stderr); sys.exit(1)"
     stressor = Stressor(program(tmp_path, body), log)

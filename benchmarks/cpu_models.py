@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What copying, clearing, allocating and locking cost on each CPU that QEMU can emulate.
+
+An emulated guest is to be slow in proportion. `kernel_paths.c` and `pipe_bench` (1 writer, 1
+reader) run in one guest for each CPU model, one after the other, in several rounds and random
+order, and on the host itself. Printed: nanoseconds of each path, how copying and clearing relate
+to taking a mutex, and pipe_bench's throughput.
+
+    .venv/bin/python benchmarks/cpu_models.py --kernel results/.../kernels/baseline/bzImage
+
+About 20 s a guest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from kdelta.cache import cache_root
+from kdelta.guest.launch import INIT, SHARE_IN_GUEST, Guest, GuestSpec
+from kdelta.guest.share import shared_folder
+from kdelta.measure.host import cpu_model, host_cpus
+from kdelta.workload import INIT_SOURCE, SOURCE, cached_program
+
+PATHS_SOURCE = Path(__file__).resolve().with_name("kernel_paths.c")
+MODELS = ("max", "max,-erms", "max,-erms,-fsrm", "Nehalem", "EPYC,-erms", "qemu64")
+PATHS = ("copy", "clear", "alloc", "lock", "call")
+BENCH = "pipe_bench --format json --writers 1 --readers 1 --duration 1 --warmup 0.2"
+DEADLINE_S = 120.0
+
+Json = dict[str, Any]
+
+
+def measured(text: str) -> Json:
+    """The two programs' lines as one result."""
+    paths, bench = (json.loads(line) for line in text.splitlines())
+    return {**paths, "mib_s": bench["throughput_mib_s"]}
+
+
+def on_host(programs: dict[str, Path]) -> Json:
+    """Both programs, without a guest."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        lines = [
+            subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+            for argv in (
+                [str(programs["kernel_paths"]), f"{folder}/file"],
+                [str(programs["pipe_bench"]), *BENCH.split()[1:]],
+            )
+        ]
+    return measured("".join(lines))
+
+
+def in_guest(kernel: Path, model: str, programs: dict[str, Path]) -> Json:
+    """Both programs in a guest with this CPU."""
+    with shared_folder() as share:
+        for name, program in {"bzImage": kernel, **programs}.items():
+            copy = share / name
+            copy.write_bytes(program.read_bytes())
+            copy.chmod(0o755)
+        # In the guest's memory: neither program is to wait for the host's disk.
+        (share / "run.sh").write_text(
+            f"cp {SHARE_IN_GUEST}/kernel_paths {SHARE_IN_GUEST}/pipe_bench /tmp && cd /tmp &&\n"
+            f"{{ ./kernel_paths file && ./{BENCH}; }} > {SHARE_IN_GUEST}/out 2>&1\n"
+        )
+        spec = GuestSpec(
+            kernel=share / "bzImage",
+            acceleration="tcg",
+            cpu=model,
+            vcpus=2,
+            memory_mib=1024,
+            share=share,
+            command=("/bin/sh", f"{SHARE_IN_GUEST}/run.sh"),
+        )
+        console = share.with_name("console.log")
+        guest = Guest(spec, console, DEADLINE_S)
+        try:
+            while guest.alive:
+                time.sleep(0.1)
+        finally:
+            guest.end()
+        if not (share / "out").is_file():
+            raise SystemExit(f"{model}: the guest said nothing:\n{console.read_text()[-2000:]}")
+        return measured((share / "out").read_text())
+
+
+def line(name: str, results: list[Json]) -> str:
+    """The medians of one CPU's rounds."""
+    found = {key: statistics.median(one[key] for one in results) for key in (*PATHS, "mib_s")}
+    return (
+        f"{name:<18}"
+        + "".join(f"{found[path]:>10.0f}" for path in PATHS)
+        + f"{found['copy'] / found['lock']:>12.1f}{found['clear'] / found['lock']:>12.1f}"
+        + f"{found['mib_s']:>12.0f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kernel", type=Path, required=True, help="a bzImage made for emulation")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), help="as QEMU's -cpu")
+    args = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        sources = (PATHS_SOURCE, SOURCE, INIT_SOURCE)
+        programs = {
+            source.stem: cached_program(source, Path(folder) / "log", cache_root())
+            for source in sources
+        }
+    assert INIT in programs
+    results: dict[str, list[Json]] = {"the host itself": [], **{m: [] for m in args.models}}
+    shuffled = random.Random(1)
+    for _ in range(args.rounds):
+        results["the host itself"].append(on_host(programs))
+        for model in shuffled.sample(args.models, len(args.models)):
+            results[model].append(in_guest(args.kernel, model, programs))
+    print(f"{cpu_model(Path('/proc/cpuinfo').read_text())}, {host_cpus()} CPUs")
+    print(f"64 KiB copied, cleared, allocated; a mutex, a system call: ns; {args.rounds} rounds")
+    print(
+        f"{'CPU':<18}"
+        + "".join(f"{path:>10}" for path in PATHS)
+        + f"{'copy/lock':>12}{'clear/lock':>12}{'MiB/s 1x1':>12}"
+    )
+    for name, found in results.items():
+        print(line(name, found))
+
+
+if __name__ == "__main__":
+    main()
