@@ -7,7 +7,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdelta.experiment import Experiment
@@ -30,6 +30,7 @@ def test_names_and_seconds() -> None:
     assert protocol_name("quick", "30m") == "quick-30m"
 
 
+@settings(deadline=None)  # scipy is loaded when it is first needed
 @given(minutes=st.integers(5, 600))
 def test_as_many_blocks_as_fit(minutes: int) -> None:
     name = f"quick-{minutes}m"
