@@ -10,12 +10,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdelta.commands.common import Verbs, add_experiment, experiment_of, write_json
-from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
+from kdelta.commands.common import (
+    Verbs,
+    add_configured,
+    add_experiment,
+    configured_run,
+    experiment_of,
+    write_json,
+)
+from kdelta.config import load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.export.run_folder import how_to_analyse, other_runs, read_run, require_folder
-from kdelta.measure.budget import protocol_name
 from kdelta.measure.hostlock import host_lock
 from kdelta.plain import printable
 from kdelta.provenance import MANIFEST, build_manifest, check_raw, read_json
@@ -73,17 +79,15 @@ def add_run_folder(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a run's folder, results/<experiment>/<protocol> (default: the configured run)",
     )
-    parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
-    parser.add_argument("--budget", help="of the configured run, for example 30m")
+    add_configured(parser)
 
 
 def run_folder(args: argparse.Namespace) -> Path:
     """The run's folder that the arguments name, or the one of the configuration."""
     if args.run_dir is not None:
         return Path(args.run_dir)
-    config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
+    config, protocol = configured_run(args)
     experiment = load_experiment(args.root / config.experiment)
-    protocol = protocol_name(config.protocol, args.budget or config.budget)
     folder = Path(args.root / config.results / experiment.name / protocol)
     if not folder.is_dir():
         raise KdeltaError(

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdelta.cache import write_atomically
-from kdelta.config import load_experiment
+from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.measure.budget import with_protocol
+from kdelta.measure.budget import protocol_name, with_protocol
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -46,6 +46,23 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
         return with_protocol(experiment, protocol)
     except ValueError as error:
         raise KdeltaError(f"{args.experiment}: protocols: {error}") from None
+
+
+def add_configured(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name the configured run; `configured_run` reads them."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("config/config.yaml"),
+        help="where the configured run is described (default %(default)s)",
+    )
+    parser.add_argument("--budget", help="of the configured run, for example 30m")
+
+
+def configured_run(args: argparse.Namespace, protocol: str | None = None) -> tuple[RunConfig, str]:
+    """The settings of the configured run, and its protocol, or the one given, with its budget."""
+    config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
+    return config, protocol_name(protocol or config.protocol, args.budget or config.budget)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdelta.commands.block_time import block_times, protocol_block_times
-from kdelta.commands.common import Verbs, add_experiment, experiment_of
-from kdelta.config import RunConfig, parse_model, read_yaml
+from kdelta.commands.common import (
+    Verbs,
+    add_configured,
+    add_experiment,
+    configured_run,
+    experiment_of,
+)
+from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.measure.budget import protocol_name
 from kdelta.measure.schedule import cells
 
 if TYPE_CHECKING:
@@ -39,13 +46,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument(
         "--protocol", help="plan for its regimes and durations (default: those of the pilot)"
     )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path("config/config.yaml"),
-        help="without --experiment: where experiment and protocol are named (default %(default)s)",
-    )
-    parser.add_argument("--budget", help="plan the configured protocol for a time, such as 30m")
+    add_configured(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--pilot",
@@ -74,18 +75,26 @@ def _plan(args: argparse.Namespace) -> int:
 
     if not 0.5 <= args.power < 1:
         raise KdeltaError(f"--power {args.power:g}: must be at least 0.5 and below 1, such as 0.8")
+    config = RunConfig()
     if args.experiment is None:
-        _take_configured(args)
+        config, args.protocol = configured_run(args, args.protocol)
+        args.experiment = config.experiment
+    elif args.budget is not None:
+        raise KdeltaError(
+            "--budget: is of the configured run; with --experiment, name the protocol with its "
+            f"time: --protocol NAME-{args.budget}"
+        )
     experiment = experiment_of(args)
     if args.effect is None:
-        return _tell_foreseen(experiment, args)
+        return _tell_foreseen(experiment, args, args.root / config.results)
     if args.pilot is None and args.spread is None:
         raise KdeltaError("--effect: give --pilot or --spread too, or nothing can be planned from")
     effect = _log_ratio(args.effect)
     splits: dict[str, Split] = {}
     if args.pilot is not None:
         run = args.root / args.pilot
-        pilot = _read_pilot(experiment, run, args)
+        wanted = experiment.protocol_regimes(args.protocol) if args.protocol is not None else None
+        pilot = _read_pilot(run, args, wanted)
         spreads, splits = pilot.spreads, pilot.splits
         times = block_times(experiment, run / "raw", list(spreads), args.protocol)
         if args.protocol is not None and splits:
@@ -120,14 +129,14 @@ def _plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _take_configured(args: argparse.Namespace) -> None:
-    config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
-    args.experiment = config.experiment
-    args.protocol = protocol_name(args.protocol or config.protocol, args.budget or config.budget)
+def _tell_foreseen(experiment: Experiment, args: argparse.Namespace, results: Path) -> int:
+    """Say what effect a protocol would see, regime by regime.
 
-
-def _tell_foreseen(experiment: Experiment, args: argparse.Namespace) -> int:
-    """Say what effect a protocol would see, regime by regime."""
+    Args:
+        experiment: as the protocol runs it.
+        args: of the command line.
+        results: where runs write.
+    """
     from kdelta.analysis.planning import assumed_slices, with_rounds
     from kdelta.commands.plan_text import foreseen_text
 
@@ -136,10 +145,11 @@ def _tell_foreseen(experiment: Experiment, args: argparse.Namespace) -> int:
     if args.spread is not None:
         spreads = _assumed_spreads(experiment, protocol, args.spread)
     else:
-        known = _Pilot({}, {})
-        run = _latest_run(args.root, experiment) if args.pilot is None else args.root / args.pilot
-        if run is not None:
-            known = _read_pilot(experiment, run, args)
+        known = (
+            _latest_run(results / experiment.name, args)
+            if args.pilot is None
+            else _read_pilot(args.root / args.pilot, args, None)
+        )
         rounds = chosen.rounds
         spreads = dict.fromkeys(
             experiment.protocol_regimes(protocol), assumed_slices(rounds, len(cells(experiment)))
@@ -151,11 +161,18 @@ def _tell_foreseen(experiment: Experiment, args: argparse.Namespace) -> int:
     return 0
 
 
-def _latest_run(root: Path, experiment: Experiment) -> Path | None:
-    """The experiment's run that was finished last."""
-    manifests = (root / "results" / experiment.name).glob("*/manifest.json")
-    newest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
-    return newest.parent if newest and (newest.parent / "raw").is_dir() else None
+def _latest_run(folder: Path, args: argparse.Namespace) -> _Pilot:
+    """What the run of the experiment says that was finished last, if there is one of use."""
+    newest = max(
+        folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, default=None
+    )
+    if newest is None:
+        return _Pilot({}, {})
+    try:
+        return _read_pilot(newest.parent, args, None)
+    except KdeltaError as error:
+        print(f"plan: {newest.parent} is of no use here: {error}", file=sys.stderr)
+        return _Pilot({}, {})
 
 
 def _log_ratio(percent: float) -> float:
@@ -175,7 +192,14 @@ class _Pilot:
     splits: dict[str, Split]
 
 
-def _read_pilot(experiment: Experiment, run: Path, args: argparse.Namespace) -> _Pilot:
+def _read_pilot(run: Path, args: argparse.Namespace, wanted: Collection[str] | None) -> _Pilot:
+    """What a pilot says.
+
+    Args:
+        run: its folder.
+        args: of the command line.
+        wanted: the regimes that it has to have; None: those that it has.
+    """
     from kdelta.analysis.deltas import slice_ratios
     from kdelta.analysis.planning import pilot_split, pilot_spread
     from kdelta.analysis.raw import read_raw
@@ -185,9 +209,11 @@ def _read_pilot(experiment: Experiment, run: Path, args: argparse.Namespace) -> 
 
     if not (run / "raw").is_dir():
         raise KdeltaError(
-            f"--pilot {args.pilot}: has no folder raw/; give the folder of a run that was "
+            f"--pilot {args.pilot or run}: has no folder raw/; give the folder of a run that was "
             "measured, results/<experiment>/<protocol>"
         )
+    # The pilot may have more arms than the protocol that is planned for.
+    experiment = load_experiment(args.root / args.experiment, args.root)
     # Only the ratios of throughput are wanted.
     settings = replace(
         analysis_settings(experiment, root=args.root),
@@ -197,10 +223,9 @@ def _read_pilot(experiment: Experiment, run: Path, args: argparse.Namespace) -> 
     )
     boots = read_raw(run / "raw", settings).boots
     measured = {boot.regime for boot in boots}
-    if args.protocol is None or args.effect is None:
-        regimes = [regime for regime in experiment.regimes if regime in measured]
-    else:
-        regimes = list(experiment.protocol_regimes(args.protocol))
+    regimes = [regime for regime in experiment.regimes if regime in measured]
+    if wanted is not None:
+        regimes = list(wanted)
     missing = [regime for regime in regimes if regime not in measured]
     if missing:
         raise KdeltaError(

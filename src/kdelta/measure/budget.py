@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 
-from kdelta.experiment import Experiment
+from kdelta.experiment import Experiment, Protocol
 from kdelta.measure.progress import block_seconds, trace_seconds
 from kdelta.measure.schedule import cells
 from kdelta.progress import duration_text
@@ -48,28 +48,31 @@ def with_protocol(experiment: Experiment, name: str) -> Experiment:
     if name in experiment.protocols or match is None or match[1] not in experiment.protocols:
         return experiment.of_protocol(name)
     chosen = experiment.of_protocol(match[1])
-    protocol = chosen.protocols[match[1]]
-    traces_s = len(chosen.mechanism_regimes(match[1])) * trace_seconds(chosen)
-    seconds = budget_seconds(match[2]) - traces_s
+    least_rounds = chosen.protocols[match[1]].rounds
+    traces_s, block_s = _seconds(chosen, match[1])
+    left_s = budget_seconds(match[2]) - traces_s
+    if left_s < FEWEST_BLOCKS * block_s:
+        least_s = traces_s + FEWEST_BLOCKS * block_s
+        raise ValueError(
+            f"{match[2]} are too few for protocol {match[1]}: with fewer than {FEWEST_BLOCKS} "
+            f"blocks there are no intervals, and these take about {-(-least_s // 60):.0f}m, "
+            "besides building"
+        )
     plans = []
-    for rounds in range(protocol.rounds, MOST_ROUNDS + 1):
+    for rounds in range(least_rounds, max(least_rounds, MOST_ROUNDS) + 1):
         plan = _with_rounds(chosen, match[1], rounds)
-        each_s = sum(block_seconds(plan, match[1], r) for r in plan.protocol_regimes(match[1]))
-        blocks = min(int(seconds // each_s), MOST_BLOCKS)
+        blocks = min(int(left_s // _seconds(plan, match[1])[1]), MOST_BLOCKS)
         if blocks >= FEWEST_BLOCKS:
-            width = _width(rounds, blocks, chosen.statistics.confidence)
-            plans.append((width, rounds, blocks))
-        elif not plans:
-            least_s = traces_s + FEWEST_BLOCKS * each_s
-            raise ValueError(
-                f"{match[2]} are too few for protocol {match[1]}: with fewer than {FEWEST_BLOCKS} "
-                f"blocks there are no intervals, and these take about {-(-least_s // 60):.0f}m, "
-                "besides building"
-            )
-    _, rounds, blocks = min(plans)
-    planned = _with_rounds(chosen, match[1], rounds).protocols[match[1]]
-    planned = planned.model_copy(update={"blocks": blocks})
-    return chosen.model_copy(update={"protocols": {name: planned}})
+            plans.append(plan.protocols[match[1]].model_copy(update={"blocks": blocks}))
+    best = min(plans, key=lambda plan: _width(plan, chosen.statistics.confidence))
+    return chosen.model_copy(update={"protocols": {name: best}})
+
+
+def _seconds(experiment: Experiment, name: str) -> tuple[float, float]:
+    """What all mechanism boots of a protocol take, and one block of each of its regimes."""
+    traces_s = len(experiment.mechanism_regimes(name)) * trace_seconds(experiment)
+    regimes = experiment.protocol_regimes(name)
+    return traces_s, sum(block_seconds(experiment, name, regime) for regime in regimes)
 
 
 def _with_rounds(experiment: Experiment, name: str, rounds: int) -> Experiment:
@@ -80,11 +83,12 @@ def _with_rounds(experiment: Experiment, name: str, rounds: int) -> Experiment:
     return experiment.model_copy(update={"protocols": {name: changed}})
 
 
-def _width(rounds: int, blocks: int, confidence: float) -> float:
+def _width(protocol: Protocol, confidence: float) -> float:
     """Of an interval, up to a factor: what spreads is taken for the slices alone."""
     from scipy import stats  # takes a second to load, and only budgets need it
 
-    return float(stats.t.isf((1 - confidence) / 2, blocks - 1)) / math.sqrt(rounds * blocks)
+    quantile = float(stats.t.isf((1 - confidence) / 2, protocol.blocks - 1))
+    return quantile / math.sqrt(protocol.rounds * protocol.blocks)
 
 
 def amount(experiment: Experiment, name: str) -> str:
@@ -93,12 +97,10 @@ def amount(experiment: Experiment, name: str) -> str:
     experiment = experiment.of_protocol(name)
     blocks = protocol.blocks * len(protocol.duration_s)
     arms = len(experiment.arms())
-    seconds = sum(
-        protocol.blocks * block_seconds(experiment, name, regime) for regime in protocol.duration_s
-    )
+    traces_s, block_s = _seconds(experiment, name)
+    seconds = traces_s + protocol.blocks * block_s
     traced = len(experiment.mechanism_regimes(name))
     traces = f" and {traced * arms} mechanism boots" if traced else ""
-    seconds += traced * trace_seconds(experiment)
     rounds = "round" if protocol.rounds == 1 else "rounds"
     return (
         f"{blocks} blocks of {arms} guests, {protocol.rounds} {rounds} of "

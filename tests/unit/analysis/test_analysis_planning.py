@@ -287,6 +287,33 @@ def test_what_a_protocol_would_see_by_the_latest_run(experiment: Path, capsys: C
     assert foreseen(said, "memory-pressure") == by_assumption
 
 
+def test_a_latest_run_that_is_of_no_use_stops_nobody(experiment: Path, capsys: Captured) -> None:
+    """`make report` plans before it measures: what lies in results/ must not end it."""
+    run = pilot(experiment.parent / "results/synthetic/quick", World(blocks=2), ("idle",))
+    (run / "manifest.json").write_text("{}")
+    assert plan(experiment, "--protocol", "quick") == 0
+    said = capsys.readouterr()
+    assert "spread: assumed: 15% from slice to slice" in said.out
+    assert "is of no use here: pilot: regime idle has 2 blocks" in said.err
+
+
+@pytest.mark.parametrize("options", [(), ("--effect", "10")])
+def test_a_pilot_with_more_arms_than_the_protocol(
+    experiment: Path, options: tuple[str, ...], capsys: Captured
+) -> None:
+    document = yaml.safe_load(experiment.read_text())
+    document["protocols"]["quick"]["arms"] = []
+    experiment.write_text(yaml.safe_dump(document, sort_keys=False))
+    pilot(experiment.parent / "run", World(blocks=8))
+    assert plan(experiment, "--protocol", "quick", "--pilot", "run", *options) == 0
+    assert "control arm, 8 blocks" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_budget_is_of_the_configured_run(experiment: Path, capsys: Captured) -> None:
+    assert plan(experiment, "--protocol", "quick", "--budget", "30m") == 1
+    assert "name the protocol with its time: --protocol NAME-30m" in capsys.readouterr().err
+
+
 def test_the_configured_protocol_within_a_time(experiment: Path, capsys: Captured) -> None:
     (experiment.parent / "config.yaml").write_text("experiment: experiment.yaml\n")
     root = str(experiment.parent)

@@ -73,6 +73,11 @@ def test_a_protocol_of_some_arms() -> None:
         changed(arms=["nobody"])
 
 
+def test_a_protocol_of_many_rounds_keeps_them() -> None:
+    experiment = with_protocol(changed(rounds=40, duration_s={"idle": 4}), "quick-8h")
+    assert experiment.protocols["quick-8h"].rounds == 40
+
+
 def test_more_rounds_where_boots_take_the_time() -> None:
     """Short slices do not pay for a boot; where they take minutes, blocks are worth more."""
 
