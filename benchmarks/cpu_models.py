@@ -17,14 +17,14 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from kdelta.cache import cache_root
-from kdelta.guest.launch import INIT, SHARE_IN_GUEST, Guest, GuestSpec
+from kdelta.guest.launch import SHARE_IN_GUEST, Guest, GuestSpec
 from kdelta.guest.share import shared_folder
 from kdelta.measure.host import cpu_model, host_cpus
 from kdelta.workload import INIT_SOURCE, SOURCE, cached_program
@@ -61,9 +61,7 @@ def in_guest(kernel: Path, model: str, programs: dict[str, Path]) -> Json:
     """Both programs in a guest with this CPU."""
     with shared_folder() as share:
         for name, program in {"bzImage": kernel, **programs}.items():
-            copy = share / name
-            copy.write_bytes(program.read_bytes())
-            copy.chmod(0o755)
+            shutil.copy(program, share / name)
         # In the guest's memory: neither program is to wait for the host's disk.
         (share / "run.sh").write_text(
             f"cp {SHARE_IN_GUEST}/kernel_paths {SHARE_IN_GUEST}/pipe_bench /tmp && cd /tmp &&\n"
@@ -79,12 +77,7 @@ def in_guest(kernel: Path, model: str, programs: dict[str, Path]) -> Json:
             command=("/bin/sh", f"{SHARE_IN_GUEST}/run.sh"),
         )
         console = share.with_name("console.log")
-        guest = Guest(spec, console, DEADLINE_S)
-        try:
-            while guest.alive:
-                time.sleep(0.1)
-        finally:
-            guest.end()
+        Guest(spec, console, DEADLINE_S).wait()
         if not (share / "out").is_file():
             raise SystemExit(f"{model}: the guest said nothing:\n{console.read_text()[-2000:]}")
         return measured((share / "out").read_text())
@@ -115,7 +108,6 @@ def main() -> None:
             source.stem: cached_program(source, Path(folder) / "log", cache_root())
             for source in sources
         }
-    assert INIT in programs
     results: dict[str, list[Json]] = {"the host itself": [], **{m: [] for m in args.models}}
     shuffled = random.Random(1)
     for _ in range(args.rounds):

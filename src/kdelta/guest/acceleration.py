@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -196,12 +195,7 @@ def boot_refusal(kernel: Path, cpu: str | None, deadline_s: float) -> str | None
             command=("/bin/cp", _CLOCKSOURCES, f"{SHARE_IN_GUEST}/{answer.name}"),
         )
         console = share.with_name("console.log")
-        guest = Guest(spec, console, deadline_s)
-        try:
-            while guest.alive:
-                time.sleep(0.1)
-        finally:
-            ended = guest.end()
+        ended = Guest(spec, console, deadline_s).wait()
         if clocks := read_file(answer, 4096):
             # QEMU falls back to emulation by itself when KVM refuses to start.
             return None if b"kvm-clock" in clocks else "QEMU fell back to emulation"

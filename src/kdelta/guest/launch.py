@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -226,6 +227,19 @@ class Guest:
             )
             self._pump.start()
             self._open = stack.pop_all()
+
+    def wait(self) -> GuestExit:
+        """Wait until it has ended by itself or at its deadline, and end it if that is interrupted.
+
+        Raises:
+            KdeltaError: as `end` does.
+        """
+        try:
+            while self.alive:
+                time.sleep(0.1)
+        finally:
+            ended = self.end()
+        return ended
 
     def end(self) -> GuestExit:
         """End it, if it has not ended by itself: nothing of it runs any more.

@@ -54,13 +54,13 @@ def observe_group(pgid: int, proc: Path = Path("/proc")) -> Group:
             fields = stat.read_text().rpartition(")")[2].split()
             if int(fields[2]) != pgid:
                 continue
-            if fields[0] == "R":
-                ran = stat.with_name("schedstat")
-                runnable[stat.parent.name] = ran.read_text().split()[0] if ran.exists() else ""
+            ran = stat.with_name("schedstat")
+            if fields[0] == "R" and ran.exists():
+                runnable[stat.parent.name] = ran.read_text().split()[0]
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended between listing and reading
         total += int(fields[21]) * page_kib
-    return Group(total, {pid: ran for pid, ran in runnable.items() if ran})
+    return Group(total, runnable)
 
 
 def program_version(program: str) -> str:
