@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdelta.workload import PROGRAMS
+from tests.workloads import PROGRAMS
 
 # On a loaded machine everything takes long; a test that passes never waits for it.
 PATIENCE_S = 90.0
@@ -228,7 +228,7 @@ def lay_out_inputs(root: Path, variants: Sequence[str]) -> list[str]:
         (root / program).write_bytes(b"a static program\n")
     (root / "acceleration.json").write_text(json.dumps({"mode": "tcg", "reason": "asked for"}))
     return [
-        *("--kernels", "kernels", "--workload", "pipe_bench"),
+        *("--kernels", "kernels", "--workload", "."),
         *("--acceleration", "acceleration.json"),
     ]
 

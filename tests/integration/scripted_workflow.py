@@ -15,13 +15,14 @@ from pathlib import Path
 import yaml
 
 from kdelta.report.metrics import figure_stems
-from kdelta.result_files import RESULT_FILES
-from kdelta.workload import PROGRAMS
+from kdelta.schema import RESULT_FILES
+from kdelta.workload.build import HELPERS
+from tests.workloads import GUEST_FILES, PIPE_BENCH
 from tests.conftest import CHECKOUT, SMALL
 from tests.integration.scripted_guest import Environment
 
 PARTS = ("Snakefile", "workflow", "profiles", "config", "kernel-configs", "patches", "report")
-SOURCES = ("src/kdelta", *(f"src/{name}" for name in PROGRAMS))
+SOURCES = ("src/kdelta", *(f"src/{name}" for name in HELPERS), "workloads")
 
 # Writes what the verb's rule expects, and a line of what it was asked.
 STAND_IN = """\
@@ -117,7 +118,7 @@ class Workflow:
                 results=RESULT_FILES,
                 figures=[
                     f"figures/{stem}.{end}"
-                    for stem in figure_stems(mechanism=True)
+                    for stem in figure_stems(PIPE_BENCH, mechanism=True)
                     for end in ("svg", "pdf")
                 ],
             )

@@ -3,29 +3,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from kdelta.analysis.boots import RawBoot, RawSample, cell_key
-from kdelta.analysis.columns import SAMPLE_DTYPES
-from kdelta.analysis.records import Bench, Cell, Counters, Gate
+from kdelta.analysis.records import Cell, Counters, Gate, Level
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import SampleSpeed, sample_speeds
+from kdelta.analysis.tables import frame_of
 
 SampleKey = tuple[str, int, str, Cell, int]
 """Regime, block, arm, cell, round: what identifies a slice."""
 
-_IDENTITY = ("regime", "block", "arm", "variant", "boot_order", "round", "slot", "cell_order")
+_TYPES = {"integer": "Int64", "number": "float64", "text": "str", "flag": "boolean"}
 
 
-def sample_columns(settings: AnalysisSettings) -> list[str]:
-    """Columns of samples.csv in order; a factor takes the place of its namesake."""
-    rest = [
-        name for name in SAMPLE_DTYPES if name not in _IDENTITY and name not in settings.factors
-    ]
-    return [*_IDENTITY, *settings.factors, *rest]
+def fixed_parameters(settings: AnalysisSettings) -> dict[str, Level]:
+    """Parameters that are the same in every cell, with their values, as far as they are known."""
+    found: dict[str, Level] = {}
+    for name, parameter in settings.workload.parameters.items():
+        value = settings.arguments.get(name, parameter.default)
+        if name not in settings.factors and value is not None:
+            size = parameter.meaning(value) if parameter.type == "size" else None
+            found[name] = size if isinstance(size, int) else value
+    return found
 
 
 def samples_frame(
@@ -39,12 +41,14 @@ def samples_frame(
         settings: names and order of the factors, arms and regimes.
     """
     speeds = sample_speeds(boots)
+    fixed = fixed_parameters(settings)
     rows = []
     for boot, sample in samples_in_order(boots, settings):
         key = (boot.regime, boot.block, boot.arm, *sample.place)
         rows.append(
             {
-                **_bench_columns(sample.record.bench),
+                **fixed,
+                **sample.values,
                 **_counter_columns(sample.record.before, sample.record.after),
                 **_speed_columns(speeds.get(key)),
                 **_boot_columns(boot, sample),
@@ -52,8 +56,14 @@ def samples_frame(
                 "valid": key not in broken,
             }
         )
-    frame = pd.DataFrame(rows, columns=sample_columns(settings))
-    return frame.astype({k: v for k, v in SAMPLE_DTYPES.items() if k not in settings.factors})
+    recorded = settings.workload.recorded
+    return frame_of(
+        "samples.csv",
+        rows,
+        settings.factors,
+        parameters=tuple(fixed),
+        values={name: _TYPES[value.type] for name, value in recorded.items()},
+    )
 
 
 def samples_in_order(
@@ -68,20 +78,6 @@ def samples_in_order(
         )
         for sample in sorted(boot.samples, key=lambda s: (cell_key(s.cell), s.record.round))
     ]
-
-
-def identity_error(bench: Bench) -> float:
-    """How far a sample is off the closed loop's identity; 0 is exact.
-
-    Every writer has one write in flight at any time, so by Little's law
-    throughput = writers x write size / mean latency. Returns that rate over the
-    reported throughput, minus 1; NaN where throughput or latency is not positive.
-    """
-    mean_s = bench.write_latency_ns.mean * 1e-9
-    if mean_s <= 0 or bench.throughput_mib_s <= 0:
-        return math.nan
-    rate_mib_s = bench.writers * bench.write_size / mean_s / 2**20
-    return rate_mib_s / bench.throughput_mib_s - 1
 
 
 def counter_difference(before: Counters | None, after: Counters | None, name: str) -> int | None:
@@ -132,36 +128,6 @@ def _memcg(gate: Gate | None) -> bool | None:
     if gate.memcg is None and gate.memory_cgroups is not None:
         return gate.memory_cgroups > 1
     return gate.memcg
-
-
-def _bench_columns(bench: Bench | None) -> dict[str, object]:
-    if bench is None:
-        return {}
-    latency = bench.write_latency_ns
-    return {
-        "write_size": bench.write_size,
-        "pipe_size": bench.pipe_size,
-        "mode": bench.mode,
-        "nonblock": bench.nonblock,
-        "duration_requested_s": bench.duration_requested_s,
-        "elapsed_s": bench.elapsed_s,
-        "writes": bench.writes,
-        "bytes_written": bench.bytes_written,
-        "throughput_mib_s": bench.throughput_mib_s,
-        "latency_mean_ns": latency.mean,
-        "latency_p50_ns": latency.p50,
-        "latency_p90_ns": latency.p90,
-        "latency_p99_ns": latency.p99,
-        "latency_p99_9_ns": latency.p99_9,
-        "latency_max_ns": latency.max,
-        "identity_error": identity_error(bench),
-        "voluntary_switches": bench.context_switches.voluntary,
-        "involuntary_switches": bench.context_switches.involuntary,
-        "user_s": bench.cpu_s.user,
-        "system_s": bench.cpu_s.system,
-        "eagain": bench.eagain,
-        "short_writes": bench.short_writes,
-    }
 
 
 def _speed_columns(speed: SampleSpeed | None) -> dict[str, object]:

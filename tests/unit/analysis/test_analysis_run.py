@@ -33,11 +33,12 @@ OVERALL = (
 )
 COLUMNS = {
     "samples.csv": "regime,block,arm,variant,boot_order,round,slot,cell_order,writers,readers,"
-    "write_size,"
-    "pipe_size,mode,nonblock,acceleration,vcpus,memory_mib,status,duration_requested_s,elapsed_s,"
-    "writes,bytes_written,throughput_mib_s,latency_mean_ns,latency_p50_ns,latency_p90_ns,"
-    "latency_p99_ns,latency_p99_9_ns,latency_max_ns,identity_error,voluntary_switches,"
-    "involuntary_switches,user_s,system_s,eagain,short_writes,pgscan_direct,pgsteal_direct,"
+    "write_size,pipe_size,processes,nonblock,pin,acceleration,vcpus,memory_mib,status,"
+    "mode,duration_requested_s,elapsed_s,writes,bytes_written,bytes_written_total,"
+    "bytes_read_total,latency_p90_ns,latency_p99_9_ns,latency_max_ns,identity_error,"
+    "voluntary_switches,involuntary_switches,user_s,system_s,eagain,short_writes,payload_errors,"
+    "gap_ns,throughput_mib_s,latency_mean_ns,latency_p50_ns,latency_p99_ns,"
+    "pgscan_direct,pgsteal_direct,"
     "pgscan_kswapd,allocstall,oom_kill,pswpin,pswpout,psi_memory_some_us,psi_memory_full_us,"
     "psi_cpu_some_us,steal_ticks,speed_before,speed_after,relative_speed,memcg,stressor_alive,valid",
     "validity.csv": "regime,block,arm,writers,readers,round,rule,value,limit,detail",
@@ -263,17 +264,17 @@ def test_no_sample_at_all(results: Path) -> None:
     assert (results / "out/samples.csv").read_text() == COLUMNS["samples.csv"] + "\n"
 
 
-def test_factors_of_text_and_truth_and_with_a_columns_name(tmp_path: Path) -> None:
+def test_factors_of_truth_and_size(tmp_path: Path) -> None:
     truth = Truth(
         blocks=3,
         factors={
-            "mode": ("threads", "processes"),
+            "processes": (False, True),
             "nonblock": (False, True),
             "write_size": (4096,),
         },
     )
     settings = AnalysisSettings(
-        factors=("mode", "nonblock", "write_size"),
+        factors=("processes", "nonblock", "write_size"),
         baseline="baseline",
         arms=SETTINGS.arms,
         control="control",
@@ -283,13 +284,13 @@ def test_factors_of_text_and_truth_and_with_a_columns_name(tmp_path: Path) -> No
     assert set(found.deltas["blocks"]) == {3}
     header = (tmp_path / "out/samples.csv").read_text().splitlines()[0].split(",")
     assert len(set(header)) == len(header)
-    assert header[8:11] == ["mode", "nonblock", "write_size"]
-    cells = [(row["mode"], row["nonblock"]) for row in read(tmp_path / "out/tables/deltas.csv")]
+    assert header[8:11] == ["processes", "nonblock", "write_size"]
+    cells = [(row["processes"], row["nonblock"]) for row in read(tmp_path / "out/tables/deltas.csv")]
     assert cells[:4] == [
-        ("processes", "false"),
-        ("processes", "true"),
-        ("threads", "false"),
-        ("threads", "true"),
+        ("false", "false"),
+        ("false", "true"),
+        ("true", "false"),
+        ("true", "true"),
     ]
     assert found.validity.empty
 

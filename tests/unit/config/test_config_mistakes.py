@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kdelta.analysis.columns import RESERVED_COLUMNS
+from kdelta.schema import COLUMN_NAMES
 from kdelta.cli import main
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
@@ -331,7 +331,7 @@ def test_names_that_files_and_folders_of_ours_have(project: Project, small: dict
 
 
 def test_a_factor_with_the_name_of_a_tables_column(small: dict[str, Any]) -> None:
-    for column in RESERVED_COLUMNS:
+    for column in COLUMN_NAMES:
         with pytest.raises(ValidationError, match=f"matrix.{column}: "):
             Experiment.model_validate(small | {"matrix": small["matrix"] | {column: [1]}})
 

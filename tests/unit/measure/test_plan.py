@@ -13,7 +13,7 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest import speed
 from kdelta.measure.arm import GuestSource, require_cpus
-from kdelta.measure.plan import block_timeout_s, boot_plan, option_argv
+from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import block_schedule
 from tests.conftest import SMALL
 
@@ -24,21 +24,6 @@ IMAGE = {"kernel_release": "6.12.9", "config_sha256": "ab" * 32, "key": "0123456
 def plan(regime: str, position: int = 0) -> dict[str, Any]:
     schedule = block_schedule(EXPERIMENT, regime, 2)
     return boot_plan(EXPERIMENT, "quick", schedule, position, IMAGE, "tcg", 3)
-
-
-@pytest.mark.parametrize(
-    ("options", "argv"),
-    [
-        ({}, []),
-        ({"write_size": 65536}, ["--write-size", "65536"]),
-        ({"pin": "0-3", "writers": 2}, ["--pin", "0-3", "--writers", "2"]),
-        ({"nonblock": True, "processes": False}, ["--nonblock"]),
-        # 1 and 0 are numbers, not flags
-        ({"writers": 1, "pin": 0}, ["--writers", "1", "--pin", "0"]),
-    ],
-)
-def test_options_become_arguments(options: dict[str, Any], argv: list[str]) -> None:
-    assert option_argv(options) == argv
 
 
 def test_the_plan_of_a_boot() -> None:

@@ -18,6 +18,7 @@ from kdelta.report.drilldown import CellBlocks, Drilldown, drilldown
 from kdelta.report.frames import load_frames
 from kdelta.report.html import render_html
 from kdelta.report.metrics import figure_stems
+from tests.workloads import PIPE_BENCH
 from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.tables import choose_precision
 from kdelta.report.view import build_view
@@ -152,7 +153,7 @@ def test_ten_thousand_samples_make_a_light_page(tmp_path: Path) -> None:
     plan = big_plan()
     write_results(plan, tmp_path)
     (tmp_path / "figures").mkdir()
-    for stem in figure_stems():
+    for stem in figure_stems(PIPE_BENCH):
         (tmp_path / "figures" / f"{stem}.svg").write_text('<svg viewBox="0 0 9 9"></svg>')
     for regime in plan.regimes:
         for block in range(1, plan.blocks + 1):

@@ -68,7 +68,7 @@ def test_moving_the_project_changes_nothing(project: Project) -> None:
         ("patches/series/0002-second.patch", {"build patched"}),
         ("patches/other.patch", {"build other"}),
         ("kernel-configs/guest.config", BUILDS),
-        ("src/pipe_bench/pipe_bench.c", {"workload"}),
+        ("workloads/pipe_bench/pipe_bench.c", {"workload"}),
         ("src/speed_check/speed_check.c", {"workload"}),
     ],
 )
