@@ -331,6 +331,21 @@ _PRESSURE = (
     Column("psi_cpu_some_percent", "number", "%", "of the time, some task waited for a CPU"),
     Column("oom_kill", "integer", "", "processes that the OOM killer ended, sum", True),
 )
+_COUNTERS_MOVED = (
+    REGIME,
+    ARM,
+    Column("counter", "string", "", "of the kernel: file below /proc and name"),
+    Column("unit", "string", "", "of the rates"),
+    _BLOCKS,
+    Column("baseline", "number", "as `unit`", "growth per second of slices, mean over blocks"),
+    Column("baseline_sd_percent", "number", "%", "its standard deviation over blocks"),
+    Column("value", "number", "as `unit`", "the arm's"),
+    Column("value_sd_percent", "number", "%", "its standard deviation over blocks"),
+    Column("change_percent", "number", "%", "value over baseline, minus 1"),
+    Column("p_value", "number", "", "t test of no change, paired by blocks"),
+    Column("q_value", "number", "", "adjusted for the false discovery rate, over the arm's"),
+    Column("moved", "boolean", "", "whether q_value is below 5 %"),
+)
 _EXPECTATIONS = (
     REGIME,
     ARM,
@@ -440,6 +455,12 @@ TABLES = (
         _LATENCY,
     ),
     Table("tables/pressure.csv", "what memory pressure there was", ("regime", "arm"), _PRESSURE),
+    Table(
+        "tables/counters.csv",
+        "a kernel counter of an arm beside the baseline's",
+        ("regime", "arm", "counter"),
+        _COUNTERS_MOVED,
+    ),
     Table(
         "tables/expectations.csv",
         "one thing that a regime has to do to the kernel, and whether it did",

@@ -27,6 +27,7 @@ class RawSample:
         misread: why it was not.
         strange: which parameter the workload used another value of than the cell's, in words.
         histogram: of its distribution, if the workload gives one.
+        counters: kernel counters that samples.csv has; None is one that was not recorded.
     """
 
     cell: Cell
@@ -35,6 +36,7 @@ class RawSample:
     misread: str | None = None
     strange: str | None = None
     histogram: Histogram | None = None
+    counters: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[Cell, int]:
@@ -53,6 +55,7 @@ class RawBoot:
         end: None if the boot did not finish.
         splats: what the console showed; empty if nothing, None without a console log.
         host: the block's host.json; None without that file.
+        rates: growth per second of every kernel counter over all of its slices.
     """
 
     regime: str
@@ -67,6 +70,7 @@ class RawBoot:
     splats: tuple[Splat, ...] | None
     host: HostRecord | None = None
     rounds: int = 1
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def places(self) -> list[tuple[Cell, int]]:

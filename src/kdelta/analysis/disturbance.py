@@ -132,7 +132,7 @@ def _steals(boots: Sequence[RawBoot]) -> Iterable[float | None]:
     for boot in boots:
         yield from map(host_steal, _host_cpus(boot))
         for sample in boot.samples:
-            yield guest_steal(boot, sample.record)
+            yield guest_steal(boot, sample)
 
 
 def _host_cpus(boot: RawBoot) -> list[HostCpu | None]:

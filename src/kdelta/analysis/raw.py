@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdelta.analysis import console
 from kdelta.analysis.boots import RawBoot, RawData, RawSample
+from kdelta.analysis.growth import growth_of, sample_counters
 from kdelta.analysis.histogram import Histogram
 from kdelta.analysis.host_record import HostRecord, parse_host
 from kdelta.analysis.records import (
@@ -155,6 +156,8 @@ def _read_boot(
     boot: BootRecord | None = None
     end: EndRecord | None = None
     samples: dict[tuple[Cell, int], RawSample] = {}
+    total: dict[str, int] = {}
+    seconds = 0.0
     rounds = len(schedule.rounds)
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
     for number, line in enumerate(lines, start=1):
@@ -191,6 +194,9 @@ def _read_boot(
             boot = boot.model_copy(update={"stressor": record})
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
+        for name, value in growth_of(record).items():
+            total[name] = total.get(name, 0) + value
+        seconds += record.wall_s or 0.0
         sample = read_sample(cell, record, settings, where)
         if cell not in planned or record.round > rounds or sample.place in samples:
             raise KdeltaError(
@@ -212,6 +218,7 @@ def _read_boot(
         splats=console.scan(log.read_text("utf-8", "replace")) if log.is_file() else None,
         host=host,
         rounds=rounds,
+        rates={name: value / seconds for name, value in total.items()} if seconds > 0 else {},
     )
 
 
@@ -232,16 +239,19 @@ def read_sample(
     workload, said = settings.workload, record.bench
     if said is None:
         said = record.output
-    # It is large, and everything in it is in the values.
-    bare = record.model_copy(update={"bench": None, "output": None})
+    # What is large is in the values and counters.
+    large = ("bench", "output", "grown", "before", "after")
+    bare = record.model_copy(update=dict.fromkeys(large))
+    counters = sample_counters(growth_of(record))
     if said is None:
-        return RawSample(cell, bare)
+        return RawSample(cell, bare, counters=counters)
     given = {**settings.arguments, **record.cell}
     script = settings.workload_folder / workload.script if workload.script else None
     try:
         values = values_of(workload, said, given, record.wall_s, script)
     except ReadError as error:
-        return RawSample(cell, bare, misread=f"its output was not understood: {error}")
+        words = f"its output was not understood: {error}"
+        return RawSample(cell, bare, misread=words, counters=counters)
     histogram = None
     if workload.distribution is not None:
         buckets = lookup(said, workload.distribution.read)
@@ -253,7 +263,9 @@ def read_sample(
                 "or edited: move its folder away and measure the block again"
             ) from None
     strange = wrong_parameter(workload, said, record.cell, script)
-    return RawSample(cell, bare, values, strange=strange, histogram=histogram)
+    return RawSample(
+        cell, bare, values, strange=strange, histogram=histogram, counters=counters
+    )
 
 
 def cell_of(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:

@@ -153,6 +153,7 @@ class SampleRecord(StrictRecord):
         slot: at which place of its cell the arm ran in the round, from 1.
         bench: what the workload printed, if that is JSON.
         output: what it printed else.
+        grown: what kernel counters grew by, by name. Earlier versions have `before` and `after`.
         host_cpu: of the host meanwhile.
     """
 
@@ -175,6 +176,7 @@ class SampleRecord(StrictRecord):
     realtime_end_ns: int | None = None
     bench: Any = None
     output: str | None = None
+    grown: dict[str, int] | None = None
     before: Counters | None = None
     after: Counters | None = None
     stressor_alive: bool | None = None

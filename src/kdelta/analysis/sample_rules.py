@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from kdelta.analysis.boots import RawBoot, RawSample
 from kdelta.analysis.breach import Breach, one_line
 from kdelta.analysis.records import SampleRecord
-from kdelta.analysis.samples import counter_difference, steal_ticks
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.speed import SampleSpeed
 from kdelta.workload.declaration import ELAPSED
@@ -49,7 +48,7 @@ def sample_breaches(
         ):
             yield Breach(broken.rule, broken.value, broken.limit, broken.detail)
     yield from _clock_breaches(sample, limits)
-    yield from _steal_breaches(boot, record, limits)
+    yield from _steal_breaches(boot, sample, limits)
     if speed is not None and speed.relative < limits.cpu_speed:
         yield Breach(
             "cpu-speed",
@@ -59,7 +58,7 @@ def sample_breaches(
             f"and {_told(speed.after)} after it, of {speed.full:.0f}",
         )
     yield from _stressor_breaches(boot, record, is_last)
-    kills = counter_difference(record.before, record.after, "oom_kill")
+    kills = sample.counters.get("oom_kill")
     if kills:
         yield Breach("oom-kill", kills, 0, "the OOM killer ran during the sample")
 
@@ -90,21 +89,21 @@ def _clock_breaches(sample: RawSample, limits: Limits) -> Iterator[Breach]:
         )
 
 
-def _steal_breaches(boot: RawBoot, record: SampleRecord, limits: Limits) -> Iterator[Breach]:
-    share = guest_steal(boot, record)
+def _steal_breaches(boot: RawBoot, sample: RawSample, limits: Limits) -> Iterator[Breach]:
+    share = guest_steal(boot, sample)
     if share is not None and share > limits.steal:
-        stolen_s = (steal_ticks(record.before, record.after) or 0) / USER_HZ
+        stolen_s = (sample.counters.get("steal_ticks") or 0) / USER_HZ
         yield Breach(
             "guest-steal",
             share,
             limits.steal,
-            f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {record.wall_s:.2f} s",
+            f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {sample.record.wall_s:.2f} s",
         )
 
 
-def guest_steal(boot: RawBoot, record: SampleRecord) -> float | None:
+def guest_steal(boot: RawBoot, sample: RawSample) -> float | None:
     """Share of a sample's CPU time that a hypervisor took; None if not recorded."""
-    ticks, wall_s = steal_ticks(record.before, record.after), record.wall_s
+    ticks, wall_s = sample.counters.get("steal_ticks"), sample.record.wall_s
     if ticks is None or not boot.vcpus or wall_s is None or wall_s <= 0:
         return None
     return ticks / USER_HZ / (boot.vcpus * wall_s)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from kdelta.analysis.boots import RawBoot, RawSample, cell_key
-from kdelta.analysis.records import Cell, Counters, Gate, Level
+from kdelta.analysis.records import Cell, Gate, Level
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import SampleSpeed, sample_speeds
 from kdelta.analysis.tables import frame_of
@@ -49,7 +49,7 @@ def samples_frame(
             {
                 **fixed,
                 **sample.values,
-                **_counter_columns(sample.record.before, sample.record.after),
+                **sample.counters,
                 **_speed_columns(speeds.get(key)),
                 **_boot_columns(boot, sample),
                 **dict(zip(settings.factors, sample.cell, strict=True)),
@@ -78,26 +78,6 @@ def samples_in_order(
         )
         for sample in sorted(boot.samples, key=lambda s: (cell_key(s.cell), s.record.round))
     ]
-
-
-def counter_difference(before: Counters | None, after: Counters | None, name: str) -> int | None:
-    """Growth of one /proc/vmstat counter over a sample; None if not recorded twice."""
-    if before is None or after is None:
-        return None
-    return _grown(before.vmstat, after.vmstat, name)
-
-
-def steal_ticks(before: Counters | None, after: Counters | None) -> int | None:
-    """Ticks that a hypervisor took from all vCPUs over a sample; None if not recorded twice."""
-    if before is None or after is None:
-        return None
-    return _grown(before.stat, after.stat, "steal")
-
-
-def _grown(before: dict[str, int] | None, after: dict[str, int] | None, name: str) -> int | None:
-    if before is None or after is None or name not in before or name not in after:
-        return None
-    return after[name] - before[name]
 
 
 def _boot_columns(boot: RawBoot, sample: RawSample) -> dict[str, object]:
@@ -138,33 +118,3 @@ def _speed_columns(speed: SampleSpeed | None) -> dict[str, object]:
         "speed_after": speed.after,
         "relative_speed": speed.relative,
     }
-
-
-def _counter_columns(before: Counters | None, after: Counters | None) -> dict[str, object]:
-    if before is None or after is None:
-        return {}
-    columns: dict[str, object] = {
-        name: counter_difference(before, after, name)
-        for name in (
-            "pgscan_direct",
-            "pgsteal_direct",
-            "pgscan_kswapd",
-            "oom_kill",
-            "pswpin",
-            "pswpout",
-        )
-    }
-    # One counter per zone; which zones exist depends on the kernel.
-    stalls = [
-        grown
-        for name in after.vmstat
-        if name.startswith("allocstall")
-        and (grown := counter_difference(before, after, name)) is not None
-    ]
-    columns["allocstall"] = sum(stalls) if stalls else None
-    for resource, kind in (("memory", "some"), ("memory", "full"), ("cpu", "some")):
-        columns[f"psi_{resource}_{kind}_us"] = _grown(
-            before.psi.get(resource), after.psi.get(resource), kind
-        )
-    columns["steal_ticks"] = steal_ticks(before, after)
-    return columns

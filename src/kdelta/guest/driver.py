@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.guest import conditions
-from kdelta.guest.counters import counters, parse_meminfo
+from kdelta.guest.counters import grown, moment, parse_meminfo
 from kdelta.guest.speed import DEADLINE_S, PROGRAM, check_speed, speed_record
 from kdelta.guest.stressor import Stressor
 
@@ -300,13 +300,13 @@ def measure_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
     """
     start = as_workload(plan["conditions"]["memcg"])
     speed_before = speed(plan)
-    before = counters()
+    before = moment()
     realtime_ns, monotonic_ns = read_clocks()
     started = {"realtime_start_ns": realtime_ns, "monotonic_start_ns": monotonic_ns}
     status, out, err = run_bench(cell["argv"], plan["cell_deadline_s"], start)
     realtime_ns, monotonic_ns = read_clocks()
     ended = {"monotonic_end_ns": monotonic_ns, "realtime_end_ns": realtime_ns}
-    after = counters()
+    after = moment()
     alive = stressor.alive() if stressor else None
     speed_after = speed(plan)
     if plan["json"]:
@@ -324,8 +324,7 @@ def measure_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
         **started,
         **ended,
         **said,
-        "before": before,
-        "after": after,
+        "grown": grown(before, after),
         "stressor_alive": alive,
         "speed": speed_record(plan["speed_work"], speed_before, speed_after),
     }
