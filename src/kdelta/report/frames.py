@@ -33,6 +33,7 @@ class ReportFrames:
     set_aside: pd.DataFrame
     disturbance: pd.DataFrame
     pressure: pd.DataFrame
+    counters: pd.DataFrame
     expectations: pd.DataFrame
     claims: pd.DataFrame
     negative_controls: pd.DataFrame

@@ -18,7 +18,7 @@ from kdelta.report.methods import Paragraph, methods
 from kdelta.report.metrics import Metric
 from kdelta.report.notices import Notice, missing_blocks, notices
 from kdelta.report.position import BootOrder, boot_order
-from kdelta.report.pressure import PressurePanel, pressure_panel
+from kdelta.report.pressure import PressurePanel, moved_counters, pressure_panel
 from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
 from kdelta.report.validity import SetAside, set_aside
 from kdelta.report.weaknesses import weaknesses
@@ -67,6 +67,7 @@ class Section:
     subtitle: str
     answers: tuple[Answer, ...]
     pressure: PressurePanel
+    moved: Grid
     main: tuple[MetricTables, ...]
     details: tuple[MetricTables, ...]
     with_all: tuple[MetricTables, ...]
@@ -162,6 +163,7 @@ def _section(
             if m.name in present
         ),
         pressure=pressure_panel(frames, context, regime),
+        moved=moved_counters(frames, context, regime),
         with_all=tuple(
             _metric(with_all, no_control, regime, m, precision)
             for m in context.main_metrics
