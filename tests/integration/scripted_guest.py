@@ -36,7 +36,6 @@ from pathlib import Path
 share = Path(next(a.split("=", 2)[2] for a in sys.argv if a.startswith("--rwdir=")))
 plan_file = share / "plan.json"
 plan = json.loads(plan_file.read_text()) if plan_file.exists() else None
-counters = {{"vmstat": {{"oom_kill": 0}}, "psi": {{}}, "stat": {{}}, "meminfo": {{}}}}
 
 def connect(name):
     line = socket.socket(socket.AF_UNIX)
@@ -75,10 +74,9 @@ def ready():
     port.write(b"ready\\n")
 
 def sample(order, number, error=None, oom_kill=0):
-    after = {{**counters, "vmstat": {{"oom_kill": oom_kill}}}}
     record("sample", **plan["identity"], **order["place"], cell_order=number,
            cell=plan["cells"][order["cell"]]["levels"], status="failed" if error else "ok",
-           error=error, exit_status=1 if error else 0, before=counters, after=after)
+           error=error, exit_status=1 if error else 0, grown={{"vmstat.oom_kill": oom_kill}}, bench={{}})
 
 served = 0
 

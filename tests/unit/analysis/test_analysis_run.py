@@ -297,11 +297,10 @@ def test_factors_of_truth_and_size(tmp_path: Path) -> None:
 
 def test_counters_that_the_kernel_lacks_are_empty_not_zero(results: Path) -> None:
     def forget(records: list[dict[str, Any]]) -> None:
-        for moment in ("before", "after"):
-            for name in ("pswpin", "allocstall_dma", "allocstall_normal", "allocstall_movable"):
-                del records[1][moment]["vmstat"][name]
-            del records[1][moment]["psi"]["cpu"]
-        records[2]["before"] = None
+        for name in ("pswpin", "allocstall_dma", "allocstall_normal", "allocstall_movable"):
+            del records[1]["grown"][f"vmstat.{name}"]
+        del records[1]["grown"]["psi.cpu.some"]
+        records[2]["grown"] = None
 
     edit(results / "raw/idle/block-001/patched.jsonl", forget)
     found = analyse(results / "raw", results / "out", SETTINGS)

@@ -45,7 +45,7 @@ def test_clean_data_breaks_nothing(raw: Path) -> None:
 
 
 def _one_oom_kill(records: Records) -> None:
-    records[2]["after"]["vmstat"]["oom_kill"] += 1
+    records[2]["grown"]["vmstat.oom_kill"] += 1
 
 
 SAMPLE_RULES: list[tuple[str, Callable[[Records], object], float | None, float | None]] = [
