@@ -24,6 +24,7 @@ from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
 from kdelta.guest.launch import KERNEL_ARGUMENTS
 from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
+from kdelta.kernel.toolchain import linker_of
 from kdelta.measure.budget import protocol_name, with_protocol
 from kdelta.measure.host import first_line
 from kdelta.measure.schedule import block_schedule, cells
@@ -347,8 +348,9 @@ def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str
 
 @functools.cache
 def toolchain(compiler: str) -> tuple[str, str]:
-    """The version lines of a compiler and of the linker; empty where not installed."""
-    return first_line([compiler, "--version"]) or "", first_line(["ld", "--version"]) or ""
+    """The version lines of a compiler and of its linker; empty where not installed."""
+    linker = linker_of(compiler)
+    return first_line([compiler, "--version"]) or "", first_line([linker, "--version"]) or ""
 
 
 def _digest(value: Any) -> str:
