@@ -64,8 +64,8 @@ def check_cells(experiment: Experiment) -> None:
     for option in workload.required():
         if option not in matrix and option not in arguments:
             raise ValueError(
-                f"matrix: nothing says how many {option} a cell has; make {option!r} a factor, "
-                f"or write workload.arguments.{option}: 1"
+                f"matrix: nothing says which {option} a cell has; make {option!r} a factor, "
+                f"or write workload.arguments.{option}"
             )
     count = math.prod(len(levels) for levels in matrix.values())
     if count > MAX_CELLS:
