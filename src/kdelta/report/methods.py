@@ -40,13 +40,20 @@ def _design(frames: ReportFrames, context: ReportContext) -> Paragraph:
         if r.name in context.seconds_per_cell
     )
     arms = join_words(arm.name for arm in context.arms)
+    rounds = max(map(int, frames.samples.get("round", ())), default=1)
     return Paragraph(
         "Design",
-        f"A block boots every arm once ({arms}), one after another on one host and in an order "
-        "drawn for the block. Each boot runs every cell once, in the block's random order: "
-        f"{axes}. "
+        f"In a block every arm is booted once ({arms}), in an order drawn for the block; the "
+        "guests then live together on one host, of which one runs at a time. In "
+        + (f"each of {rounds} rounds" if rounds > 1 else "one round")
+        + f" every cell comes once, in random order: {axes}. Within a cell the arms run one right "
+        "after the other, in balanced orders. "
         f"{plural(context.blocks, 'block')} per regime were planned before the first boot"
-        + (f", with {seconds} measured per cell after a warm-up." if seconds else "."),
+        + (
+            f", with {seconds} measured per cell and block, after a warm-up in every round."
+            if seconds
+            else "."
+        ),
     )
 
 
