@@ -201,8 +201,8 @@ def test_the_numbers_of_the_artifact_appendix_are_the_readmes() -> None:
     assert f"a matrix of {cells} cells in {regimes} regimes" in text
     # Baseline and control are what the other arms are compared with.
     quick = experiment.of_protocol(RunConfig().protocol)
-    shown = f"{len(quick.protocol_regimes('quick'))} regimes x {cells} cells x {len(quick.arms()) - 2}"
-    assert f"ends with {shown} arm x {{" in text
+    timed, tested = quick.protocol_regimes(RunConfig().protocol), len(quick.arms()) - 2
+    assert f"ends with {len(timed)} regimes x {cells} cells x {tested} arm x {{" in text
     for name, row in protocol_rows(read(ROOT / "README.md")).items():
         assert f"`{name}`: {row[-1]}" in text
 
