@@ -8,6 +8,8 @@ import fcntl
 import json
 import os
 import re
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -419,14 +421,39 @@ def test_folders_of_killed_runs_are_deleted(
         os.utime(folder, (1, 1))
     other = base / "kdelta-guest-link"
     other.symlink_to(tmp_path)
+    running = {
+        folder: subprocess.Popen(["tail", "-f", "/dev/null", f"{folder}/share/bzImage"])
+        for folder in (dead, alive)
+    }
     lock = os.open(alive, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
         guest.run("sweep()")
+        # A guest that was killed with its supervisor is ended; one that is in use is not.
+        assert running[dead].wait(PATIENCE_S) == -signal.SIGKILL
+        assert running[alive].poll() is None
     finally:
         os.close(lock)
+        for process in running.values():
+            process.kill()
+            process.wait()
     assert sorted(path.name for path in base.iterdir()) == [alive.name, other.name]
     assert guest.request.kernel.exists()
+
+
+def test_one_whose_supervisor_is_killed_leaves_nothing(guest: Boot, marked: Marked) -> None:
+    """QEMU is no child of vng's: what started it does not end it."""
+    script = """
+        boot()
+        sleep = [sys.executable, "-c", "import time; time.sleep(1000)", str(share / "bzImage")]
+        qemu = subprocess.Popen(sleep, start_new_session=True, env=%r)
+        ready()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(1000)
+    """
+    said = guest.fails(script % marked.environment())
+    assert "status" in said or "ended" in said
+    marked.wait_gone()
 
 
 def test_vcpus_are_looked_for_only_until_something_is_measured(

@@ -98,6 +98,12 @@ def _finished(folder: Path) -> bool:
 def _read_block(
     folder: Path, regime: str, number: int, settings: AnalysisSettings
 ) -> list[RawBoot]:
+    if packed := next(folder.glob("*.jsonl.gz"), None):
+        run = folder.parents[2]
+        raise KdeltaError(
+            f"{packed}: packed, as runs are shipped; unpack the run into a folder and name that: "
+            f"`kdelta reference --unpack {run} --output FOLDER`"
+        )
     path = folder / "schedule.json"
     if not path.is_file():
         raise KdeltaError(

@@ -26,6 +26,7 @@ from kdelta.guest.pinning import Pinning
 from kdelta.guest.share import (
     ERROR,
     ERROR_LIMIT,
+    KERNEL,
     RECORDS,
     RECORDS_LIMIT,
     file_size,
@@ -164,7 +165,7 @@ class LiveBoot:
             _fill_share(share, request)
             self._watch = _Watch(request, share, console)
             spec = GuestSpec(
-                kernel=share / "bzImage",
+                kernel=share / KERNEL,
                 acceleration=request.acceleration,
                 vcpus=request.vcpus,
                 memory_mib=request.memory_mib,
@@ -404,9 +405,11 @@ class _Watch:
 
 def _fill_share(share: Path, request: BootRequest) -> None:
     try:
-        shutil.copy(request.kernel, share / "bzImage")
-        for program in (*request.plan["programs"], INIT):
-            shutil.copy(request.workload / program, share)
+        shutil.copy(request.kernel, share / KERNEL)
+        shutil.copy(request.workload, share / "pipe_bench")
+        shutil.copy(request.workload.with_name(INIT), share)
+        if not request.plan["mechanism"]:
+            shutil.copy(request.workload.with_name(SPEED_CHECK), share)
         (share / "start.py").write_text(_START)
         for module in GUEST_MODULES:
             target = share / "kdelta" / module

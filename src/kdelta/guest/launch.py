@@ -28,7 +28,7 @@ from kdelta.errors import KdeltaError
 from kdelta.guest import supervise
 from kdelta.guest.control import Monitor, Port
 from kdelta.guest.pinning import DEBUG_THREADS, Pinning, pin_vcpus
-from kdelta.guest.share import harmless
+from kdelta.guest.share import harmless, kill_users
 from kdelta.kernel.process import clean_environment
 
 # Where the shared folder appears in the guest: /run is a tmpfs there, so that
@@ -250,6 +250,8 @@ class Guest:
         if self._exit is None:
             gave_up = self.alive
             _end(self._process)
+            if self._process.returncode < 0:  # it was killed, and could not end the guest
+                kill_users(self._spec.share.parent)
             self._pump.join(timeout=10)
             self._open.close()
             status = None if gave_up else self._process.returncode

@@ -18,10 +18,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from kdelta.errors import KdeltaError
 
 RECORDS = "records.jsonl"
 ERROR = "driver-error.txt"
+KERNEL = "bzImage"
+"""The guest's kernel; what runs it names this file on its command line."""
 
 RECORDS_LIMIT = 64 * 2**20
 """Bytes of records: a sample takes about 20 KiB."""
@@ -85,8 +89,23 @@ def shared_folder() -> Iterator[Path]:
             os.close(lock)
 
 
+def kill_users(folder: Path) -> None:
+    """Kill what runs the kernel in a guest's folder: vng, virtme-run, QEMU.
+
+    For guests whose supervisor was killed: nothing else ends one whose CPUs are stopped.
+
+    Args:
+        folder: the one that holds the shared folder.
+    """
+    kernel = str(folder / "share" / KERNEL)
+    for process in psutil.process_iter(["cmdline"]):
+        with contextlib.suppress(psutil.Error):
+            if any(kernel in word for word in process.info["cmdline"] or ()):
+                process.kill()
+
+
 def _remove_leftovers(base: Path) -> None:
-    """Delete this user's folders in which no living process holds the lock."""
+    """Delete this user's folders in which no living process holds the lock; end their guests."""
     for folder in base.glob(f"{PREFIX}*"):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -94,9 +113,11 @@ def _remove_leftovers(base: Path) -> None:
             continue  # another user's, or gone meanwhile
         try:
             found = os.fstat(lock)
-            if found.st_uid == os.getuid() and time.time() - found.st_mtime > _SETTLED_S:
+            if found.st_uid == os.getuid():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                kill_users(folder)  # their owner has the lock as long as it lives
+                if time.time() - found.st_mtime > _SETTLED_S:
+                    shutil.rmtree(folder, ignore_errors=True)
         except BlockingIOError:
             continue
         finally:

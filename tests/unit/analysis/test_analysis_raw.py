@@ -181,6 +181,12 @@ def test_strangers_are_refused_and_other_files_left_alone(raw: Path) -> None:
     assert "no regime 'reclaim'" in refused(raw)
 
 
+def test_a_packed_run_is_to_be_unpacked(raw: Path) -> None:
+    for path in (raw / BLOCK).glob("*.jsonl"):
+        path.rename(f"{path}.gz")
+    assert f"kdelta reference --unpack {raw.parent} --output" in refused(raw)
+
+
 def test_a_regime_that_the_protocol_no_longer_runs_is_not_read(raw: Path) -> None:
     shutil.copytree(raw / "idle", raw / "reclaim")
     (raw / "reclaim" / "block-001" / "schedule.json").write_text("of another time")
