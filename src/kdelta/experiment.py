@@ -54,7 +54,6 @@ def _checked_size(text: str) -> str:
 Size = Annotated[str, AfterValidator(_checked_size)]
 
 
-
 class _Model(BaseModel):
     # Strict: YAML has types, and `blocks: yes` is a mistake, not one block.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

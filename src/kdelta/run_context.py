@@ -16,8 +16,6 @@ from kdelta.claims import read_claims
 from kdelta.experiment import CONTROL_ARM, Experiment
 from kdelta.plain import printable_values
 from kdelta.provenance import reproduction_command
-from kdelta.report.formatting import format_size
-from kdelta.report.metrics import metrics_of
 from kdelta.report.context import (
     Arm,
     EarlierAttempt,
@@ -26,6 +24,8 @@ from kdelta.report.context import (
     ReportContext,
     Variant,
 )
+from kdelta.report.formatting import format_size
+from kdelta.report.metrics import metrics_of
 from kdelta.run_facts import (
     claim_setup,
     environment_facts,

@@ -143,8 +143,12 @@ _COUNTERS = (
     Column("oom_kill", "integer", "", "processes that the OOM killer ended", True),
     Column("pswpin", "integer", "pages", "swapped in", True),
     Column("pswpout", "integer", "pages", "swapped out", True),
-    Column("psi_memory_some_us", "integer", "us", "pressure stall: some task waited for memory", True),
-    Column("psi_memory_full_us", "integer", "us", "pressure stall: all tasks waited for memory", True),
+    Column(
+        "psi_memory_some_us", "integer", "us", "pressure stall: some task waited for memory", True
+    ),
+    Column(
+        "psi_memory_full_us", "integer", "us", "pressure stall: all tasks waited for memory", True
+    ),
     Column("psi_cpu_some_us", "integer", "us", "pressure stall: some task waited for a CPU", True),
     Column("steal_ticks", "integer", "USER_HZ ticks", "CPU time that a hypervisor took away", True),
     Column("speed_before", "number", "1e6/s", "steps per CPU second before it, mean over vCPUs"),

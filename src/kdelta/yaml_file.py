@@ -16,7 +16,9 @@ from kdelta.errors import KdeltaError
 M = TypeVar("M", bound=BaseModel)
 
 
-def parse_model(model: type[M], data: Any, path: Path, context: Mapping[str, Any] | None = None) -> M:
+def parse_model(
+    model: type[M], data: Any, path: Path, context: Mapping[str, Any] | None = None
+) -> M:
     """Validate `data`, read from `path`, against a model.
 
     Args:

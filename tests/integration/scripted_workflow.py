@@ -17,9 +17,9 @@ import yaml
 from kdelta.report.metrics import figure_stems
 from kdelta.schema import RESULT_FILES
 from kdelta.workload.build import HELPERS
-from tests.workloads import GUEST_FILES, PIPE_BENCH
 from tests.conftest import CHECKOUT, SMALL
 from tests.integration.scripted_guest import Environment
+from tests.workloads import PIPE_BENCH
 
 PARTS = ("Snakefile", "workflow", "profiles", "config", "kernel-configs", "patches", "report")
 SOURCES = ("src/kdelta", *(f"src/{name}" for name in HELPERS), "workloads")

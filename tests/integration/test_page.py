@@ -16,8 +16,8 @@ import pytest
 from kdelta.report import run as report
 from kdelta.report.frames import load_frames
 from kdelta.report.metrics import figure_stems
-from tests.workloads import PIPE_BENCH
 from tests.browser import Browser
+from tests.workloads import PIPE_BENCH
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/unit/report"))  # the made-up runs of the report's own tests

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from kdelta.report.metrics import figure_stems
-from tests.workloads import PIPE_BENCH
 from kdelta.schema import RESULT_FILES
 from tests.integration.scripted_workflow import Workflow
+from tests.workloads import PIPE_BENCH
 
 RUN = "results/small/quick"
 EXPORTED = ["baseline.txt", "patched.txt", "other.txt", "control.txt", "samples.csv.gz"]

@@ -16,8 +16,8 @@ from kdelta.analysis.sample_rules import guest_steal
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import centred, sample_speeds, speed_shares
 from kdelta.analysis.tables import frame_of
-from kdelta.schema import DISTURBANCE_RULES
 from kdelta.analysis.validity import Violation
+from kdelta.schema import DISTURBANCE_RULES
 
 SLOW = 0.8
 """Share of full speed below which a sample's CPUs were disturbed: bursts of other work that are

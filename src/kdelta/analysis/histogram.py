@@ -38,9 +38,12 @@ class Histogram:
         except OverflowError:
             raise ValueError("a bucket's bound or count does not fit 64 bits") from None
         lower, upper, count = table.T
-        if (lower < 0).any() or (lower >= upper).any() or (upper[:-1] > lower[1:]).any() or (
-            count < 1
-        ).any():
+        if (
+            (lower < 0).any()
+            or (lower >= upper).any()
+            or (upper[:-1] > lower[1:]).any()
+            or (count < 1).any()
+        ):
             raise ValueError("buckets must ascend and hold at least one write each")
         return cls(table.tobytes())
 

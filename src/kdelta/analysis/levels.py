@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+
 from kdelta.analysis.records import Cell, Level
 from kdelta.units import parse_size_bytes
 

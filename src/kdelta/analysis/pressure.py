@@ -16,8 +16,8 @@ from kdelta.analysis.records import Cell
 from kdelta.analysis.samples import samples_in_order
 from kdelta.analysis.settings import AnalysisSettings, Expectation
 from kdelta.analysis.tables import frame_of
-from kdelta.schema import BY_PATH
 from kdelta.errors import KdeltaError
+from kdelta.schema import BY_PATH
 
 _COLUMNS = BY_PATH["tables/pressure.csv"].dtypes
 _RATES = tuple(c.removesuffix("_per_s") for c in _COLUMNS if c.endswith("_per_s"))
@@ -56,7 +56,8 @@ def pressure_frame(
         {
             **{f"{name}_per_s": _numbers(samples[name]) / wall_s for name in _RATES},
             **{
-                f"{name}_percent": _numbers(samples[f"{name}_us"]) / 1e4 / wall_s for name in _STALLS
+                f"{name}_percent": _numbers(samples[f"{name}_us"]) / 1e4 / wall_s
+                for name in _STALLS
             },
         }
     )

@@ -269,9 +269,7 @@ def read_sample(
                 "or edited: move its folder away and measure the block again"
             ) from None
     strange = wrong_parameter(workload, said, record.cell, script)
-    return RawSample(
-        cell, bare, values, strange=strange, histogram=histogram, counters=counters
-    )
+    return RawSample(cell, bare, values, strange=strange, histogram=histogram, counters=counters)
 
 
 def cell_of(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:

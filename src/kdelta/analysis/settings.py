@@ -14,6 +14,7 @@ from kdelta.schema import COLUMN_NAMES
 from kdelta.workload.declaration import Direction, Workload
 from kdelta.workload.folder import load_workload
 
+
 @dataclass(frozen=True)
 class Metric:
     """One measured quantity: a column of samples.csv that deltas are computed of."""

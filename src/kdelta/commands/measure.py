@@ -62,7 +62,9 @@ def add_verbs(verbs: Verbs) -> None:
 
 def _add_guest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernels", type=Path, required=True, help="folder of built variants")
-    parser.add_argument("--workload", type=Path, required=True, help="folder of what runs in guests")
+    parser.add_argument(
+        "--workload", type=Path, required=True, help="folder of what runs in guests"
+    )
     parser.add_argument("--acceleration", type=Path, required=True, help="record of `probe`")
 
 

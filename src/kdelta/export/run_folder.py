@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdelta.workload.declaration import Workload
-from kdelta.yaml_file import parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import CONTROL_ARM, Experiment
 from kdelta.provenance import MANIFEST, check_raw, read_json
+from kdelta.workload.declaration import Workload
+from kdelta.yaml_file import parse_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,9 +137,7 @@ def _declared(manifest: Json, file: Path) -> dict[str, dict[str, Workload]]:
     """What the run's workload was at its time; of older runs, what it is here."""
     declaration = (manifest.get("workload") or {}).get("declaration")
     program = manifest["experiment"].get("workload", {}).get("program", "pipe_bench")
-    return {
-        "workloads": {program: parse_model(Workload, declaration, file)} if declaration else {}
-    }
+    return {"workloads": {program: parse_model(Workload, declaration, file)} if declaration else {}}
 
 
 def _upgraded(experiment: Json) -> Json:

@@ -100,7 +100,8 @@ def compare_runs(
     factors = tuple(dict.fromkeys([*a.factors, *b.factors]))
     confidence = max(run.experiment.statistics.confidence for run in (a, b))
     arms = tuple(
-        _arm_rows(a, b, pair, chosen.name, factors, paired=same, confidence=confidence) for pair in pairs
+        _arm_rows(a, b, pair, chosen.name, factors, paired=same, confidence=confidence)
+        for pair in pairs
     )
     if not any(rows.regimes for rows in arms):
         raise KdeltaError(

@@ -41,7 +41,9 @@ class Captions:
     def figures(self) -> tuple[FigureEntry, ...]:
         """Every figure but those of the traced boots, in the order shown."""
         context = self._view.context
-        return tuple(self._entry(name) for name in run_figures(context.metrics, context.distribution))
+        return tuple(
+            self._entry(name) for name in run_figures(context.metrics, context.distribution)
+        )
 
     def mechanism_figures(self) -> tuple[FigureEntry, ...]:
         """The figures of the traced boots; none where there were none."""

@@ -55,9 +55,7 @@ def values_of(
     recorded = workload.recorded
     wanted = {name: value.read for name, value in recorded.items() if value.read is not None}
     found = read_output(workload.output, output, wanted, script)
-    values: Values = {
-        name: _typed(name, recorded[name], text) for name, text in found.items()
-    }
+    values: Values = {name: _typed(name, recorded[name], text) for name, text in found.items()}
     known = {**workload.meanings(cell), ELAPSED: elapsed_s, **values}
     # In the order of the file, so that one may rest on another before it.
     for name, value in recorded.items():
@@ -153,9 +151,7 @@ def broken_checks(
         if _holds(kind, value, limit) or (check.unless and _true(check, known)):
             continue
         told.add(check.rule)
-        yield Broken(
-            check.rule, None if math.isnan(value) else value, limit, _detail(check, known)
-        )
+        yield Broken(check.rule, None if math.isnan(value) else value, limit, _detail(check, known))
 
 
 def _holds(kind: str, value: float, limit: float) -> bool:

@@ -59,7 +59,9 @@ def try_on_host(
         KdeltaError: it cannot be built or run, fails, or its output is not understood.
     """
     source = workload.program.source
-    program = host_program(workload) if source is None else cached_program(folder / source, log, cache)
+    program = (
+        host_program(workload) if source is None else cached_program(folder / source, log, cache)
+    )
     argv = workload.argv(
         workload.command, given, program=str(program), seconds=SECONDS, timeout=DEADLINE_S
     )

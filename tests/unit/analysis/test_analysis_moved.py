@@ -95,5 +95,9 @@ def test_records_of_before_counters_were_recorded_as_growth() -> None:
     ]
     found = sample_counters(growth_of(record(before=moments[0], after=moments[1])))
     assert (found["pgscan_direct"], found["allocstall"], found["steal_ticks"]) == (7, 7, 7)
-    assert (found["psi_memory_some_us"], found["psi_cpu_some_us"], found["pswpin"]) == (7, None, None)
+    assert (found["psi_memory_some_us"], found["psi_cpu_some_us"], found["pswpin"]) == (
+        7,
+        None,
+        None,
+    )
     assert growth_of(record()) == {}

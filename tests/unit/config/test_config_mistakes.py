@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kdelta.schema import COLUMN_NAMES
 from kdelta.cli import main
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.names import RESERVED
+from kdelta.schema import COLUMN_NAMES
 from tests.conftest import Project
 
 REMOVE = object()

@@ -16,7 +16,6 @@ from export_runs import make_run
 
 from kdelta.cli import main
 from kdelta.commands import analysis as analysis_commands
-from kdelta.commands import export as export_commands
 from kdelta.export.run_folder import RunFolder, read_run
 from tests.conftest import Project
 from tests.unit.analysis.synthetic import Truth

@@ -19,6 +19,7 @@ from kdelta.schema import BY_PATH, FACTOR, PARAMETER, RESULT_FILES, RULE, TABLES
 from tests.conftest import CHECKOUT
 from tests.unit.analysis.synthetic import edit
 
+
 @functools.cache
 def spoilt() -> RunFolder:
     """A run in which a rule is broken, so that every table has all its columns."""

@@ -29,10 +29,9 @@ from kdelta.report.heatmap import colour_limit, heatmap_figures
 from kdelta.report.html import render_html
 from kdelta.report.latency import latency_figures
 from kdelta.report.latex import count_pages
-from kdelta.report.metrics import figure_stems
-from tests.workloads import LATENCY_MEAN, PIPE_BENCH, THROUGHPUT
 from kdelta.report.trace_pages import pages_figures
 from kdelta.report.trace_waits import wait_figures
+from tests.workloads import LATENCY_MEAN, THROUGHPUT
 
 
 def texts(figure: Figure) -> list[str]:

@@ -20,9 +20,9 @@ from kdelta.errors import KdeltaError
 from kdelta.report.formatting import typeset_minus
 from kdelta.report.html import render_html
 from kdelta.report.metrics import figure_stems
-from tests.workloads import PIPE_BENCH
 from kdelta.report.svg import inline_svg
 from kdelta.report.view import build_view
+from tests.workloads import PIPE_BENCH
 
 FIGURES = len(figure_stems(PIPE_BENCH, mechanism=True))
 VOID = {"meta", "br", "link", "img", "input", "hr"}

@@ -18,10 +18,10 @@ from kdelta.report.drilldown import CellBlocks, Drilldown, drilldown
 from kdelta.report.frames import load_frames
 from kdelta.report.html import render_html
 from kdelta.report.metrics import figure_stems
-from tests.workloads import PIPE_BENCH
 from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.tables import choose_precision
 from kdelta.report.view import build_view
+from tests.workloads import PIPE_BENCH
 
 
 def blocks_of(case: Case, folder: Path = Path("nowhere"), **frames: object) -> Drilldown:

@@ -105,7 +105,9 @@ def test_a_program_of_a_package_is_the_hosts(tmp_path: Path, source: Path) -> No
     assert record["package"] == "coreutils"
     assert record["binary_sha256"] == sha256_file(Path(record["program"]))
     assert not (out / "true").exists()
-    missing = workload.program.model_copy(update={"package": "no-such", "command": "no-such-program"})
+    missing = workload.program.model_copy(
+        update={"package": "no-such", "command": "no-such-program"}
+    )
     with pytest.raises(KdeltaError, match="apt-get install no-such"):
         build_programs(
             workload.model_copy(update={"program": missing}),

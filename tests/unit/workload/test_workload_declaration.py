@@ -74,7 +74,11 @@ def test_values_and_checks() -> None:
         ({"memory": "rate * 2"}, "there is no parameter 'rate'"),
         ({"operations": "steps"}, "there is no value 'steps'"),
         (
-            {"metrics": {n: GOOD["metrics"]["rate"] for n in ("one", "two")}, "values": {}, "checks": []},
+            {
+                "metrics": dict.fromkeys(("one", "two"), GOOD["metrics"]["rate"]),
+                "values": {},
+                "checks": [],
+            },
             "one of one, two has primary: true",
         ),
     ],

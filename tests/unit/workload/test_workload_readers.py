@@ -35,7 +35,12 @@ CASES: list[tuple[Reader, Any, dict[str, str], dict[str, Any]]] = [
     ("json", "a greeting\n" + json.dumps(FIO), {"bw": "jobs.0.read.bw"}, {"bw": 12}),
     ("regex", "Time: 1.5\nTime: 2.5\n", {"t": "^Time: ([0-9.]+)"}, {"t": "2.5"}),
     ("regex", "x 12 usecs/op y", {"t": "[0-9]+ usecs"}, {"t": "12 usecs"}),
-    ("key-value", "ops: 12\nrate = 3.5 MB/s\n", {"o": "ops", "r": "rate"}, {"o": "12", "r": "3.5 MB/s"}),
+    (
+        "key-value",
+        "ops: 12\nrate = 3.5 MB/s\n",
+        {"o": "ops", "r": "rate"},
+        {"o": "12", "r": "3.5 MB/s"},
+    ),
     ("key-value", "ops=12 rate=3", {"o": "ops", "r": "rate"}, {"o": "12", "r": "3"}),
     ("csv", TABLE, {"ops": "ops", "s": "seconds"}, {"ops": "1200", "s": "2.5"}),
     ("ktap", KTAP, {"rate": "([0-9.]+) MiB/s"}, {"rate": "900.1"}),
@@ -72,7 +77,9 @@ def test_a_value_that_is_only_sometimes_there() -> None:
 
 def test_a_script(tmp_path: Path) -> None:
     script = tmp_path / "parse.py"
-    script.write_text("def parse(text):\n    return {'words': len(text.split()), 'deep': {'a': 1}}\n")
+    script.write_text(
+        "def parse(text):\n    return {'words': len(text.split()), 'deep': {'a': 1}}\n"
+    )
     wanted = {"n": "words", "a": "deep.a"}
     assert read_output("script", "one two", wanted, script) == {"n": 2, "a": 1}
     script.write_text("def parse(text):\n    return text.split()[9]\n")
@@ -82,13 +89,28 @@ def test_a_script(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("3.5 MB/s", 3.5), ("about -1,234,567.5", -1234567.5), ("1e3", 1000.0), (".5", 0.5), ("", None)],
+    [
+        ("3.5 MB/s", 3.5),
+        ("about -1,234,567.5", -1234567.5),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("", None),
+    ],
 )
 def test_numbers_in_words(text: str, number: float | None) -> None:
     assert as_number(text) == number
 
 
-@given(st.recursive(st.integers(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-    st.text("ab.", min_size=1, max_size=3), inner, max_size=3), max_leaves=10), st.text("ab.019"))
+@given(
+    st.recursive(
+        st.integers(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text("ab.", min_size=1, max_size=3), inner, max_size=3)
+        ),
+        max_leaves=10,
+    ),
+    st.text("ab.019"),
+)
 def test_no_path_fails(document: Any, path: str) -> None:
     lookup(document, path)
