@@ -21,14 +21,13 @@ from pathlib import Path
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.launch import (
-    INIT,
     SHARE_IN_GUEST,
     Guest,
     GuestSpec,
     launch_path,
     require_tools,
 )
-from kdelta.guest.share import read_file, shared_folder
+from kdelta.guest.share import INIT, read_file, shared_folder
 from kdelta.plain import printable
 from kdelta.workload.build import INIT_SOURCE, cached_program
 

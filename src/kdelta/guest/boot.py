@@ -21,12 +21,12 @@ from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.acceleration import telling_line
 from kdelta.guest.control import LineError
-from kdelta.guest.launch import INIT, SHARE_IN_GUEST, Guest, GuestExit, GuestSpec, guest_python
+from kdelta.guest.launch import SHARE_IN_GUEST, Guest, GuestExit, GuestSpec, guest_python
 from kdelta.guest.pinning import Pinning
 from kdelta.guest.share import (
     ERROR,
     ERROR_LIMIT,
-    KERNEL,
+    INIT,
     RECORDS,
     RECORDS_LIMIT,
     file_size,
@@ -165,7 +165,7 @@ class LiveBoot:
             _fill_share(share, request)
             self._watch = _Watch(request, share, console)
             spec = GuestSpec(
-                kernel=share / KERNEL,
+                kernel=share / "bzImage",
                 acceleration=request.acceleration,
                 vcpus=request.vcpus,
                 memory_mib=request.memory_mib,
@@ -405,7 +405,7 @@ class _Watch:
 
 def _fill_share(share: Path, request: BootRequest) -> None:
     try:
-        shutil.copy(request.kernel, share / KERNEL)
+        shutil.copy(request.kernel, share / "bzImage")
         shutil.copy(request.workload, share / "pipe_bench")
         shutil.copy(request.workload.with_name(INIT), share)
         if not request.plan["mechanism"]:

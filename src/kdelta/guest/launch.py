@@ -28,15 +28,12 @@ from kdelta.errors import KdeltaError
 from kdelta.guest import supervise
 from kdelta.guest.control import Monitor, Port
 from kdelta.guest.pinning import DEBUG_THREADS, Pinning, pin_vcpus
-from kdelta.guest.share import harmless, kill_users
+from kdelta.guest.share import INIT, harmless, kill_users
 from kdelta.kernel.process import clean_environment
 
 # Where the shared folder appears in the guest: /run is a tmpfs there, so that
 # the mount point exists whatever the host's root looks like.
 SHARE_IN_GUEST = "/run/kdelta"
-
-INIT = "guest_init"
-"""The guest's first process, in the shared folder: the host's root is the guest's."""
 
 # A panic ends the guest at once; whatever the kernel prints goes to the console. The root, the
 # host's, changes under no guest: caching it makes programs start three times as fast.
@@ -251,7 +248,7 @@ class Guest:
             gave_up = self.alive
             _end(self._process)
             if self._process.returncode < 0:  # it was killed, and could not end the guest
-                kill_users(self._spec.share.parent)
+                kill_users(self._spec.share)
             self._pump.join(timeout=10)
             self._open.close()
             status = None if gave_up else self._process.returncode

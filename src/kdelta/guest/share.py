@@ -24,8 +24,9 @@ from kdelta.errors import KdeltaError
 
 RECORDS = "records.jsonl"
 ERROR = "driver-error.txt"
-KERNEL = "bzImage"
-"""The guest's kernel; what runs it names this file on its command line."""
+SHARE = "share"
+INIT = "guest_init"
+"""The guest's first process, in the shared folder: the host's root is the guest's."""
 
 RECORDS_LIMIT = 64 * 2**20
 """Bytes of records: a sample takes about 20 KiB."""
@@ -82,25 +83,25 @@ def shared_folder() -> Iterator[Path]:
         lock = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
-            share = Path(name, "share")
+            share = Path(name, SHARE)
             share.mkdir()
             yield share
         finally:
             os.close(lock)
 
 
-def kill_users(folder: Path) -> None:
-    """Kill what runs the kernel in a guest's folder: vng, virtme-run, QEMU.
+def kill_users(share: Path) -> None:
+    """Kill what runs a guest with this shared folder: vng, virtme-run, QEMU all name its init.
 
     For guests whose supervisor was killed: nothing else ends one whose CPUs are stopped.
 
     Args:
-        folder: the one that holds the shared folder.
+        share: the shared folder.
     """
-    kernel = str(folder / "share" / KERNEL)
+    init = str(share / INIT)
     for process in psutil.process_iter(["cmdline"]):
         with contextlib.suppress(psutil.Error):
-            if any(kernel in word for word in process.info["cmdline"] or ()):
+            if any(init in word for word in process.info["cmdline"] or ()):
                 process.kill()
 
 
@@ -115,7 +116,7 @@ def _remove_leftovers(base: Path) -> None:
             found = os.fstat(lock)
             if found.st_uid == os.getuid():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                kill_users(folder)  # their owner has the lock as long as it lives
+                kill_users(folder / SHARE)  # their owner has the lock as long as it lives
                 if time.time() - found.st_mtime > _SETTLED_S:
                     shutil.rmtree(folder, ignore_errors=True)
         except BlockingIOError:

@@ -124,7 +124,7 @@ def test_the_noise_floor_stands_beside_each_answer(measured: Case) -> None:
         told = f"noise floor of a cell {floor:.1f}%"
         answer = measured.text.partition("Answer:")[2].partition("What weakens it:")[0]
         assert re.search(rf"{re.escape(regime.title)} .* {floor:.1f}%\n", answer)
-        assert told in measured.html
+        assert f"], {told} (95" in words(measured.html)
         name = noise_floor(regime.name, "throughput_mib_s")
         assert f"], noise floor of a cell \\{name}{{}} (95" in words(measured.tex)
         bodies = {macro.name: macro.body for macro in macros(measured.frames, measured.context)}
