@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from kdelta.analysis.levels import cell_value, level_value
-from kdelta.analysis.records import Level
 from kdelta.analysis.settings import Claim
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.workload.parameters import Parameter
+from kdelta.workload.parameters import Level, Parameter
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from kdelta.units import parse_size_bytes
 from kdelta.workload.parameters import highest_cpu
 
 if TYPE_CHECKING:
-    from kdelta.experiment import Experiment, Level
-    from kdelta.workload.parameters import Parameter
+    from kdelta.experiment import Experiment
+    from kdelta.workload.parameters import Level, Parameter
 
 MAX_CELLS = 10_000
 MAX_DAYS = 60
@@ -151,7 +151,7 @@ def named_cpus(experiment: Experiment) -> dict[str, int]:
     """The highest CPU of the guest that each parameter names, of those that name one."""
     given = {**{k: [v] for k, v in experiment.workload.arguments.items()}, **experiment.matrix}
     parameters = experiment.workload.declaration.parameters
-    found = {}
+    found: dict[str, int] = {}
     for name, values in given.items():
         if parameters[name].type == "cpus":
             cpus = [cpu for value in values if (cpu := highest_cpu(value)) is not None]

@@ -76,7 +76,8 @@ def ready():
 def sample(order, number, error=None, oom_kill=0):
     record("sample", **plan["identity"], **order["place"], cell_order=number,
            cell=plan["cells"][order["cell"]]["levels"], status="failed" if error else "ok",
-           error=error, exit_status=1 if error else 0, grown={{"vmstat.oom_kill": oom_kill}}, bench={{}})
+           error=error, exit_status=1 if error else 0, bench={{}},
+           grown={{"vmstat.oom_kill": oom_kill}})
 
 served = 0
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 
-from kdelta.analysis.records import Cell, Level
+from kdelta.analysis.records import Cell
 from kdelta.units import parse_size_bytes
+from kdelta.workload.parameters import Level
 
 _SIZE = re.compile(r"[0-9]{1,15}[KMGT]?")
 

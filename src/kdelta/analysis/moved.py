@@ -8,7 +8,7 @@ that a false discovery rate holds, over all counters of an arm in all regimes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +85,7 @@ def counters_frame(boots: Sequence[RawBoot], settings: AnalysisSettings) -> pd.D
 def _pairs(
     regime: str,
     arm: str,
-    rates: dict[tuple[str, int, str], dict[str, float]],
+    rates: Mapping[tuple[str, int, str], Mapping[str, float]],
     baseline: str,
 ) -> list[_Pair]:
     blocks = sorted(

@@ -131,7 +131,7 @@ def needs(
 
 
 def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) -> RegimeSpread:
-    """The spread of a regime's ratios of the primary metric, from the control arm if the pilot has one.
+    """The spread of a regime's ratios of the primary metric, from the pilot's control arm if any.
 
     Without a control arm, from all compared arms, each around its own effect.
 

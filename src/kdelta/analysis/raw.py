@@ -16,7 +16,6 @@ from kdelta.analysis.records import (
     BootRecord,
     Cell,
     EndRecord,
-    Level,
     SampleRecord,
     Schedule,
     StressorRecord,
@@ -25,6 +24,7 @@ from kdelta.analysis.records import (
 )
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
+from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError, lookup
 from kdelta.workload.samples import values_of, wrong_parameter
 

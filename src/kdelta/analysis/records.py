@@ -20,9 +20,7 @@ from pydantic import (
 )
 
 from kdelta.errors import KdeltaError
-
-Level = bool | int | float | str
-"""The value of one factor in one cell."""
+from kdelta.workload.parameters import Level
 
 Cell = tuple[Level, ...]
 """One point of the matrix, its levels in the order of `AnalysisSettings.factors`."""

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from kdelta.analysis.boots import RawBoot, RawSample, cell_key
-from kdelta.analysis.records import Cell, Gate, Level
+from kdelta.analysis.records import Cell, Gate
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import SampleSpeed, sample_speeds
 from kdelta.analysis.tables import frame_of
+from kdelta.workload.parameters import Level
 
 SampleKey = tuple[str, int, str, Cell, int]
 """Regime, block, arm, cell, round: what identifies a slice."""

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kdelta.analysis.records import Cell, Level
+from kdelta.analysis.records import Cell
 from kdelta.errors import KdeltaError
 from kdelta.schema import COLUMN_NAMES
 from kdelta.workload.declaration import Direction, Workload
 from kdelta.workload.folder import load_workload
+from kdelta.workload.parameters import Level
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,15 @@ def _summary(found: Comparison, width: int) -> str:
     decimals = percent_decimals([low for low, _ in ends], [high for _, high in ends])
     told = _fold(
         f"{found.metric.title}, overall change in % [{found.confidence * 100:g}% "
-        f"interval]; {'higher' if found.metric.higher_is_better else 'lower'} is better. cells: how many of them differ."
+        f"interval]; {_better(found)} is better. cells: how many of them differ."
     )
     tables = [_summary_table(found, decimals, both) for both in (True, False)]
     fitting = (table for table in tables if max(map(len, table.splitlines())) <= width)
     return f"{told}\n\n{next(fitting, tables[-1])}"
+
+
+def _better(found: Comparison) -> str:
+    return "higher" if found.metric.higher_is_better else "lower"
 
 
 def _summary_table(found: Comparison, decimals: int, both: bool) -> str:
@@ -141,7 +145,7 @@ def _regime(found: Comparison, arm: ArmRows, rows: RegimeRows, width: int) -> st
         "",
         _fold(
             f"{found.metric.title}, change against {against} in % "
-            f"[{found.confidence * 100:g}% interval]; {'higher' if found.metric.higher_is_better else 'lower'} is better. "
+            f"[{found.confidence * 100:g}% interval]; {_better(found)} is better. "
             f"Cells: {_cell(found.factors)}."
         ),
         "",

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Level
 from kdelta.export.run_folder import Json, RunFolder
 from kdelta.kernel.image import sha256_file
 from kdelta.schema import RULE, TABLES, VALUE, Column, Table, Type
 from kdelta.workload.declaration import Value, Workload
+from kdelta.workload.parameters import Level
 
 FILE = "datapackage.json"
 _TYPES: dict[str, Type] = {"integer": "integer", "text": "string", "flag": "boolean"}

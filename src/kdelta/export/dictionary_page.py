@@ -53,8 +53,8 @@ def _paragraph(text: str) -> str:
 def _rows(columns: tuple[Column, ...]) -> str:
     head = "| column | type | unit | meaning |\n|---|---|---|---|\n"
     return head + "".join(
-        f"| `{c.name}` | {'any' if c.name in (FACTOR, PARAMETER, VALUE) else c.type} | {c.unit or '-'} "
-        f"| {c.meaning.replace('|', chr(92) + '|')} |\n"
+        f"| `{c.name}` | {'any' if c.name in (FACTOR, PARAMETER, VALUE) else c.type} "
+        f"| {c.unit or '-'} | {c.meaning.replace('|', chr(92) + '|')} |\n"
         for c in columns
     )
 

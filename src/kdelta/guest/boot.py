@@ -406,10 +406,8 @@ class _Watch:
 def _fill_share(share: Path, request: BootRequest) -> None:
     try:
         shutil.copy(request.kernel, share / "bzImage")
-        shutil.copy(request.workload, share / "pipe_bench")
-        shutil.copy(request.workload.with_name(INIT), share)
-        if not request.plan["mechanism"]:
-            shutil.copy(request.workload.with_name(SPEED_CHECK), share)
+        for program in (INIT, *request.plan["programs"]):
+            shutil.copy(request.workload / program, share)
         (share / "start.py").write_text(_START)
         for module in GUEST_MODULES:
             target = share / "kdelta" / module

@@ -53,11 +53,10 @@ def _counters(files: Moment) -> Iterator[tuple[str, int]]:
         if kind == PRESSURE:
             for line in text.splitlines():
                 which, *fields = line.split()
-                values = dict(field.split("=", 1) for field in fields)
-                yield f"psi.{file.removeprefix('pressure/')}.{which}", int(values["total"])
+                told = dict(field.split("=", 1) for field in fields)
+                yield f"psi.{file.removeprefix('pressure/')}.{which}", int(told["total"])
         elif kind == "vmstat":
-            for name, value in parse_vmstat(text).items():
-                yield f"vmstat.{name}", value
+            yield from ((f"vmstat.{name}", value) for name, value in parse_vmstat(text).items())
         elif kind == "stat":
             yield from _stat(text)
         elif kind == "softirqs":

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdelta.experiment import Experiment, Level
+from kdelta.experiment import Experiment
 from kdelta.guest.conditions import CHILD
 from kdelta.guest.driver import PROGRAMS
 from kdelta.guest.speed import DEADLINE_S, PROGRAM, WORK
 from kdelta.measure.schedule import Schedule
 from kdelta.units import parse_size_bytes
 from kdelta.workload.build import host_program
+from kdelta.workload.parameters import Level
 
 Json = dict[str, Any]
 

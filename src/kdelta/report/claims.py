@@ -109,9 +109,9 @@ def negative_controls(
     heads = cell_heads(context)
     grids = tuple(
         Grid(
-            f"Negative controls, {context.primary.short} [{confidence_label(context)} interval over at most "
-            f"{plural(context.blocks, 'block')}]; acceleration: {acceleration_label(context)}. "
-            "Why there can be no effect: "
+            f"Negative controls, {context.primary.short} [{confidence_label(context)} interval "
+            f"over at most {plural(context.blocks, 'block')}]; "
+            f"acceleration: {acceleration_label(context)}. Why there can be no effect: "
             f"{str(reason).rstrip('.')}.",
             (*heads, "delta", "status"),
             tuple(

@@ -51,7 +51,7 @@ def _invalid(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     for arm in context.compared:
         places, causes = [], []
         for regime in context.regimes:
-            where = _invalid_where(frames, regime, arm)
+            where = _invalid_where(frames, context, regime, arm)
             if where:
                 places.append(f"{regime.title} ({where})")
                 for name in dict.fromkeys([arm.name, context.baseline]):
@@ -64,7 +64,7 @@ def _invalid(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     return found
 
 
-def _invalid_where(frames: ReportFrames, regime: Regime, arm: Arm) -> str:
+def _invalid_where(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> str:
     rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
     overall = frames.overall_of(regime.name, arm.name, context.primary.name)
     invalid = int((rows["verdict"] == INVALID).sum())
@@ -225,8 +225,8 @@ def _boot_order(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     )
     return [
         Notice(
-            f"The order of arms matters: {context.primary.short} changes from one that runs a cell to the "
-            f"next by {places}",
+            f"The order of arms matters: {context.primary.short} changes from one that runs a cell "
+            f"to the next by {places}",
             details,
         )
     ]

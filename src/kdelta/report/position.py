@@ -45,8 +45,8 @@ def boot_order(frames: ReportFrames, context: ReportContext) -> BootOrder:
             "interval."
         )
     return BootOrder(
-        f"How much {context.primary.short} changes from one arm that runs a cell to the next, whichever "
-        f"they are. {verdict}",
+        f"How much {context.primary.short} changes from one arm that runs a cell to the next, "
+        f"whichever they are. {verdict}",
         Grid(
             f"Change of {context.primary.short} per place later in a cell's run "
             f"[{confidence_label(context)} interval over blocks], its p-value adjusted for the "

@@ -126,7 +126,8 @@ def moved_counters(frames: ReportFrames, context: ReportContext, regime: Regime)
 
 def _moved(row: Row) -> tuple[str, ...]:
     base, ours = (
-        f"{format_quantity(number(row[side]))} ± {format_quantity(number(row[f'{side}_sd_percent']))}%"
+        f"{format_quantity(number(row[side]))} "
+        f"± {format_quantity(number(row[f'{side}_sd_percent']))}%"
         for side in ("baseline", "value")
     )
     return str(row["counter"]), base, format_percent(number(row["change_percent"]), 1), ours

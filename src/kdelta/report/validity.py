@@ -49,8 +49,8 @@ def set_aside(frames: ReportFrames, context: ReportContext, precision: Precision
         overall=_overall(frames, context, precision),
         changed=changed,
         changed_sentence=(
-            f"{_overall_changes(frames, context)} The verdict on the {context.primary.short} of {cells} of "
-            f"{plural(compared, 'cell')} differs between the two analyses."
+            f"{_overall_changes(frames, context)} The verdict on the {context.primary.short} "
+            f"of {cells} of {plural(compared, 'cell')} differs between the two analyses."
             if compared
             else ""
         ),
@@ -97,9 +97,9 @@ def _overall(frames: ReportFrames, context: ReportContext, precision: Precision)
                 rows.append((arm.name, *_result(without, precision), *_result(every[0], precision)))
         groups.append(Group(regime.title, tuple(rows)))
     return Grid(
-        f"Overall effect on {context.primary.short} [{confidence_label(context)} interval over at most "
-        f"{plural(context.blocks, 'block')}], without and with the samples that were set aside; "
-        f"acceleration: {acceleration_label(context)}.",
+        f"Overall effect on {context.primary.short} [{confidence_label(context)} interval "
+        f"over at most {plural(context.blocks, 'block')}], without and with the samples that "
+        f"were set aside; acceleration: {acceleration_label(context)}.",
         ("arm", "without", "verdict", "with all", "verdict"),
         tuple(group for group in groups if group.rows),
         statuses=frozenset({2, 4}),
@@ -147,8 +147,8 @@ def _changed(frames: ReportFrames, context: ReportContext) -> tuple[Grid, int, i
         groups.append(Group(regime.title, tuple(rows)))
     names = " / ".join(cell_heads(context))
     grid = Grid(
-        f"Cells whose verdict on the {context.primary.short} differs, without and with the samples that "
-        "were set aside.",
+        f"Cells whose verdict on the {context.primary.short} differs, without and with the "
+        "samples that were set aside.",
         ("arm", "without", "with all", "cells", names),
         tuple(group for group in groups if group.rows),
         prose=frozenset({4}),

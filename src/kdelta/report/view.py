@@ -193,9 +193,9 @@ def _answers(sections: tuple[Section, ...], context: ReportContext) -> Grid:
             )
     emulated = " Emulated: no measurement of hardware." if context.emulated else ""
     return Grid(
-        f"Change of {context.primary.short} against {context.baseline}, geometric mean over all cells, "
-        f"with its {confidence_label(context)} interval; the cells that are settled by themselves; "
-        f"the noise floor of a cell.{emulated}",
+        f"Change of {context.primary.short} against {context.baseline}, geometric mean over "
+        f"all cells, with its {confidence_label(context)} interval; the cells that are settled "
+        f"by themselves; the noise floor of a cell.{emulated}",
         ("regime", "arm", "change", "interval", "verdict", "cells settled", "noise floor"),
         (Group("", tuple(rows)),),
         labels=2,

@@ -110,8 +110,8 @@ def _noise_floor(frames: ReportFrames, context: ReportContext) -> list[str]:
     if not any(r is not None and math.isfinite(number(r["noise_floor_percent"])) for r in rows):
         return []
     return [
-        f"Below the noise floor a true effect on a cell's {context.primary.short} would have been called "
-        f"faster or slower with less than {context.power * 100:g}% probability."
+        f"Below the noise floor a true effect on a cell's {context.primary.short} would have been "
+        f"called faster or slower with less than {context.power * 100:g}% probability."
     ]
 
 

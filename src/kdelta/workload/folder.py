@@ -30,8 +30,8 @@ def workload_folder(name: str, root: Path | None = None) -> Path:
     if not (found / DECLARATION).is_file():
         known = sorted(path.parent.name for path in folders.glob(f"*/{DECLARATION}"))
         raise ValueError(
-            f"there is no workload {name!r} in {folders}; there are {', '.join(known) or '(none)'}. "
-            f"`kdelta new workload {name}` makes one"
+            f"there is no workload {name!r} in {folders}; there are "
+            f"{', '.join(known) or '(none)'}. `kdelta new workload {name}` makes one"
         )
     return found
 

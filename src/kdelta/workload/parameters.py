@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kdelta.units import parse_size_bytes
 
-Level = int | str | bool
+Level = bool | int | float | str
 """A value as an experiment file has it."""
 
 MAX_CPU = 1023
@@ -25,9 +25,10 @@ class Parameter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    type: Literal["count", "size", "flag", "cpus", "text"] = Field(
-        description="count: a whole number; size: bytes, such as 65536, 64K or 1M; flag: true or "
-        "false; cpus: none, auto or a list of the guest's CPUs such as 0-3,8; text: any other word"
+    type: Literal["count", "number", "size", "flag", "cpus", "text"] = Field(
+        description="count: a whole number; number: any; size: bytes, such as 65536, 64K or 1M; "
+        "flag: true or false; cpus: none, auto or a list of the guest's CPUs such as 0-3,8; text: "
+        "any other word"
     )
     title: str = Field(default="", description="as tables call it; the name without it")
     unit: str = ""
@@ -45,8 +46,10 @@ class Parameter(BaseModel):
     required: bool = Field(
         default=False, description="a cell without it is none: a factor, or one of the arguments"
     )
-    minimum: int | str = Field(default=1, description="of a count or size")
-    maximum: int | str | None = Field(default=None, description="of a count or size")
+    minimum: int | float | str = Field(default=1, description="of a count, number or size")
+    maximum: int | float | str | None = Field(
+        default=None, description="of a count, number or size"
+    )
     power_of_two: bool = False
     choices: tuple[str, ...] = Field(
         default=(), strict=False, description="the words that a text may be; without it any"
@@ -75,7 +78,7 @@ class Parameter(BaseModel):
         return self
 
     @property
-    def least(self) -> int:
+    def least(self) -> float:
         """The smallest number that it takes."""
         return _bytes(self.minimum)
 
@@ -91,6 +94,8 @@ class Parameter(BaseModel):
         match self.type:
             case "count":
                 return f"a whole number {many}"
+            case "number":
+                return f"a number {many}"
             case "size" if self.power_of_two:
                 return f"a power of two of bytes {many}, for example 65536 or 1M"
             case "size":
@@ -105,7 +110,7 @@ class Parameter(BaseModel):
     def meaning(self, value: object) -> object:
         """What a value comes to, to be compared with ==: `64K` and 65536 are the same size.
 
-        Whole numbers, bytes, truth, text, or CPUs in their order; None where it is not taken.
+        Numbers, bytes, truth, text, or CPUs in their order; None where it is not taken.
         """
         match self.type:
             case "flag":
@@ -116,8 +121,12 @@ class Parameter(BaseModel):
                 if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
                     return None
                 return str(value) if not self.choices or str(value) in self.choices else None
-        number = _number(value) if self.type == "count" else _size(value)
+        number = _size(value) if self.type == "size" else _number(value)
         if number is None or not self.least <= number <= self.most:
+            return None
+        if self.type == "number":
+            return float(number)
+        if not isinstance(number, int):
             return None
         return None if self.power_of_two and number & (number - 1) else number
 
@@ -147,12 +156,12 @@ def highest_cpu(value: object) -> int | None:
     return max(meaning) if isinstance(meaning, tuple) else None
 
 
-def _bytes(value: int | str) -> int:
+def _bytes(value: int | float | str) -> int | float:
     return parse_size_bytes(value) if isinstance(value, str) else value
 
 
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _number(value: object) -> int | float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _size(value: object) -> int | None:

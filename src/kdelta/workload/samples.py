@@ -126,7 +126,7 @@ def _text(level: object) -> str:
 
 def broken_checks(
     workload: Workload,
-    values: Values,
+    values: Mapping[str, Any],
     cell: Mapping[str, Level],
     limits: Mapping[str, float],
 ) -> Iterator[Broken]:

@@ -109,8 +109,9 @@ PRINTED: dict[str, tuple[dict[str, Any], str, dict[str, float]]] = {
     ),
     "perf-sched-pipe": (
         {},
-        "# Running 'sched/pipe' benchmark:\n# Executed 20000 pipe operations between two processes\n"
-        "\n     Total time: 0.131 [sec]\n\n       6.576250 usecs/op\n         152062 ops/sec\n",
+        "# Running 'sched/pipe' benchmark:\n"
+        "# Executed 20000 pipe operations between two processes\n\n"
+        "     Total time: 0.131 [sec]\n\n       6.576250 usecs/op\n         152062 ops/sec\n",
         {"time_per_op_us": 6.57625},
     ),
     "perf-sched-messaging": (
