@@ -121,9 +121,9 @@ def project(tmp_path: Path) -> Project:
         "patches/series/0002-second.patch": plain_diff("return 2;", "return 3;"),
         "patches/other.patch": plain_diff("return 1;", "return 4;"),
     } | {f"src/{name}/{name}.c": "int main(void) { return 0; }\n" for name in HELPERS}
-    contents["workloads/pipe_bench/pipe_bench.c"] = "int main(void) { return 0; }\n"
-    declared = "workloads/pipe_bench/workload.yaml"
-    contents[declared] = (CHECKOUT / declared).read_text()
+    for name in ("pipe_bench.c", "workload.yaml"):
+        path = f"workloads/pipe_bench/{name}"
+        contents[path] = (CHECKOUT / path).read_text()
     for name, text in contents.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

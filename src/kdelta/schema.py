@@ -490,4 +490,4 @@ BY_PATH = {table.path: table for table in TABLES}
 RESULT_FILES = tuple(BY_PATH)
 """Path below a run's folder of every table, in the order in which they are told."""
 COLUMN_NAMES = frozenset(name for table in TABLES for name in table.dtypes)
-"""Names that neither a factor of a matrix nor a value of a workload can have."""
+"""Names that no factor of a matrix can have."""

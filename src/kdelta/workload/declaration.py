@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kdelta.schema import BY_PATH, COLUMN_NAMES
 from kdelta.workload.expression import Expression
 from kdelta.workload.parameters import Level, Parameter
 
@@ -212,11 +213,26 @@ class Workload(_Model):
         shared = [name for name in self.values if name in self.metrics]
         if shared:
             raise ValueError(f"values.{shared[0]}: it is a metric already; call one otherwise")
+        self._free_names()
         self._known_names()
         self._known_placeholders()
         if (self.output == "script") != bool(self.script):
             raise ValueError("output: script and the key script, its file, belong together")
         return self
+
+    def _free_names(self) -> None:
+        """What it declares becomes columns of the result tables, beside those of all runs."""
+        parameters, taken = self.parameters.keys(), BY_PATH["samples.csv"].dtypes.keys()
+        for key, names in (
+            ("parameters", parameters & COLUMN_NAMES),
+            ("metrics", self.metrics.keys() & (taken | parameters)),
+            ("values", self.values.keys() & (taken | parameters)),
+        ):
+            if names:
+                raise ValueError(
+                    f"{key}.{min(names)}: a result table has a column of that name already; "
+                    "call it otherwise"
+                )
 
     def _known_names(self) -> None:
         """Expressions speak of what there is."""

@@ -71,7 +71,7 @@ MISTAKES = [
     ("workload", None, "workload: should be a mapping of keys to values, found nothing; give a"),
     ("control", "no", "control: should be true or false, found 'no'"),
     ("variants", [], "variants: should be a mapping of keys to values, found []"),
-    ("matrix.writers.1", 1.5, "matrix.writers.1: should be a whole number or should be "),
+    ("matrix.writers.1", 1.5, "matrix.writers: should be a whole number from 1 to 1000, found 1.5"),
     ("guest.acceleration", "hvf", "guest.acceleration: should be 'auto', 'kvm' or 'tcg', found"),
     ("schema", 2, "schema: should be 1, found 2"),
     ("seed", -1, "seed: should be greater than or equal to 0, found -1"),

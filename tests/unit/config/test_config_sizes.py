@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from kdelta.schema import COLUMN_NAMES
 from kdelta.units import parse_size_bytes
+from kdelta.workload.declaration import Workload
 from tests.workloads import PIPE_BENCH
 
 
@@ -83,7 +84,19 @@ def test_values_that_mean_the_same(name: str, one: Any, other: Any, same: bool) 
     assert (meaning(one) == meaning(other)) == same
 
 
-def test_no_option_has_the_name_of_a_column_of_the_tables() -> None:
-    """A factor is one of these options, so that none can take a column's place."""
-    assert not COLUMN_NAMES & {*PIPE_BENCH.parameters, *PIPE_BENCH.recorded}
-    assert {"unit", "value", "limit", "status", "cells"} <= COLUMN_NAMES
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("parameters", "unit"),
+        ("parameters", "verdict"),
+        ("metrics", "status"),
+        ("metrics", "writers"),
+        ("values", "regime"),
+    ],
+)
+def test_nothing_that_a_workload_declares_takes_the_place_of_a_column(key: str, name: str) -> None:
+    told = PIPE_BENCH.model_dump()
+    one = next(iter(told[key].values()))
+    told[key][name] = {**one, "primary": False} if key == "metrics" else one
+    with pytest.raises(ValidationError, match=f"{key}.{name}: a result table has a column"):
+        Workload.model_validate(told, strict=False)
