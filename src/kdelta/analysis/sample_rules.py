@@ -39,6 +39,9 @@ def sample_breaches(
     if record.status != "ok" or record.exit_status not in (0, None) or not sample.values:
         why = record.error or sample.misread or "no result was recorded"
         yield Breach("failed", record.exit_status, 0, one_line(why))
+    primary = settings.workload.primary
+    if sample.values and not float(sample.values[primary] or 0) > 0:
+        yield Breach("failed", 0, 0, f"{primary} is not above zero: it has no ratio to another")
     if sample.strange is not None:
         yield Breach("cell", None, None, sample.strange)
     if sample.values:

@@ -50,7 +50,8 @@ def values_of(
         script: of a workload with a script.
 
     Raises:
-        ReadError: the output is not the workload's, or a value is not of its type.
+        ReadError: the output is not the workload's, a value is not of its type, or a metric is
+            missing. Other values may be: an older version of the program may not tell them.
     """
     recorded = workload.recorded
     wanted = {name: value.read for name, value in recorded.items() if value.read is not None}
@@ -63,6 +64,13 @@ def values_of(
             values[name] = known[name] = value.expression.value(known)
         elif value.read is None and name == ELAPSED:
             values[name] = elapsed_s
+    for name, metric in workload.metrics.items():
+        number = values.get(name)
+        if number is None and name == ELAPSED:
+            continue  # of a record that does not tell it
+        if number is None or not math.isfinite(number):
+            where = f" ({metric.read})" if metric.read not in (None, name) else ""
+            raise ReadError(f"it has no {name}{where}")
     return values
 
 

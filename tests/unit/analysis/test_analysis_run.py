@@ -5,6 +5,7 @@ import csv
 import math
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ COLUMNS = {
     "tables/pressure.csv": "regime,arm,writers,readers,samples,with_direct_reclaim,"
     "pgscan_direct_per_s,pgsteal_direct_per_s,pgscan_kswapd_per_s,allocstall_per_s,pswpin_per_s,"
     "pswpout_per_s,psi_memory_some_percent,psi_memory_full_percent,psi_cpu_some_percent,oom_kill",
+    "tables/counters.csv": "regime,arm,counter,unit,blocks,baseline,baseline_sd_percent,value,"
+    "value_sd_percent,change_percent,p_value,q_value,moved",
     "tables/expectations.csv": "regime,arm,counter,bound,limit,share_wanted,samples,samples_met,"
     "share_met,met,median,lowest,highest",
     "tables/claims.csv": "regime,arm,metric,unit,writers,readers,claimed_baseline,claimed_value,"
@@ -126,6 +129,7 @@ def test_row_counts(pristine: Path) -> None:
         "tables/overall_all.csv": 0,
         "tables/set_aside.csv": 2 * 3,
         "tables/pressure.csv": 2 * 3 * 4,
+        "tables/counters.csv": 0,  # none of them ever grew
         "tables/expectations.csv": 0,
         "tables/claims.csv": 0,
         "tables/negative_controls.csv": 0,
@@ -279,6 +283,7 @@ def test_factors_of_truth_and_size(tmp_path: Path) -> None:
         arms=SETTINGS.arms,
         control="control",
         regimes=("idle",),
+        arguments={"writers": 1, "readers": 1},
     )
     found = analyse(write_raw(tmp_path / "raw", truth), tmp_path / "out", settings)
     assert set(found.deltas["blocks"]) == {3}
@@ -333,11 +338,36 @@ def test_details_with_commas_quotes_and_newlines_survive(results: Path) -> None:
     assert (row["value"], row["limit"]) == ("1", "0")
     failed = [r for r in read(results / "out/samples.csv") if r["valid"] == "false"]
     assert len(failed) == 1
-    assert (failed[0]["status"], failed[0]["throughput_mib_s"], failed[0]["nonblock"]) == (
-        "failed",
-        "",
-        "",
-    )
+    # What was asked for is known all the same.
+    shown = [failed[0][name] for name in ("status", "throughput_mib_s", "writes", "nonblock")]
+    assert shown == ["failed", "", "", "false"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda bench: bench.update(writes="many"), "writes: the output says 'many', which is no"),
+        (
+            lambda bench: bench.update(writes=1.5),
+            "the output says 1.5, which is no integer",
+        ),
+        (lambda bench: bench.update(throughput_mib_s=float("nan")), "throughput_mib_s: the output"),
+        (lambda bench: bench.pop("throughput_mib_s"), "it has no throughput_mib_s"),
+        (
+            lambda bench: bench["write_latency_ns"].pop("mean"),
+            "it has no latency_mean_ns (write_latency_ns.mean)",
+        ),
+    ],
+)
+def test_a_sample_whose_output_is_not_understood_is_set_aside_with_the_reason(
+    results: Path, change: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    edit(results / "raw/idle/block-001/patched.jsonl", lambda r: change(r[1]["bench"]))
+    analyse(results / "raw", results / "out", SETTINGS)
+    (row,) = read(results / "out/validity.csv")
+    assert (row["rule"], row["arm"], row["block"]) == ("failed", "patched", "1")
+    assert row["detail"].startswith("its output was not understood: ")
+    assert said in row["detail"]
 
 
 def test_bad_raw_data_leaves_older_results_alone(results: Path) -> None:
