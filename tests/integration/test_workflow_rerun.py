@@ -146,7 +146,7 @@ def test_a_probe_that_finds_something_else_builds_anew(finished: Workflow) -> No
 
 
 def test_the_benchmark(finished: Workflow) -> None:
-    source = finished.root / "src" / "pipe_bench" / "pipe_bench.c"
+    source = finished.root / "workloads" / "pipe_bench" / "pipe_bench.c"
     with changed(source, "pipe_bench", "pipe_bench2"):
         planned = finished.planned()
     assert planned == {
