@@ -218,7 +218,11 @@ def test_a_size_is_its_number_of_bytes(number: int, suffix: str) -> None:
 def test_processes_is_a_factor_like_any_other() -> None:
     cells = ({"processes": False}, {"processes": True})
     names = AnalysisSettings(
-        factors=("processes",), baseline="baseline", arms=SETTINGS.arms, regimes=("idle",)
+        factors=("processes",),
+        baseline="baseline",
+        arms=SETTINGS.arms,
+        regimes=("idle",),
+        arguments={"writers": 1, "readers": 1},
     )
     records = records_of(cells=cells)
     boot = boot_of(records, cells=cells, settings=names)

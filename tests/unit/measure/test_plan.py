@@ -49,9 +49,10 @@ def test_the_plan_of_a_boot() -> None:
         "workload_cgroup": "/",
         "swap_total_kib": 0,
         "acceleration": "tcg",
+        "boot_parameters": [],
     }
     assert made["stressor"] is None
-    assert made["conditions"] == {"sysctl": {}, "swap_bytes": 0, "memcg": False}
+    assert made["conditions"] == {"sysctl": {}, "files": {}, "swap_bytes": 0, "memcg": False}
     assert made["mechanism"] is False
     assert made["speed_work"] == speed.WORK["tcg"]
     json.dumps(made)
@@ -59,7 +60,8 @@ def test_the_plan_of_a_boot() -> None:
 
 def test_a_cells_arguments() -> None:
     cell = plan("idle")["cells"][0]
-    argv = cell["argv"]
+    program, *argv = cell["argv"]
+    assert program.endswith("/pipe_bench")
     pairs = dict(zip(argv[::2], argv[1::2], strict=True))
     assert pairs == {
         "--write-size": "65536",
@@ -99,6 +101,7 @@ def test_the_conditions_of_a_regime_and_what_the_gate_expects_of_them() -> None:
     made = boot_plan(experiment, "quick", schedule, 0, IMAGE, "tcg", 3)
     assert made["conditions"] == {
         "sysctl": {"vm.swappiness": 100},
+        "files": {},
         "swap_bytes": 64 * 2**20,
         "memcg": True,
     }

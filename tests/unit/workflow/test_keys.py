@@ -69,7 +69,6 @@ def test_moving_the_project_changes_nothing(project: Project) -> None:
         ("patches/other.patch", {"build other"}),
         ("kernel-configs/guest.config", BUILDS),
         ("workloads/pipe_bench/pipe_bench.c", {"workload"}),
-        ("src/speed_check/speed_check.c", {"workload"}),
     ],
 )
 def test_a_byte_of_a_file(project: Project, name: str, expected: set[str]) -> None:
