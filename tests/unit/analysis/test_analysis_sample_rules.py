@@ -225,6 +225,7 @@ def test_processes_is_a_factor_like_any_other() -> None:
         arguments={"writers": 1, "readers": 1},
     )
     records = records_of(cells=cells)
+    records[2]["bench"]["mode"] = "threads"
     boot = boot_of(records, cells=cells, settings=names)
     (violation,) = violations([boot], names)
     assert (violation.breach.rule, violation.cell) == ("cell", (True,))
