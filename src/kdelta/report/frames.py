@@ -107,7 +107,7 @@ def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
         )
     for column in _TEXTS:
         if column in frame:
-            frame[column] = frame[column].fillna("").astype(str)
+            frame[column] = frame[column].astype(object).fillna("").astype(str)
     for column in _TRUTHS:
         if column in frame:
             frame[column] = [str(v).lower() == "true" for v in frame[column]]

@@ -91,7 +91,8 @@ def test_counters_that_grew_are_shown_and_the_others_named(measured: Case) -> No
     assert idle.counters == ()
     assert idle.unmoved == (
         "0 in every sample: scanned in direct reclaim and OOM kills. "
-        "Not counted by this kernel: swapped in."
+        "Not counted by this kernel: allocation stalls, scanned by kswapd, swapped in, swapped "
+        "out, some task waited for memory and some task waited for a CPU."
     )
     reclaim = cell_of(found, "memory-pressure", "patched", "1", "1")
     assert [(c.title, c.unit) for c in reclaim.counters] == [("scanned in direct reclaim", "pages")]
