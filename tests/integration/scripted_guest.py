@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.unit.analysis.synthetic import bench
 from tests.workloads import PROGRAMS
 
 # On a loaded machine everything takes long; a test that passes never waits for it.
@@ -76,7 +77,8 @@ def ready():
 def sample(order, number, error=None, oom_kill=0):
     record("sample", **plan["identity"], **order["place"], cell_order=number,
            cell=plan["cells"][order["cell"]]["levels"], status="failed" if error else "ok",
-           error=error, exit_status=1 if error else 0, bench={{}},
+           error=error, exit_status=1 if error else 0,
+           bench=None if error else {bench},
            grown={{"vmstat.oom_kill": oom_kill}})
 
 served = 0
@@ -155,7 +157,11 @@ class Environment:
 
     def guest(self, script: str) -> None:
         """Install a `vng` that does what `script` says, with the words of `VNG`."""
-        self.program("vng", VNG.format(python=self.python.resolve()) + textwrap.dedent(script))
+        self.program(
+            "vng",
+            VNG.format(python=self.python.resolve(), bench=bench({}, 100.0))
+            + textwrap.dedent(script),
+        )
         self.program("qemu-system-x86_64", "#!/bin/sh\necho scripted\n")
 
     def kdelta(self, lock: Path) -> None:

@@ -79,7 +79,7 @@ def test_what_a_run_calls(finished: Workflow) -> None:
     measures = [call for call in calls if call.startswith("measure")]
     assert {re.sub(r" --key \w{24} ", " ", call) for call in measures} == {
         f"measure --experiment small.yaml --protocol quick --regime {regime} --block {block}"
-        " --kernels results/small/kernels --workload results/small/workload/pipe_bench"
+        " --kernels results/small/kernels --workload results/small/workload"
         " --acceleration results/small/acceleration.json"
         f" --output results/small/quick/raw/{regime}/block-{block}"
         for regime in ("idle", "pressed")
