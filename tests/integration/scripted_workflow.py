@@ -55,7 +55,7 @@ def image(folder):
 if verb == "manifest":
     write(".", options["--output"])
 elif verb == "workload":
-    write(Path(options["--output"]).parent, "pipe_bench", "speed_check", "guest_init")
+    write(options["--output"], "pipe_bench", "speed_check", "guest_init", "workload.json")
 elif verb == "fetch":
     write(".", options["--output"])
     record = {{"kernel_version": (root / "source").read_text()}}
