@@ -65,6 +65,8 @@ from kdelta.guest.driver import main
 sys.exit(main(Path("{SHARE_IN_GUEST}")))
 """
 
+_KERNEL = "bzImage"  # in the shared folder
+
 # A guest switches itself off after its last record; TCG guests take seconds to.
 POWER_OFF_S = 60.0
 
@@ -165,7 +167,7 @@ class LiveBoot:
             _fill_share(share, request)
             self._watch = _Watch(request, share, console)
             spec = GuestSpec(
-                kernel=share / "bzImage",
+                kernel=share / _KERNEL,
                 acceleration=request.acceleration,
                 vcpus=request.vcpus,
                 memory_mib=request.memory_mib,
@@ -404,7 +406,7 @@ class _Watch:
 
 def _fill_share(share: Path, request: BootRequest) -> None:
     try:
-        shutil.copy(request.kernel, share / "bzImage")
+        shutil.copy(request.kernel, share / _KERNEL)
         shutil.copy(request.workload, share / "pipe_bench")
         shutil.copy(request.workload.with_name(INIT), share)
         if not request.plan["mechanism"]:
