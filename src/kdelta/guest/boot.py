@@ -64,6 +64,8 @@ from kdelta.guest.driver import main
 sys.exit(main(Path("{SHARE_IN_GUEST}")))
 """
 
+_KERNEL = "bzImage"  # in the shared folder
+
 # A guest switches itself off after its last record; TCG guests take seconds to.
 POWER_OFF_S = 60.0
 
@@ -165,7 +167,7 @@ class LiveBoot:
             _fill_share(share, request)
             self._watch = _Watch(request, share, console)
             spec = GuestSpec(
-                kernel=share / "bzImage",
+                kernel=share / _KERNEL,
                 acceleration=request.acceleration,
                 vcpus=request.vcpus,
                 memory_mib=request.memory_mib,
@@ -405,7 +407,7 @@ class _Watch:
 
 def _fill_share(share: Path, request: BootRequest) -> None:
     try:
-        shutil.copy(request.kernel, share / "bzImage")
+        shutil.copy(request.kernel, share / _KERNEL)
         for program in (INIT, *request.plan["programs"]):
             shutil.copy(request.workload / program, share)
         (share / "start.py").write_text(_START)
