@@ -31,7 +31,7 @@ def measure_argv(project: Project, out: Path, regime: str = "idle") -> list[str]
         "--kernels",
         str(project.results / "kernels"),
         "--workload",
-        str(project.results / "workload/pipe_bench"),
+        str(project.results / "workload"),
         "--acceleration",
         str(project.results / "acceleration.json"),
         "--output",
