@@ -28,7 +28,8 @@ from kdelta.cache import cache_root
 from kdelta.experiment import DebianSource
 from kdelta.kernel.source import fetch
 from kdelta.measure.host import cpu_model, host_cpus
-from kdelta.workload import build_workload
+from kdelta.workload.build import cached_program
+from kdelta.workload.folder import workload_folder
 
 CELLS = list(itertools.product((1, 2, 5), (1, 5, 10)))
 
@@ -76,14 +77,15 @@ def main() -> None:
     means: dict[tuple[int, int], list[tuple[float, float]]] = {cell: [] for cell in CELLS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        build_workload(folder / "pipe_bench", folder / "log", cache_root())
+        source = workload_folder("pipe_bench") / "pipe_bench.c"
+        ours = cached_program(source, folder / "log", cache_root())
         theirs = compile_theirs(tree.path, folder)
         for _ in range(args.rounds):
             for cell in shuffled.sample(CELLS, len(CELLS)):
                 measured = {}
                 for program in shuffled.sample(("ours", "theirs"), 2):
                     run = ours_mib_s if program == "ours" else theirs_mib_s
-                    binary = folder / "pipe_bench" if program == "ours" else theirs
+                    binary = ours if program == "ours" else theirs
                     measured[program] = run(binary, *cell, args.seconds)
                 ratios[cell].append(measured["ours"] / measured["theirs"])
                 means[cell].append((measured["theirs"], measured["ours"]))

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from kdelta.analysis.deltas import overall_frame, ratios_frame
-from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings, Limits
+from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.speed import full_speed, mean_speed
 from kdelta.export.run_folder import read_run
 from kdelta.run_context import analysis_settings
@@ -39,7 +39,7 @@ SETTINGS = AnalysisSettings(
     control="control",
     arms=ARMS,
     regimes=("idle",),
-    metrics=(THROUGHPUT,),
+    only=("throughput_mib_s",),
 )
 
 
@@ -143,7 +143,7 @@ def real(path: Path) -> None:
     samples = pd.read_csv(path / "samples.csv")
     if samples["speed_before"].isna().all():
         raise SystemExit(f"{path}: no sample has a speed check; measure the run again")
-    s = replace(analysis_settings(run.experiment, run.protocol, path), metrics=(THROUGHPUT,))
+    s = replace(analysis_settings(run.experiment, run.protocol, path), only=("throughput_mib_s",))
     found = dict(analyses(samples, s))
     print(f"{'regime':<20}{'arm':<12}" + "".join(f"{name:>26}" for name in found))
     for place, row in found["at speed, rule"].iterrows():

@@ -27,7 +27,8 @@ from kdelta.cache import cache_root
 from kdelta.guest.launch import SHARE_IN_GUEST, Guest, GuestSpec
 from kdelta.guest.share import shared_folder
 from kdelta.measure.host import cpu_model, host_cpus
-from kdelta.workload import INIT_SOURCE, SOURCE, cached_program
+from kdelta.workload.build import INIT_SOURCE, cached_program
+from kdelta.workload.folder import workload_folder
 
 PATHS_SOURCE = Path(__file__).resolve().with_name("kernel_paths.c")
 MODELS = ("max", "max,-erms", "max,-erms,-fsrm", "Nehalem", "EPYC,-erms", "qemu64")
@@ -103,7 +104,7 @@ def main() -> None:
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        sources = (PATHS_SOURCE, SOURCE, INIT_SOURCE)
+        sources = (PATHS_SOURCE, workload_folder("pipe_bench") / "pipe_bench.c", INIT_SOURCE)
         programs = {
             source.stem: cached_program(source, Path(folder) / "log", cache_root())
             for source in sources

@@ -37,7 +37,6 @@ import yaml
 from kdelta.analysis.deltas import ratios_frame
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.run import analyse_boots
-from kdelta.analysis.settings import THROUGHPUT
 from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
 from kdelta.measure import turns
@@ -154,7 +153,7 @@ def found(folder: Path, experiment: Experiment, checkout: Path) -> Found:
     settings = analysis_settings(experiment, PROTOCOL, checkout)
     samples = analyse_boots(read_raw(folder / "raw", settings).boots, settings).samples
     ratios = ratios_frame(samples, settings, include_set_aside=True)
-    ours = ratios[ratios["metric"] == THROUGHPUT.name]
+    ours = ratios[ratios["metric"] == "throughput_mib_s"]
     ours = ours.assign(value=ours["value"] / ours["baseline"])
     logs = np.log(ours[["value", "ratio"]])
     means = logs.groupby(ours["block"]).mean()

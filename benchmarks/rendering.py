@@ -23,13 +23,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdelta.provenance import raw_hashes
 from kdelta.reference.unpack import unpack
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-REFERENCE = CHECKOUT / "results" / "reference" / "pipe-prealloc" / "quick"
+PROTOCOL = "standard"
+REFERENCE = CHECKOUT / "results" / "reference" / "pipe-prealloc" / PROTOCOL
 REGIMES = ("idle", "memory-pressure", "reclaim")
 PIPE_SIZES = tuple(2**exponent for exponent in range(18, 22))
-SHIPPED_BLOCKS = 5
+SHIPPED_BLOCKS = 8
 
 Json = dict[str, Any]
 
@@ -49,9 +51,9 @@ def enlarge_experiment(experiment: Json, blocks: int) -> Json:
         for key, value in experiment["workload"]["arguments"].items()
         if key != "pipe_size"
     }
-    protocol = experiment["protocols"]["quick"]
+    protocol = experiment["protocols"][PROTOCOL]
     durations = {name: protocol["duration_s"][name] for name in REGIMES}
-    large["protocols"] = {"quick": protocol | {"blocks": blocks, "duration_s": durations}}
+    large["protocols"] = {PROTOCOL: protocol | {"blocks": blocks, "duration_s": durations}}
     return large
 
 
@@ -109,11 +111,13 @@ def make_run(folder: Path, blocks: int) -> None:
             )
     manifest = json.loads((shipped / "manifest.json").read_text())
     manifest["experiment"] = enlarge_experiment(manifest["experiment"], blocks)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
     (shipped / "config").rename(folder / "config")
     for regime in manifest["experiment"]["mechanism"]["regimes"]:
         enlarge_boots(shipped / "mechanism" / regime, folder / "mechanism" / regime)
     shutil.rmtree(shipped)
+    boots = [*folder.glob("raw/*/block-*"), *folder.glob("mechanism/*")]
+    manifest["raw_sha256"] = raw_hashes(folder, boots)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def timed(what: str, command: list[str], check: Callable[[], str]) -> None:

@@ -15,7 +15,7 @@ import yaml
 
 from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
-from kdelta.workload import PROGRAMS
+from kdelta.workload.build import HELPERS
 
 # Started in the background of a script, we inherit that Ctrl-C is ignored, and so would
 # every program that the tests interrupt.
@@ -120,7 +120,10 @@ def project(tmp_path: Path) -> Project:
         "patches/series/0001-first.patch": plain_diff("return 1;", "return 2;"),
         "patches/series/0002-second.patch": plain_diff("return 2;", "return 3;"),
         "patches/other.patch": plain_diff("return 1;", "return 4;"),
-    } | {f"src/{name}/{name}.c": "int main(void) { return 0; }\n" for name in PROGRAMS}
+    } | {f"src/{name}/{name}.c": "int main(void) { return 0; }\n" for name in HELPERS}
+    for name in ("pipe_bench.c", "workload.yaml"):
+        path = f"workloads/pipe_bench/{name}"
+        contents[path] = (CHECKOUT / path).read_text()
     for name, text in contents.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

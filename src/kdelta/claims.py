@@ -11,18 +11,17 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from kdelta.analysis.levels import cell_value, level_value
-from kdelta.analysis.records import Level
-from kdelta.analysis.settings import METRICS, Claim
+from kdelta.analysis.settings import Claim
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.workload_options import check_option
+from kdelta.workload.parameters import Level, Parameter
 
 T = TypeVar("T")
 
@@ -67,7 +66,7 @@ def read_claims(path: Path, experiment: Experiment) -> tuple[Claim, ...]:
     line_of: dict[tuple[object, ...], int] = {}
     found = []
     for row in _rows(path, tuple(matrix)):
-        claim = _claim(row, arm, matrix)
+        claim = _claim(row, arm, experiment)
         cell = (claim.regime, claim.metric, *cell_value(tuple(claim.levels.values())))
         if cell in line_of:
             raise KdeltaError(
@@ -125,14 +124,15 @@ def _check_header(path: Path, header: list[str], expected: tuple[str, ...]) -> N
         raise KdeltaError(f"{path}:1: no column {missing[0]!r}; {columns}")
 
 
-def _claim(row: _Row, arm: str, factors: Mapping[str, Sequence[Level]]) -> Claim:
+def _claim(row: _Row, arm: str, experiment: Experiment) -> Claim:
+    workload = experiment.workload.declaration
     return Claim(
         regime=row.get("regime", _regime),
         arm=arm,
-        metric=row.get("metric", _metric),
+        metric=row.get("metric", partial(_metric, known=list(workload.metrics))),
         levels={
-            name: row.get(name, partial(_level, factor=name, known=known))
-            for name, known in factors.items()
+            name: row.get(name, partial(_level, parameter=workload.parameters[name], known=known))
+            for name, known in experiment.matrix.items()
         },
         baseline=row.get("baseline", _positive),
         value=row.get("value", _positive),
@@ -146,14 +146,13 @@ def _regime(text: str) -> str:
     return text
 
 
-def _metric(text: str) -> str:
-    known = [metric.name for metric in METRICS]
+def _metric(text: str, known: Sequence[str]) -> str:
     if text not in known:
         raise ValueError(f"should be one of {', '.join(known)}, found {text!r}")
     return text
 
 
-def _level(text: str, factor: str, known: Sequence[Level]) -> Level:
+def _level(text: str, parameter: Parameter, known: Sequence[Level]) -> Level:
     """The level that a cell's text means, as the matrix writes it if it has the level.
 
     Raises:
@@ -167,10 +166,8 @@ def _level(text: str, factor: str, known: Sequence[Level]) -> Level:
     for other in known:
         if level_value(other) == level_value(level):
             return other
-    try:
-        check_option("", factor, level)
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix(": ")) from None
+    if parameter.meaning(level) is None:
+        raise ValueError(f"should be {parameter.takes}, found {level!r}")
     return level
 
 

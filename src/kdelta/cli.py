@@ -23,6 +23,7 @@ from kdelta.commands import export as export_commands
 from kdelta.commands import kernel as kernel_commands
 from kdelta.commands import mail as mail_commands
 from kdelta.commands import measure as measure_commands
+from kdelta.commands import new as new_commands
 from kdelta.commands import plan as plan_commands
 from kdelta.commands import reference as reference_commands
 from kdelta.errors import KdeltaError
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         analysis_commands,
         export_commands,
         check_commands,
+        new_commands,
         doctor_commands,
         plan_commands,
         mail_commands,

@@ -10,16 +10,11 @@ from typing import TYPE_CHECKING
 
 from kdelta.names import check_name
 from kdelta.units import parse_size_bytes
-from kdelta.workload_options import (
-    REQUIRED_OPTIONS,
-    check_option,
-    highest_cpu,
-    memory_bytes,
-    option_meaning,
-)
+from kdelta.workload.parameters import highest_cpu
 
 if TYPE_CHECKING:
-    from kdelta.experiment import Experiment, Level
+    from kdelta.experiment import Experiment
+    from kdelta.workload.parameters import Level, Parameter
 
 MAX_CELLS = 10_000
 MAX_DAYS = 60
@@ -49,21 +44,28 @@ def check_cells(experiment: Experiment) -> None:
         ValueError: naming key, value and what to do.
     """
     matrix, arguments = experiment.matrix, experiment.workload.arguments
+    program, workload = experiment.workload.program, experiment.workload.declaration
     for factor, levels in matrix.items():
         for level in levels:
-            check_option(f"matrix.{factor}", factor, level)
-        _require_distinct(factor, levels)
+            workload.check_parameter(f"matrix.{factor}", factor, level, program)
+        _require_distinct(factor, levels, workload.parameters[factor])
         if factor in arguments:
             raise ValueError(
                 f"workload.arguments.{factor}: it is a factor of the matrix too; keep one"
             )
     for option, value in arguments.items():
-        check_option(f"workload.arguments.{option}", option, value)
-    for option in REQUIRED_OPTIONS:
+        workload.check_parameter(f"workload.arguments.{option}", option, value, program)
+    for limit in experiment.workload.limits:
+        if limit not in workload.limits:
+            raise ValueError(
+                f"workload.limits.{limit}: not a limit of {program}; limits are "
+                f"{', '.join(workload.limits) or '(none)'}"
+            )
+    for option in workload.required():
         if option not in matrix and option not in arguments:
             raise ValueError(
-                f"matrix: nothing says how many {option} a cell has; make {option!r} a factor, "
-                f"or write workload.arguments.{option}: 1"
+                f"matrix: nothing says which {option} a cell has; make {option!r} a factor, "
+                f"or write workload.arguments.{option}"
             )
     count = math.prod(len(levels) for levels in matrix.values())
     if count > MAX_CELLS:
@@ -108,9 +110,9 @@ def check_times(experiment: Experiment) -> None:
             )
 
 
-def _require_distinct(factor: str, levels: Sequence[Level]) -> None:
+def _require_distinct(factor: str, levels: Sequence[Level], parameter: Parameter) -> None:
     for one, other in itertools.combinations(levels, 2):
-        if option_meaning(factor, one) == option_meaning(factor, other):
+        if parameter.meaning(one) == parameter.meaning(other):
             raise ValueError(
                 f"matrix.{factor}: a level is listed twice in {levels}"
                 if one == other
@@ -120,28 +122,43 @@ def _require_distinct(factor: str, levels: Sequence[Level]) -> None:
 
 def _require_room(experiment: Experiment) -> None:
     """The guest has the CPUs that workers are pinned to, and memory for the largest cell."""
+    workload = experiment.workload.declaration
     given = {**{k: [v] for k, v in experiment.workload.arguments.items()}, **experiment.matrix}
     vcpus = experiment.guest.vcpus
-    cpus = [cpu for pin in given.get("pin", []) if (cpu := highest_cpu(pin)) is not None]
-    if isinstance(vcpus, int) and cpus and max(cpus) >= vcpus:
-        where = "matrix" if "pin" in experiment.matrix else "workload.arguments"
-        raise ValueError(
-            f"{where}.pin: CPU {max(cpus)} is none of the guest's, which has {vcpus} "
-            f"(guest.vcpus), numbered from 0"
-        )
+    if isinstance(vcpus, int):
+        for name, cpu in named_cpus(experiment).items():
+            if cpu >= vcpus:
+                where = "matrix" if name in experiment.matrix else "workload.arguments"
+                raise ValueError(
+                    f"{where}.{name}: CPU {cpu} is none of the guest's, which has {vcpus} "
+                    f"(guest.vcpus), numbered from 0"
+                )
     largest = {
-        option: max(values, key=lambda value: _as_number(option, value))
-        for option, values in given.items()
+        name: max(values, key=lambda value: _as_number(workload.parameters[name], value))
+        for name, values in given.items()
     }
-    needed, memory = memory_bytes(largest), parse_size_bytes(experiment.guest.memory)
+    needed, memory = workload.needed_bytes(largest), parse_size_bytes(experiment.guest.memory)
     if needed > memory:
+        assert workload.memory is not None
         raise ValueError(
-            f"guest.memory: {experiment.guest.memory} is less than the {needed // 2**20} MiB of "
-            "the largest cell, a buffer for each worker and a full pipe; raise it, or lower "
-            "write_size, read_size, pipe_size or the number of workers"
+            f"guest.memory: {experiment.guest.memory} is less than the {needed / 2**20:.0f} MiB of "
+            f"the largest cell ({workload.memory.text}); raise it, or lower "
+            f"{', '.join(sorted(workload.memory.names))}"
         )
 
 
-def _as_number(option: str, value: object) -> int:
-    meaning = option_meaning(option, value)
+def named_cpus(experiment: Experiment) -> dict[str, int]:
+    """The highest CPU of the guest that each parameter names, of those that name one."""
+    given = {**{k: [v] for k, v in experiment.workload.arguments.items()}, **experiment.matrix}
+    parameters = experiment.workload.declaration.parameters
+    found: dict[str, int] = {}
+    for name, values in given.items():
+        if parameters[name].type == "cpus":
+            cpus = [cpu for value in values if (cpu := highest_cpu(value)) is not None]
+            found |= {name: max(cpus)} if cpus else {}
+    return found
+
+
+def _as_number(parameter: Parameter, value: object) -> int:
+    meaning = parameter.meaning(value)
     return meaning if isinstance(meaning, int) else 0

@@ -9,9 +9,17 @@ generated from these models (`kdelta schema`), so that they cannot disagree.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
 from kdelta.consistency import check_cells, check_names, check_times
 from kdelta.mail.settings import Mail
@@ -19,12 +27,23 @@ from kdelta.names import CONTROL_ARM as CONTROL_ARM
 from kdelta.names import Name
 from kdelta.per_kernel import Series, series_of
 from kdelta.units import parse_size_bytes
-from kdelta.workload_options import MAX_SECONDS, MIN_DURATION_S, MIN_TIMEOUT_S
+from kdelta.workload.declaration import Workload as Declaration
+from kdelta.workload.folder import load_workload
+from kdelta.workload.parameters import Level
+
+# Of --duration and --timeout. Shorter ones are gone before a cell's processes have started.
+MIN_DURATION_S = 0.001
+MIN_TIMEOUT_S = 1
+MAX_SECONDS = 86400
 
 Factor = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Duration = Annotated[float, Field(ge=MIN_DURATION_S, le=MAX_SECONDS, allow_inf_nan=False)]
 Timeout = Annotated[float, Field(ge=MIN_TIMEOUT_S, le=MAX_SECONDS, allow_inf_nan=False)]
+
+
+SysctlName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+$")]
+COMPILER = r"^[A-Za-z0-9._+-]+$"
 
 
 def _checked_size(text: str) -> str:
@@ -33,8 +52,6 @@ def _checked_size(text: str) -> str:
 
 
 Size = Annotated[str, AfterValidator(_checked_size)]
-
-Level = int | str | bool
 
 
 class _Model(BaseModel):
@@ -106,7 +123,7 @@ class Kernel(_Model):
     source: Annotated[DebianSource | GitSource, Field(discriminator="type")]
     config: KernelConfig
     compiler: str = Field(
-        default="gcc", pattern=r"^[A-Za-z0-9._+-]+$", description="the C compiler's command name"
+        default="gcc", pattern=COMPILER, description="the C compiler's command name"
     )
 
 
@@ -121,6 +138,31 @@ class Variant(_Model):
         "not newer than the kernel",
     )
     fragments: list[str] = Field(default_factory=list, description="further config fragments")
+    compiler: str | None = Field(
+        default=None,
+        pattern=COMPILER,
+        description="another C compiler than kernel.compiler, for example gcc-12 or clang-19",
+    )
+    boot_parameters: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:=@/+-]*$")]] = (
+        Field(
+            default_factory=list,
+            description="words of the kernel's command line, for example mitigations=off",
+        )
+    )
+    sysctl: dict[SysctlName, int | str] = Field(
+        default_factory=dict,
+        description="kernel settings, set after those of the regime, before its stressor starts",
+    )
+    files: dict[Annotated[str, Field(pattern=r"^/(proc|sys)/[^\s]+$")], int | str] = Field(
+        default_factory=dict,
+        description="what is written to files of the guest's kernel, for example "
+        "/sys/kernel/mm/transparent_hugepage/enabled: never",
+    )
+
+    @property
+    def booting(self) -> dict[str, Any]:
+        """How it is booted, whatever it is built from."""
+        return self.model_dump(mode="json", include={"boot_parameters", "sysctl", "files"})
 
 
 class Guest(_Model):
@@ -152,16 +194,36 @@ class Guest(_Model):
 class Workload(_Model):
     """What is run in the guest, with the arguments that are the same in every cell."""
 
-    program: Literal["pipe_bench"] = "pipe_bench"
+    program: Name = Field(default="pipe_bench", description="a folder of workloads/")
     arguments: dict[Factor, Level] = Field(
         default_factory=dict,
-        description="pipe_bench options by name, underscores for dashes: write_size, pipe_size, "
-        "read_size, processes, nonblock, pin",
+        description="parameters of the workload that are the same in every cell, by name",
+    )
+    limits: dict[Factor, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        description="bounds of the workload's checks other than its own, by name",
     )
     timeout_s: Timeout = Field(
         default=60,
         description="a cell that is not done so long after its own duration is killed, and failed",
     )
+    # What workload.yaml says, read with the experiment. In the manifest it stands by itself.
+    declaration: SkipJsonSchema[Declaration] = Field(exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _declared(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, dict) or "declaration" in data:
+            return data
+        name = data.get("program", "pipe_bench")
+        if not isinstance(name, str):
+            return {**data, "declaration": load_workload("pipe_bench")}  # the name is at fault
+        context = info.context or {}
+        known = context.get("workloads", {}).get(name)
+        try:
+            return {**data, "declaration": known or load_workload(name, context.get("root"))}
+        except ValueError as error:
+            raise ValueError(f"workload.program: {error}") from None
 
 
 class Stressor(_Model):
@@ -240,9 +302,7 @@ class Regime(_Model):
     swap: Size | None = Field(
         default=None, description="size of a compressed swap device in memory (zram)"
     )
-    sysctl: dict[
-        Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+$")], int | str
-    ] = Field(
+    sysctl: dict[SysctlName, int | str] = Field(
         default_factory=dict,
         description="kernel settings of the guest, set before the stressor starts, for example "
         "vm.swappiness: 100",
@@ -320,16 +380,6 @@ class Mechanism(_Model):
 class Validity(_Model):
     """Limits beyond which a sample is set aside; fixed before the run."""
 
-    identity_error: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.02,
-        description="largest relative difference between throughput and "
-        "writers x write size / mean latency",
-    )
-    identity_overhead_ns: Annotated[float, Field(ge=0)] = Field(
-        default=0.0,
-        description="time between two writes of a writer that this difference may come to "
-        "instead; matters for writes of a few bytes",
-    )
     clock_jump_ms: Annotated[float, Field(gt=0)] = Field(
         default=10.0,
         description="largest difference between two clocks over a sample",
@@ -424,7 +474,7 @@ class Experiment(_Model):
         default=True, description="boot the baseline image once more in every block, as an A/A arm"
     )
     guest: Guest = Guest()
-    workload: Workload = Workload()
+    workload: Workload = Field(default_factory=lambda: Workload.model_validate({}))
     matrix: dict[Factor, Annotated[list[Level], Field(min_length=1)]] = Field(min_length=1)
     regimes: dict[Name, Regime] = Field(min_length=1)
     protocols: dict[Name, Protocol] = Field(min_length=1)

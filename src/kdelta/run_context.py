@@ -7,7 +7,7 @@ The one place where the stages that measure and the stages that compute meet.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from kdelta.report.context import (
     ReportContext,
     Variant,
 )
+from kdelta.report.formatting import format_size
+from kdelta.report.metrics import metrics_of
 from kdelta.run_facts import (
     claim_setup,
     environment_facts,
@@ -33,20 +35,9 @@ from kdelta.run_facts import (
     objects_changed,
     provenance_facts,
 )
-from kdelta.units import parse_size_bytes
+from kdelta.workload.folder import FOLDER
 
 Json = dict[str, Any]
-
-_FACTOR_TITLES = {
-    "writers": ("writers", ""),
-    "readers": ("readers", ""),
-    "write_size": ("write size", "bytes"),
-    "read_size": ("read size", "bytes"),
-    "pipe_size": ("pipe size", "bytes"),
-    "processes": ("processes", ""),
-    "nonblock": ("non-blocking writers", ""),
-    "pin": ("pinning", ""),
-}
 
 
 def analysis_settings(
@@ -76,6 +67,10 @@ def analysis_settings(
         equivalence_margin=experiment.statistics.equivalence_margin,
         blocks=experiment.protocols[protocol].blocks if protocol else None,
         cells=tuple(itertools.product(*experiment.matrix.values())),
+        workload=experiment.workload.declaration,
+        workload_folder=root / FOLDER / experiment.workload.program,
+        arguments=experiment.workload.arguments,
+        workload_limits=experiment.workload.limits,
         limits=Limits(**experiment.validity.model_dump()),
         expectations=tuple(
             Expectation(regime=name, **wanted.model_dump())
@@ -103,7 +98,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
     # Guests are alike in a regime (analysis/guests.py); of hosts, the smallest bounds them.
     hosts = manifest["hosts"]
     host = hosts[0] if hosts else {}
-    chosen = experiment.protocols[protocol]
+    chosen, workload = experiment.protocols[protocol], experiment.workload.declaration
     changed, refused = host_settings(manifest)
     return ReportContext(
         experiment=experiment.name,
@@ -111,7 +106,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         summary=" ".join(experiment.summary.split()),
         baseline=experiment.baseline,
         arms=tuple(_arms(experiment)),
-        factors=tuple(_factor(name, experiment.matrix[name]) for name in factors),
+        factors=tuple(_factor(experiment, name) for name in factors),
         row_factor=factors[0],
         column_factor=factors[1] if len(factors) > 1 else None,
         regimes=_regimes(experiment, experiment.protocol_regimes(protocol)),
@@ -121,8 +116,10 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         seconds_per_cell=dict(chosen.duration_s),
         confidence=experiment.statistics.confidence,
         equivalence_margin=experiment.statistics.equivalence_margin,
-        write_size=_size(experiment, "write_size", 65536),
-        pipe_size=_size(experiment, "pipe_size", 1048576),
+        metrics=metrics_of(workload),
+        phrases=tuple(_phrases(experiment)),
+        distribution=workload.distribution.title if workload.distribution else "",
+        workload_methods=tuple(workload.methods.items()),
         acceleration=manifest["acceleration"]["mode"],
         acceleration_reason=manifest["acceleration"]["reason"],
         vcpus=host.get("vcpus", 0),
@@ -171,9 +168,10 @@ def _arms(experiment: Experiment) -> list[Arm]:
     ]
 
 
-def _factor(name: str, levels: list[Any]) -> Factor:
-    title, unit = _FACTOR_TITLES.get(name, (name.replace("_", " "), ""))
-    return Factor(name, title, unit, tuple(_level(level) for level in levels))
+def _factor(experiment: Experiment, name: str) -> Factor:
+    parameter = experiment.workload.declaration.parameters[name]
+    levels = tuple(_level(level) for level in experiment.matrix[name])
+    return Factor(name, parameter.title or name.replace("_", " "), parameter.unit, levels)
 
 
 def _level(level: Any) -> str:
@@ -181,8 +179,11 @@ def _level(level: Any) -> str:
     return str(level).lower() if isinstance(level, bool) else str(level)
 
 
-def _size(experiment: Experiment, name: str, default: int) -> int | None:
-    if name in experiment.matrix:
-        return None
-    value = experiment.workload.arguments.get(name, default)
-    return parse_size_bytes(str(value))
+def _phrases(experiment: Experiment) -> Iterator[str]:
+    """What the workload was told in every cell, as sentences tell it."""
+    for name, parameter in experiment.workload.declaration.parameters.items():
+        value = experiment.workload.arguments.get(name, parameter.default)
+        if parameter.phrase and value is not None and name not in experiment.matrix:
+            size = parameter.meaning(value) if parameter.type == "size" else None
+            told = format_size(size) if isinstance(size, int) else _level(value)
+            yield parameter.phrase.replace("{}", told)

@@ -136,8 +136,9 @@ def provenance_facts(manifest: Json) -> dict[str, str]:
             facts[f"Patch {patch['file']}"] = f"sha256 {patch['sha256'][:16]}"
         for letter in image.get("cover_letters", []):
             facts[f"Cover letter {letter['file']}"] = letter["subject"]
-    if manifest["workload"]:
-        facts["pipe_bench"] = f"binary sha256 {manifest['workload']['binary_sha256'][:16]}"
+    if "binary_sha256" in manifest["workload"]:
+        program = manifest["experiment"]["workload"].get("program", "pipe_bench")
+        facts[program] = f"binary sha256 {manifest['workload']['binary_sha256'][:16]}"
     return facts
 
 

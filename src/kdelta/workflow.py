@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdelta.config import RunConfig, load_experiment, parse_model
+from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.acceleration import EMULATED_CPU
@@ -24,12 +24,15 @@ from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
 from kdelta.guest.launch import KERNEL_ARGUMENTS
 from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
+from kdelta.kernel.toolchain import linker_of
 from kdelta.measure.budget import protocol_name, with_protocol
 from kdelta.measure.host import first_line
-from kdelta.measure.schedule import block_schedule
+from kdelta.measure.schedule import block_schedule, cells
 from kdelta.patch_files import patch_files, surely_cover_letter
 from kdelta.per_kernel import Series, fragment_files, series_of
-from kdelta.workload import PROGRAMS
+from kdelta.workload.build import RECORD, built_programs, program_sources
+from kdelta.workload.folder import workload_folder
+from kdelta.yaml_file import parse_model
 
 # What the verbs of a stage call.
 STAGES = {
@@ -177,14 +180,23 @@ class RunPlan:
                 sha256_file(file) for file in fragment_files(names, self.root, series, acceleration)
             ],
             "acceleration": acceleration,
-            "toolchain": toolchain(self.experiment.kernel.compiler),
+            "toolchain": toolchain(chosen.compiler or self.experiment.kernel.compiler),
             "recipe": RECIPE_VERSION,
         }
 
+    @property
+    def programs(self) -> list[str]:
+        """What is built to run in guests, and the record of the workload's own program."""
+        names = [*built_programs(self.experiment.workload.declaration), RECORD]
+        return [f"{self.base}/workload/{name}" for name in names]
+
     def workload_key(self) -> str:
-        """Of the binaries that run in guests."""
-        files = [self.root / "src" / name / f"{name}.c" for name in PROGRAMS]
-        return _digest([*map(sha256_file, files), toolchain("gcc")])
+        """Of the programs that run in guests."""
+        chosen = self.experiment.workload
+        folder = workload_folder(chosen.program, self.root)
+        files = program_sources(chosen.declaration, folder)
+        program = chosen.declaration.program.model_dump(mode="json")
+        return _digest([*map(sha256_file, files), program, toolchain("gcc")])
 
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides what `guests_key` names.
@@ -234,11 +246,33 @@ class RunPlan:
             "driver": [sha256_file(PACKAGE / module) for module in modules],
             "machine": [*KERNEL_ARGUMENTS, EMULATED_CPU],
             "guest": experiment.guest.model_dump(mode="json"),
-            "workload": experiment.workload.model_dump(mode="json"),
-            "matrix": experiment.matrix,
+            **self._workload_facts(),
             "conditions": conditions,
             "arms": experiment.arms(),
+            **({"booting": booting} if (booting := self._booting()) else {}),
             "seed": experiment.seed,
+        }
+
+    def _booting(self) -> dict[str, Any]:
+        """How arms are booted, of those that are not booted as all others."""
+        variants = self.experiment.variants.items()
+        return {name: v.booting for name, v in variants if any(v.booting.values())}
+
+    def _workload_facts(self) -> dict[str, Any]:
+        """What is run, cell by cell; what its output means can be looked at again."""
+        chosen = self.experiment.workload
+        workload = chosen.declaration
+        return {
+            "cells": [
+                [
+                    cell,
+                    workload.argv(workload.command, {**chosen.arguments, **cell}, program="P"),
+                ]
+                for cell in cells(self.experiment)
+            ],
+            "self_check": workload.argv(workload.self_check, chosen.arguments, program="P"),
+            "json": workload.output == "json",
+            "timeout_s": chosen.timeout_s,
         }
 
     def analysis_facts(self) -> str:
@@ -248,6 +282,8 @@ class RunPlan:
         return _digest(
             {
                 "arms": self.arms,
+                "workload": experiment.workload.declaration.model_dump(mode="json"),
+                "limits": experiment.workload.limits,
                 "statistics": experiment.statistics.model_dump(mode="json"),
                 "validity": experiment.validity.model_dump(mode="json"),
                 "expects": {k: [e.model_dump(mode="json") for e in v] for k, v in expected.items()},
@@ -312,8 +348,9 @@ def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str
 
 @functools.cache
 def toolchain(compiler: str) -> tuple[str, str]:
-    """The version lines of a compiler and of the linker; empty where not installed."""
-    return first_line([compiler, "--version"]) or "", first_line(["ld", "--version"]) or ""
+    """The version lines of a compiler and of its linker; empty where not installed."""
+    linker = linker_of(compiler)
+    return first_line([compiler, "--version"]) or "", first_line([linker, "--version"]) or ""
 
 
 def _digest(value: Any) -> str:

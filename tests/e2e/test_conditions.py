@@ -14,13 +14,12 @@ from .conftest import Project
 ARMS = ["baseline", "bulk", "loop", "control"]
 
 
-def grown(sample: dict[str, dict[str, dict[str, int]]], name: str) -> int:
+def grown(sample: dict[str, dict[str, int]], name: str) -> int:
     """A counter's growth over a sample, all zones together, from the raw records."""
-    before, after = sample["before"]["vmstat"], sample["after"]["vmstat"]
-    return sum(after[key] - before[key] for key in after if key.startswith(name))
+    return sum(by for key, by in sample["grown"].items() if key.startswith(f"vmstat.{name}"))
 
 
-def records(path: Path, kind: str) -> list[dict[str, dict[str, dict[str, int]]]]:
+def records(path: Path, kind: str) -> list[dict[str, dict[str, int]]]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [line for line in lines if line["record"] == kind]
 

@@ -31,7 +31,7 @@ def measure_argv(project: Project, out: Path, regime: str = "idle") -> list[str]
         "--kernels",
         str(project.results / "kernels"),
         "--workload",
-        str(project.results / "workload/pipe_bench"),
+        str(project.results / "workload"),
         "--acceleration",
         str(project.results / "acceleration.json"),
         "--output",
@@ -111,7 +111,7 @@ def test_out_of_memory_in_the_guest(copied: Project, tmp_path: Path) -> None:
     if done.returncode == 0:
         # It was survived: then the counters have to say that it happened.
         text = "".join(path.read_text() for path in records)
-        assert '"settled":false' in text or '"oom_kill":' in text
+        assert '"settled":false' in text or '.oom_kill":' in text
     else:
         message = one_message(done)
         assert "memory" in message.lower()

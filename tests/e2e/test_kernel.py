@@ -188,7 +188,7 @@ def test_series_is_clean_and_builds_in_the_tree(
     assert len(patches) == 2
     for patch in patches:
         require_clean(tree, str(patch))
-    require_clean(tree, "--file", str(ROOT / "src/pipe_bench/pipe_bench.c"))
+    require_clean(tree, "--file", str(ROOT / "workloads/pipe_bench/pipe_bench.c"))
 
     # Only what the series and the selftest's Makefiles touch; a whole tree takes minutes.
     copy = tmp_path / "linux"

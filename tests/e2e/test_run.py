@@ -135,7 +135,7 @@ def test_a_finished_run_plans_nothing(finished: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["patches", "kernel-configs", "src/pipe_bench", "config/experiments", "workflow"]
+    "folder", ["patches", "kernel-configs", "workloads", "config/experiments", "workflow"]
 )
 def test_touching_sources_never_measures_again(copied: Project, folder: str) -> None:
     for path in (copied.root / folder).rglob("*"):

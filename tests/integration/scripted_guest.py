@@ -23,7 +23,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdelta.workload import PROGRAMS
+from tests.unit.analysis.synthetic import bench
+from tests.workloads import PROGRAMS
 
 # On a loaded machine everything takes long; a test that passes never waits for it.
 PATIENCE_S = 90.0
@@ -36,7 +37,6 @@ from pathlib import Path
 share = Path(next(a.split("=", 2)[2] for a in sys.argv if a.startswith("--rwdir=")))
 plan_file = share / "plan.json"
 plan = json.loads(plan_file.read_text()) if plan_file.exists() else None
-counters = {{"vmstat": {{"oom_kill": 0}}, "psi": {{}}, "stat": {{}}, "meminfo": {{}}}}
 
 def connect(name):
     line = socket.socket(socket.AF_UNIX)
@@ -75,10 +75,11 @@ def ready():
     port.write(b"ready\\n")
 
 def sample(order, number, error=None, oom_kill=0):
-    after = {{**counters, "vmstat": {{"oom_kill": oom_kill}}}}
     record("sample", **plan["identity"], **order["place"], cell_order=number,
            cell=plan["cells"][order["cell"]]["levels"], status="failed" if error else "ok",
-           error=error, exit_status=1 if error else 0, before=counters, after=after)
+           error=error, exit_status=1 if error else 0,
+           bench=None if error else {bench},
+           grown={{"vmstat.oom_kill": oom_kill}})
 
 served = 0
 
@@ -156,7 +157,11 @@ class Environment:
 
     def guest(self, script: str) -> None:
         """Install a `vng` that does what `script` says, with the words of `VNG`."""
-        self.program("vng", VNG.format(python=self.python.resolve()) + textwrap.dedent(script))
+        self.program(
+            "vng",
+            VNG.format(python=self.python.resolve(), bench=bench({}, 100.0))
+            + textwrap.dedent(script),
+        )
         self.program("qemu-system-x86_64", "#!/bin/sh\necho scripted\n")
 
     def kdelta(self, lock: Path) -> None:
@@ -228,7 +233,7 @@ def lay_out_inputs(root: Path, variants: Sequence[str]) -> list[str]:
         (root / program).write_bytes(b"a static program\n")
     (root / "acceleration.json").write_text(json.dumps({"mode": "tcg", "reason": "asked for"}))
     return [
-        *("--kernels", "kernels", "--workload", "pipe_bench"),
+        *("--kernels", "kernels", "--workload", "."),
         *("--acceleration", "acceleration.json"),
     ]
 

@@ -15,13 +15,14 @@ from pathlib import Path
 import yaml
 
 from kdelta.report.metrics import figure_stems
-from kdelta.result_files import RESULT_FILES
-from kdelta.workload import PROGRAMS
+from kdelta.schema import RESULT_FILES
+from kdelta.workload.build import HELPERS
 from tests.conftest import CHECKOUT, SMALL
 from tests.integration.scripted_guest import Environment
+from tests.workloads import PIPE_BENCH
 
 PARTS = ("Snakefile", "workflow", "profiles", "config", "kernel-configs", "patches", "report")
-SOURCES = ("src/kdelta", *(f"src/{name}" for name in PROGRAMS))
+SOURCES = ("src/kdelta", *(f"src/{name}" for name in HELPERS), "workloads")
 
 # Writes what the verb's rule expects, and a line of what it was asked.
 STAND_IN = """\
@@ -54,7 +55,7 @@ def image(folder):
 if verb == "manifest":
     write(".", options["--output"])
 elif verb == "workload":
-    write(Path(options["--output"]).parent, "pipe_bench", "speed_check", "guest_init")
+    write(options["--output"], "pipe_bench", "speed_check", "guest_init", "workload.json")
 elif verb == "fetch":
     write(".", options["--output"])
     record = {{"kernel_version": (root / "source").read_text()}}
@@ -117,7 +118,7 @@ class Workflow:
                 results=RESULT_FILES,
                 figures=[
                     f"figures/{stem}.{end}"
-                    for stem in figure_stems(mechanism=True)
+                    for stem in figure_stems(PIPE_BENCH, mechanism=True)
                     for end in ("svg", "pdf")
                 ],
             )

@@ -41,7 +41,7 @@ def request_(
         experiment=project.load(),
         protocol="quick",
         kernels=project.root / "kernels",
-        workload=project.root / "pipe_bench",
+        workload=project.root,
         acceleration={"mode": "tcg", "requested": "tcg", "reason": "asked for"},
     )
     return BlockRequest(

@@ -22,14 +22,15 @@ from kdelta.errors import KdeltaError
 from kdelta.guest import boot
 from kdelta.guest.boot import BootRequest, BootResult, LiveBoot
 from kdelta.guest.pinning import Pinning
-from kdelta.workload import PROGRAMS
 from tests.integration.scripted_guest import PATIENCE_S, Environment, Marked, wait_for
+from tests.workloads import PROGRAMS
 
 CELLS = [{"levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
 PLAN: dict[str, Any] = {
     "identity": {"regime": "idle", "block": 1, "arm": "patched", "variant": "patched"},
     "stressor": None,
     "mechanism": False,
+    "programs": ["pipe_bench", "speed_check"],
     "cells": CELLS,
     "slices": len(CELLS),
     "silence_s": PATIENCE_S,
@@ -48,7 +49,7 @@ class Boot:
         self.request = BootRequest(
             label="idle, block 1, arm patched",
             kernel=folder / "bzImage",
-            workload=folder / "pipe_bench",
+            workload=folder,
             acceleration="tcg",
             vcpus=1,
             memory_mib=256,

@@ -17,6 +17,7 @@ from kdelta.report import run as report
 from kdelta.report.frames import load_frames
 from kdelta.report.metrics import figure_stems
 from tests.browser import Browser
+from tests.workloads import PIPE_BENCH
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/unit/report"))  # the made-up runs of the report's own tests
@@ -42,7 +43,7 @@ def make_page(plan: Plan, folder: Path, figures: bool = False, **changes: object
         report.write_figures(frames, context, folder)
     else:
         (folder / "figures").mkdir()
-        for stem in figure_stems(mechanism=True):
+        for stem in figure_stems(PIPE_BENCH, mechanism=True):
             (folder / f"figures/{stem}.svg").write_text('<svg viewBox="0 0 600 100"></svg>')
     for regime in plan.regimes:
         logs = folder / f"raw/{regime}/block-001"

@@ -17,7 +17,7 @@ from kdelta.commands.reference import _write_sums
 from kdelta.reference.pack import pack
 from kdelta.reference.scrub import Scrubber
 from kdelta.reference.sums import read_sums
-from kdelta.result_files import RESULT_FILES
+from kdelta.schema import RESULT_FILES
 from tests.conftest import CHECKOUT
 from tests.integration.scripted_workflow import Workflow
 from tests.unit.reference.reference_runs import SECRETS, finished_run

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from kdelta.report.metrics import figure_stems
-from kdelta.result_files import RESULT_FILES
+from kdelta.schema import RESULT_FILES
 from tests.integration.scripted_workflow import Workflow
+from tests.workloads import PIPE_BENCH
 
 RUN = "results/small/quick"
 EXPORTED = ["baseline.txt", "patched.txt", "other.txt", "control.txt", "samples.csv.gz"]
@@ -48,7 +49,7 @@ def test_the_zip_holds_our_pages(finished: Workflow) -> None:
         mine = [name for name in names if name.startswith("report/data/")]
         held = {Path(name).name for name in mine}
         assert archive.read(next(n for n in mine if n.endswith("/index.html"))) == b"report"
-    figures = [f"{stem}.svg" for stem in figure_stems(mechanism=True)]
+    figures = [f"{stem}.svg" for stem in figure_stems(PIPE_BENCH, mechanism=True)]
     wanted = {Path(name).name for name in RESULT_FILES}
     wanted |= {*figures, *EXPORTED, "index.html", "paper.pdf", "tables.txt"}
     assert held == wanted | {"manifest.json", "datapackage.json"}
@@ -61,7 +62,7 @@ def test_the_zip_holds_our_pages(finished: Workflow) -> None:
 def test_every_result_has_its_caption_and_labels(finished: Workflow) -> None:
     finished.succeeds("all", "exports", "--report", "report.html")
     results = variable((finished.root / "report.html").read_text(), "results")
-    assert len(results) == len(RESULT_FILES) + len(figure_stems(mechanism=True)) + 10
+    assert len(results) == len(RESULT_FILES) + len(figure_stems(PIPE_BENCH, mechanism=True)) + 10
     by_path = {Path(path).name: result for path, result in results.items()}
     for name, result in by_path.items():
         assert re.search(r"\w{3,} \w+", re.sub("<[^>]*>", "", result["caption"])), name

@@ -79,7 +79,7 @@ def test_what_a_run_calls(finished: Workflow) -> None:
     measures = [call for call in calls if call.startswith("measure")]
     assert {re.sub(r" --key \w{24} ", " ", call) for call in measures} == {
         f"measure --experiment small.yaml --protocol quick --regime {regime} --block {block}"
-        " --kernels results/small/kernels --workload results/small/workload/pipe_bench"
+        " --kernels results/small/kernels --workload results/small/workload"
         " --acceleration results/small/acceleration.json"
         f" --output results/small/quick/raw/{regime}/block-{block}"
         for regime in ("idle", "pressed")
@@ -146,7 +146,7 @@ def test_a_probe_that_finds_something_else_builds_anew(finished: Workflow) -> No
 
 
 def test_the_benchmark(finished: Workflow) -> None:
-    source = finished.root / "src" / "pipe_bench" / "pipe_bench.c"
+    source = finished.root / "workloads" / "pipe_bench" / "pipe_bench.c"
     with changed(source, "pipe_bench", "pipe_bench2"):
         planned = finished.planned()
     assert planned == {

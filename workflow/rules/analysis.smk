@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Raw records to tidy samples and delta tables: cheap, and rerun when their code changes.
-from kdelta.result_files import RESULT_FILES
+from kdelta.schema import RESULT_FILES
 
 BLOCKS = {"regime": RUN.regimes, "block": RUN.blocks}
 HOSTS = expand(f"{RAW}/host.json", **BLOCKS)

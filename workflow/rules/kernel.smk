@@ -73,9 +73,7 @@ rule build_kernel:
 
 rule build_workload:
     output:
-        bench=f"{RUN.base}/workload/pipe_bench",
-        speed=f"{RUN.base}/workload/speed_check",
-        init=f"{RUN.base}/workload/guest_init",
+        RUN.programs,
     log:
         f"{RUN.base}/workload/build.log",
     params:
@@ -83,4 +81,5 @@ rule build_workload:
     message:
         "Build what runs in the guests"
     shell:
-        "exec kdelta workload --output {output.bench:q} --log {log:q}"
+        "exec kdelta workload --experiment {EXPERIMENT:q}"
+        ' --output "$(dirname {output[0]:q})" --log {log:q}'

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Guests. One job is one block: all arms alive together on one host, running in turns.
 from kdelta.workflow import guests_key
-from kdelta.workload import PROGRAMS as GUEST_PROGRAMS
 
 # Images, workload and acceleration count by what they are, not by how old their files are: as
 # inputs of what is measured they are ancient, and `params` name them. They go through a
@@ -11,8 +10,7 @@ from kdelta.workload import PROGRAMS as GUEST_PROGRAMS
 IMAGES = expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants)
 RECORDS = expand(f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants)
 ACCELERATION = RUN.acceleration_record
-BENCH = f"{RUN.base}/workload/pipe_bench"
-PROGRAMS = expand(f"{RUN.base}/workload/{{name}}", name=GUEST_PROGRAMS)
+PROGRAMS = RUN.programs
 
 
 checkpoint guests:
@@ -44,7 +42,6 @@ rule measure_block:
     input:
         images=ancient(IMAGES),
         records=ancient(RECORDS),
-        workload=ancient(BENCH),
         programs=ancient(PROGRAMS),
         acceleration=ancient(ACCELERATION),
         guests=guests,
@@ -64,12 +61,13 @@ rule measure_block:
         key=lambda wildcards: RUN.measure_key(wildcards.regime),
         guests=guest_facts,
         kernels=f"{RUN.base}/kernels",
+        workload=f"{RUN.base}/workload",
     message:
         "Measure {wildcards.regime}, block {wildcards.block}"
     shell:
         "exec kdelta measure --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
         " --regime {wildcards.regime:q} --block {wildcards.block:q} --key {params.key}"
-        " --kernels {params.kernels:q} --workload {input.workload:q}"
+        " --kernels {params.kernels:q} --workload {params.workload:q}"
         ' --acceleration {input.acceleration:q} --output "$(dirname {output.host:q})"'
 
 
@@ -78,7 +76,6 @@ rule trace_mechanism:
     input:
         images=ancient(IMAGES),
         records=ancient(RECORDS),
-        workload=ancient(BENCH),
         programs=ancient(PROGRAMS),
         acceleration=ancient(ACCELERATION),
         guests=guests,
@@ -92,10 +89,11 @@ rule trace_mechanism:
         key=lambda wildcards: RUN.mechanism_key(wildcards.regime),
         guests=guest_facts,
         kernels=f"{RUN.base}/kernels",
+        workload=f"{RUN.base}/workload",
     message:
         "Trace the mechanism: {wildcards.regime}"
     shell:
         "exec kdelta mechanism --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
         " --regime {wildcards.regime:q}"
-        " --kernels {params.kernels:q} --workload {input.workload:q}"
+        " --kernels {params.kernels:q} --workload {params.workload:q}"
         ' --acceleration {input.acceleration:q} --output "$(dirname {output[0]:q})"'

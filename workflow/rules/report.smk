@@ -8,7 +8,9 @@ REPORT_INPUT = {
     "code": RUN.sources("report"),
     "templates": RUN.templates(),
 }
-FIGURES = figure_stems(mechanism=bool(RUN.mechanism_regimes))
+FIGURES = figure_stems(
+    RUN.experiment.workload.declaration, mechanism=bool(RUN.mechanism_regimes)
+)
 
 
 rule text:

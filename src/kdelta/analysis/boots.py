@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kdelta.analysis.console import Splat
+from kdelta.analysis.histogram import Histogram
 from kdelta.analysis.host_record import HostBoot, HostRecord
 from kdelta.analysis.records import BootRecord, Cell, EndRecord, HostCpu, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings
@@ -16,10 +18,25 @@ from kdelta.plain import one_line
 
 @dataclass(frozen=True)
 class RawSample:
-    """One slice and the cell it is of, its levels in the order of the factors."""
+    """One slice.
+
+    Attributes:
+        cell: the levels of its cell, in the order of the factors.
+        record: what the guest wrote, without what the workload printed.
+        values: what that says; empty where it was not understood.
+        misread: why it was not.
+        strange: which parameter the workload used another value of than the cell's, in words.
+        histogram: of its distribution, if the workload gives one.
+        counters: kernel counters that samples.csv has; None is one that was not recorded.
+    """
 
     cell: Cell
     record: SampleRecord
+    values: Mapping[str, Any] = field(default_factory=dict)
+    misread: str | None = None
+    strange: str | None = None
+    histogram: Histogram | None = None
+    counters: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[Cell, int]:
@@ -38,6 +55,7 @@ class RawBoot:
         end: None if the boot did not finish.
         splats: what the console showed; empty if nothing, None without a console log.
         host: the block's host.json; None without that file.
+        rates: growth per second of every kernel counter over all of its slices.
     """
 
     regime: str
@@ -52,6 +70,7 @@ class RawBoot:
     splats: tuple[Splat, ...] | None
     host: HostRecord | None = None
     rounds: int = 1
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def places(self) -> list[tuple[Cell, int]]:

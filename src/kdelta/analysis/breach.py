@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from kdelta import plain
 
-DISTURBANCE_RULES = ("host-load", "host-steal", "host-other-cpu", "guest-steal", "cpu-speed")
-"""Validity rules that say that the host was disturbed."""
-
 
 @dataclass(frozen=True)
 class Breach:

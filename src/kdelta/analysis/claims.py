@@ -12,8 +12,8 @@ import pandas as pd
 from kdelta.analysis.boots import cell_key
 from kdelta.analysis.levels import cell_value
 from kdelta.analysis.records import Cell
-from kdelta.analysis.settings import METRICS, AnalysisSettings, Claim
-from kdelta.analysis.table_columns import CLAIM_DTYPES, table
+from kdelta.analysis.settings import AnalysisSettings, Claim
+from kdelta.analysis.tables import frame_of
 
 Status = Literal["reproduced", "same direction", "not settled", "contradicted", "not measured"]
 
@@ -36,15 +36,14 @@ def claims_frame(deltas: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFra
             cell = tuple(row[factor] for factor in settings.factors)
             key = (row["regime"], row["arm"], row["metric"], cell_value(cell))
             found[key] = {str(name): value for name, value in row.items()}
-    units = {metric.name: metric.unit for metric in (*METRICS, *settings.metrics)}
-    return table(
+    units = {metric.name: metric.unit for metric in settings.metrics}
+    return frame_of(
+        "tables/claims.csv",
         (
             _row(claim, units.get(claim.metric, ""), found.get(_key(claim, settings)), settings)
             for claim in sorted(settings.claims, key=lambda claim: _place(claim, settings))
         ),
-        CLAIM_DTYPES,
         settings.factors,
-        after="unit",
     )
 
 

@@ -8,24 +8,12 @@ import math
 import numpy as np
 import pandas as pd
 
-from kdelta.analysis.columns import typed
 from kdelta.analysis.inference import holm
 from kdelta.analysis.planning import pooled_over_blocks
 from kdelta.analysis.power import Design, smallest_effect
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.tables import frame_of
 from kdelta.analysis.verdict import DIFFERENT
-
-_COLUMNS = [
-    "regime",
-    "metric",
-    "cells",
-    "blocks",
-    "largest_delta_percent",
-    "median_half_width_percent",
-    "noise_floor_percent",
-    "false_verdicts",
-    "differs",
-]
 
 
 def control_frame(
@@ -88,7 +76,7 @@ def control_frame(
             row["median_half_width_percent"] = 100 * math.expm1(float(np.median(half)))
             row["noise_floor_percent"] = 100 * math.expm1(floor)
         rows.append(row)
-    return typed(pd.DataFrame(rows, columns=_COLUMNS))
+    return frame_of("tables/control.csv", rows)
 
 
 def _different_overall(overall: pd.DataFrame, s: AnalysisSettings) -> set[tuple[str, str]]:

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from kdelta.analysis.boots import RawBoot, cell_key
-from kdelta.analysis.columns import EFFECT_COLUMNS, typed
 from kdelta.analysis.effects import cell_effects, effect_columns, overall_effect
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Metric
 from kdelta.analysis.speed import at_equal_speed
+from kdelta.analysis.tables import frame_of
+from kdelta.schema import BY_PATH
 
 PlannedPairs = Mapping[tuple[str, str, Cell], int]
 """(regime, arm, cell) -> number of blocks in which arm and baseline were to run the cell."""
@@ -61,7 +62,8 @@ def ratios_frame(
         ratios["metric"].map([metric.name for metric in settings.metrics].index),
     ]
     ratios = ratios.loc[sorted(ratios.index, key=lambda row: tuple(o[row] for o in order))]
-    return typed(ratios[[*place, *measured, "rounds"]].reset_index(drop=True))
+    found = ratios[[*place, *measured, "rounds"]].reset_index(drop=True)
+    return found.astype(BY_PATH["tables/ratios.csv"].dtypes)
 
 
 def slice_ratios(
@@ -167,9 +169,7 @@ def deltas_frame(
                 }
             )
     rows.sort(key=lambda row: settings.regimes.index(str(row["regime"])))  # stable
-    names = ["regime", "arm", *settings.factors, "metric", "unit", "direction", "blocks"]
-    names += ["set_aside", "baseline", "value", *EFFECT_COLUMNS]
-    return typed(pd.DataFrame(rows, columns=names))
+    return frame_of("tables/deltas.csv", rows, settings.factors)
 
 
 def overall_frame(
@@ -215,8 +215,7 @@ def overall_frame(
                     **effect_columns(effect, settings.confidence),
                 }
             )
-    columns = ["regime", "arm", "metric", "unit", "direction", "cells", "blocks", "set_aside"]
-    return typed(pd.DataFrame(rows, columns=[*columns, *EFFECT_COLUMNS]))
+    return frame_of("tables/overall.csv", rows)
 
 
 def _planned(planned: PlannedPairs | None, key: tuple[str, str, Cell], used: int) -> int:

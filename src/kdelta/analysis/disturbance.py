@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from kdelta.analysis.boots import RawBoot
-from kdelta.analysis.breach import DISTURBANCE_RULES
 from kdelta.analysis.host_rules import host_other_cpu, host_steal
 from kdelta.analysis.records import HostCpu
 from kdelta.analysis.sample_rules import guest_steal
-from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import centred, sample_speeds, speed_shares
-from kdelta.analysis.table_columns import DISTURBANCE_DTYPES, table
+from kdelta.analysis.tables import frame_of
 from kdelta.analysis.validity import Violation
+from kdelta.schema import DISTURBANCE_RULES
 
 SLOW = 0.8
 """Share of full speed below which a sample's CPUs were disturbed: bursts of other work that are
@@ -62,7 +62,7 @@ def disturbance_frame(
     """
     limits = settings.limits
     speeds = sample_speeds(boots)
-    shares = speed_shares(ratios_all, settings.factors)
+    shares = speed_shares(ratios_all, settings.factors, settings.primary)
     spreads = control_spreads(ratios, settings)
     rows: list[dict[str, object]] = []
     for regime in settings.regimes:
@@ -108,16 +108,16 @@ def disturbance_frame(
                 "unexplained": spread is not None and spread > UNEXPLAINED * QUIET_SPREAD,
             }
         )
-    return table(rows, DISTURBANCE_DTYPES, after="regime")
+    return frame_of("tables/disturbance.csv", rows)
 
 
 def control_spreads(ratios: pd.DataFrame, settings: AnalysisSettings) -> dict[str, float]:
     """Regime -> standard deviation over blocks of the control's log ratio, pooled over cells.
 
-    Of the throughput. A regime without control arm, or without a cell that has two blocks, has
+    Of the primary metric. A regime without control arm, or without a cell that has two blocks, has
     none.
     """
-    ours = ratios[(ratios["metric"] == THROUGHPUT.name) & (ratios["arm"] == settings.control)]
+    ours = ratios[(ratios["metric"] == settings.primary) & (ratios["arm"] == settings.control)]
     found = {}
     for regime, rows in ours.groupby("regime", sort=False):
         logs = np.log(rows["ratio"].to_numpy())
@@ -132,7 +132,7 @@ def _steals(boots: Sequence[RawBoot]) -> Iterable[float | None]:
     for boot in boots:
         yield from map(host_steal, _host_cpus(boot))
         for sample in boot.samples:
-            yield guest_steal(boot, sample.record)
+            yield guest_steal(boot, sample)
 
 
 def _host_cpus(boot: RawBoot) -> list[HostCpu | None]:

@@ -16,8 +16,9 @@ from kdelta.analysis.inference import (
     holm,
     over_cells,
 )
-from kdelta.analysis.settings import AnalysisSettings, Direction
+from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.verdict import Verdict, is_invalid, is_invalid_over_cells, verdict
+from kdelta.workload.declaration import Direction
 
 
 @dataclass(frozen=True)

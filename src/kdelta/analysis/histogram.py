@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A sample's latencies, as the buckets that pipe_bench recorded."""
+"""A distribution of times, as buckets that a workload recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
 
 Floats = NDArray[np.float64]
 
@@ -26,18 +23,27 @@ class Histogram:
     data: bytes
 
     @classmethod
-    def of(cls, buckets: Sequence[Sequence[int]]) -> Self:
-        """From a list of `[lower_ns, upper_ns, count]`.
+    def of(cls, buckets: Any) -> Self:
+        """From a list of `[lower_ns, upper_ns, count]`, all of them whole.
 
         Raises:
-            ValueError: the buckets are not ascending, or one is empty.
+            ValueError: it is none, the buckets are not ascending, or one is empty.
         """
         try:
-            table = np.array(buckets, dtype=np.int64).reshape(-1, 3)
+            table = np.array(buckets)
+            if table.size == 0:
+                table = table.reshape(0, 3).astype(np.int64)
+            if table.dtype != np.int64 or table.ndim != 2 or table.shape[1] != 3:
+                raise ValueError("buckets are [lower, upper, count], in whole numbers of 64 bits")
         except OverflowError:
             raise ValueError("a bucket's bound or count does not fit 64 bits") from None
         lower, upper, count = table.T
-        if (lower >= upper).any() or (upper[:-1] > lower[1:]).any() or (count < 1).any():
+        if (
+            (lower < 0).any()
+            or (lower >= upper).any()
+            or (upper[:-1] > lower[1:]).any()
+            or (count < 1).any()
+        ):
             raise ValueError("buckets must ascend and hold at least one write each")
         return cls(table.tobytes())
 
@@ -71,12 +77,3 @@ class Histogram:
         found = lower[place] + share * (upper - lower)[place]
         # Rounded: 1 - 0.99 is a little less than 0.01.
         return np.where(np.round((1 - levels) * writes, 6) >= 1, found, np.nan)
-
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[Any], handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        # Checked by pydantic-core as it parses the line, then packed at once.
-        number = core_schema.int_schema(strict=True, ge=0)
-        bucket = core_schema.tuple_schema([number, number, number])
-        return core_schema.no_info_after_validator_function(cls.of, core_schema.list_schema(bucket))

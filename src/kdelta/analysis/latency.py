@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The distribution of write latencies per arm and cell: tables/latency.csv."""
+"""The distribution of a workload's times per arm and cell: tables/latency.csv."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.records import Cell
 from kdelta.analysis.samples import samples_in_order
 from kdelta.analysis.settings import AnalysisSettings
-from kdelta.analysis.table_columns import LATENCY_DTYPES, table
+from kdelta.analysis.tables import frame_of
 
 QUANTILES = (*(percent / 100 for percent in range(1, 100)), 0.999)
 """Shares of the writes that latency.csv gives a latency for."""
@@ -40,12 +40,12 @@ def latency_frame(
     logs: dict[tuple[str, str, Cell], dict[int, list[np.ndarray]]] = {}
     run = samples_in_order(boots, settings)  # the rows of `samples`
     for (boot, sample), valid in zip(run, samples["valid"], strict=True):
-        bench = sample.record.bench
-        if valid and bench is not None and bench.histogram is not None:
+        if valid and sample.histogram is not None:
             place = (boot.regime, boot.arm, sample.cell)
-            quantiles = np.log(bench.histogram.quantiles_ns(levels) / 1e3)
+            quantiles = np.log(sample.histogram.quantiles_ns(levels) / 1e3)
             logs.setdefault(place, {}).setdefault(boot.block, []).append(quantiles)
-    return table(
+    return frame_of(
+        "tables/latency.csv",
         (
             {
                 "regime": regime,
@@ -63,7 +63,6 @@ def latency_frame(
             # would be one of the fast boots alone.
             for quantile, latency in zip(QUANTILES, _over_blocks(found), strict=True)
         ),
-        LATENCY_DTYPES,
         settings.factors,
     )
 

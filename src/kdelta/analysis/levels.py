@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-from kdelta.analysis.records import Bench, Cell, Level
+from kdelta.analysis.records import Cell
 from kdelta.units import parse_size_bytes
+from kdelta.workload.parameters import Level
 
 _SIZE = re.compile(r"[0-9]{1,15}[KMGT]?")
 
@@ -26,26 +26,3 @@ def level_value(level: Level) -> tuple[str, object]:
 def cell_value(cell: Cell) -> tuple[tuple[str, object], ...]:
     """The same for a whole cell."""
     return tuple(level_value(level) for level in cell)
-
-
-def wrong_level(bench: Bench, cell: Mapping[str, Level]) -> str | None:
-    """The first factor that the workload ran with another level of, in words; None if none.
-
-    A factor that the workload does not report cannot be compared.
-    """
-    for factor, asked in cell.items():
-        used = _used(bench, factor)
-        if used is not None and level_value(used) != level_value(asked):
-            return f"{factor}: asked {_text(asked)}, the workload used {_text(used)}"
-    return None
-
-
-def _used(bench: Bench, factor: str) -> Level | None:
-    if factor == "processes":
-        return bench.mode == "processes"
-    used = vars(bench).get(factor)
-    return used if isinstance(used, bool | int | float | str) else None
-
-
-def _text(level: Level) -> str:
-    return str(level).lower() if isinstance(level, bool) else str(level)

@@ -11,7 +11,7 @@ from kdelta.analysis.boots import cell_key
 from kdelta.analysis.breach import one_line
 from kdelta.analysis.mechanism_records import Allocation, Contention, MechanismArm, MechanismSample
 from kdelta.analysis.settings import AnalysisSettings
-from kdelta.analysis.table_columns import MECHANISM_DTYPES, table
+from kdelta.analysis.tables import frame_of
 
 
 def mechanism_frame(arms: Sequence[MechanismArm], settings: AnalysisSettings) -> pd.DataFrame:
@@ -24,7 +24,8 @@ def mechanism_frame(arms: Sequence[MechanismArm], settings: AnalysisSettings) ->
         arms: in display order.
         settings: names of the factors.
     """
-    return table(
+    return frame_of(
+        "tables/mechanism.csv",
         (
             {
                 "regime": arm.regime,
@@ -38,7 +39,6 @@ def mechanism_frame(arms: Sequence[MechanismArm], settings: AnalysisSettings) ->
                 key=cell_key,
             )
         ),
-        MECHANISM_DTYPES,
         settings.factors,
     )
 

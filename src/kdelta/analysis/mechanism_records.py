@@ -11,9 +11,10 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from kdelta.analysis import console
 from kdelta.analysis.raw import cell_of
-from kdelta.analysis.records import Cell, Count, Gate, Level, StrictRecord, explain
+from kdelta.analysis.records import Cell, Count, Gate, StrictRecord, explain
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
+from kdelta.workload.parameters import Level
 
 
 class Allocation(StrictRecord):

@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 
 from kdelta.analysis.levels import level_value
-from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings, NegativeControl
-from kdelta.analysis.table_columns import NEGATIVE_CONTROL_DTYPES, table
+from kdelta.analysis.settings import AnalysisSettings, NegativeControl
+from kdelta.analysis.tables import frame_of
+from kdelta.schema import BY_PATH
 
+_TABLE = "tables/negative_controls.csv"
 STATUS = {
     "equivalent": "held",
     "faster": "broken",
@@ -24,13 +26,13 @@ STATUS = {
 def negative_controls_frame(deltas: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
     """One row per regime, arm and such cell: columns of tables/negative_controls.csv.
 
-    Throughput only; the control arm has no effect anywhere, so it proves nothing here.
+    The primary metric only; the control arm has no effect anywhere, so it proves nothing here.
 
     Args:
         deltas: as `deltas_frame` makes it.
         settings: which cells, and why.
     """
-    wanted = deltas[(deltas["metric"] == THROUGHPUT.name) & (deltas["arm"] != settings.control)]
+    wanted = deltas[(deltas["metric"] == settings.primary) & (deltas["arm"] != settings.control)]
     rows = []
     for row in wanted.to_dict("records") if settings.negative_controls else ():
         reasons = [c.reason for c in settings.negative_controls if _covers(c, row)]
@@ -42,11 +44,11 @@ def negative_controls_frame(deltas: pd.DataFrame, settings: AnalysisSettings) ->
                     "reason": "; ".join(dict.fromkeys(reasons)),
                 }
             )
-    return table(rows, NEGATIVE_CONTROL_DTYPES, settings.factors)
+    return frame_of(_TABLE, rows, settings.factors)
 
 
 def _taken(settings: AnalysisSettings) -> set[str]:
-    return {*NEGATIVE_CONTROL_DTYPES, *settings.factors}
+    return {*BY_PATH[_TABLE].dtypes, *settings.factors}
 
 
 def _covers(control: NegativeControl, row: Mapping[Hashable, Any]) -> bool:

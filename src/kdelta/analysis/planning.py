@@ -19,7 +19,7 @@ from kdelta.analysis.power import (
     chance_of_equivalent,
     pooled_spread,
 )
-from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.variance import Split, variance_split
 from kdelta.errors import KdeltaError
 
@@ -32,7 +32,7 @@ Question = Literal["a cell", "overall"]
 
 @dataclass(frozen=True)
 class RegimeSpread:
-    """Spread of a regime's throughput ratios over blocks.
+    """Spread of a regime's ratios of the primary metric over blocks.
 
     Attributes:
         cell: of one cell's log ratios.
@@ -131,7 +131,7 @@ def needs(
 
 
 def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) -> RegimeSpread:
-    """The spread of a regime's throughput ratios, from the control arm if the pilot has one.
+    """The spread of a regime's ratios of the primary metric, from the pilot's control arm if any.
 
     Without a control arm, from all compared arms, each around its own effect.
 
@@ -160,8 +160,8 @@ def pilot_spread(ratios: pd.DataFrame, regime: str, settings: AnalysisSettings) 
 
 
 def _pilot_rows(frame: pd.DataFrame, regime: str, settings: AnalysisSettings) -> pd.DataFrame:
-    """Of a regime's throughput, the control arm's rows if there are any, else all."""
-    ours = frame[(frame["regime"] == regime) & (frame["metric"] == THROUGHPUT.name)]
+    """Of a regime's primary metric, the control arm's rows if there are any, else all."""
+    ours = frame[(frame["regime"] == regime) & (frame["metric"] == settings.primary)]
     control = ours[ours["arm"] == settings.control]
     return ours if control.empty else control
 

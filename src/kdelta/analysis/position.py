@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from kdelta.analysis.inference import MIN_BLOCKS, Floats, holm
-from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import centred
-from kdelta.analysis.table_columns import POSITION_DTYPES, table
+from kdelta.analysis.tables import frame_of
 
 # A position that blocks and arms explain but for less than this is explained; a slope and
 # an error below it are rounding.
@@ -51,7 +51,7 @@ class _Slices:
 def position_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
     """The effect of one position later: columns of tables/position.csv.
 
-    Per regime, the slope of log(throughput) over the place at which an arm ran in its cell (in
+    Per regime, the slope of log(primary metric) over the place at which an arm ran in its cell (in
     runs of before there were rounds: of its boot in the block), after what each arm is in each
     cell and what each round of each block is in each cell has been taken out: a least-squares fit
     of log = (arm, cell) + (block, round, cell) + slope x position. So a slice that is missing
@@ -74,18 +74,18 @@ def position_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.Data
     adjusted = holm(np.array([row["p_value"] for row in rows], dtype=float))
     for row, p_holm in zip(rows, adjusted.tolist(), strict=True):
         row |= {"p_holm": p_holm, "differs": bool(p_holm < settings.alpha)}
-    return table(rows, POSITION_DTYPES, after="regime")
+    return frame_of("tables/position.csv", rows)
 
 
 def _slices(samples: pd.DataFrame, settings: AnalysisSettings) -> _Slices:
-    samples = samples[samples["valid"] & (samples[THROUGHPUT.name] > 0)]
+    samples = samples[samples["valid"] & (samples[settings.primary] > 0)]
     # The arms of a cell run one after the other; before, their boots did.
     place = samples["slot"].fillna(samples["boot_order"])
     cell = samples.groupby(list(settings.factors), sort=False).ngroup()
     turn = samples.assign(cell=cell).groupby(["block", "round", "cell"], sort=False).ngroup()
     arm = samples["arm"].map(settings.arms.index)
     return _Slices(
-        log=np.log(samples[THROUGHPUT.name].to_numpy(dtype=float)),
+        log=np.log(samples[settings.primary].to_numpy(dtype=float)),
         cell=cell.to_numpy(dtype=np.int64),
         block=samples["block"].to_numpy(dtype=np.int64),
         turn=turn.to_numpy(dtype=np.int64),
@@ -109,7 +109,7 @@ def _row(slices: _Slices, settings: AnalysisSettings) -> dict[str, object]:
             low, high = slope - half, slope + half
             p_value = 2 * float(stats.t.sf(abs(slope) / error, freedom))
     return {
-        "metric": THROUGHPUT.name,
+        "metric": settings.primary,
         "blocks": len(blocks),
         "position_percent": 100 * math.expm1(slope),
         "position_low_percent": 100 * math.expm1(low),

@@ -15,14 +15,13 @@ from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.records import Cell
 from kdelta.analysis.samples import samples_in_order
 from kdelta.analysis.settings import AnalysisSettings, Expectation
-from kdelta.analysis.table_columns import (
-    EXPECTATION_DTYPES,
-    PRESSURE_DTYPES,
-    RATE_COUNTERS,
-    STALLS,
-    table,
-)
+from kdelta.analysis.tables import frame_of
 from kdelta.errors import KdeltaError
+from kdelta.schema import BY_PATH
+
+_COLUMNS = BY_PATH["tables/pressure.csv"].dtypes
+_RATES = tuple(c.removesuffix("_per_s") for c in _COLUMNS if c.endswith("_per_s"))
+_STALLS = tuple(c.removesuffix("_percent") for c in _COLUMNS if c.endswith("_percent"))
 
 
 def pressure_frame(
@@ -55,9 +54,10 @@ def pressure_frame(
     wall_s = np.array([wall if wall else np.nan for wall in walls], dtype=float)
     measured = pd.DataFrame(
         {
-            **{f"{name}_per_s": _numbers(samples[name]) / wall_s for name in RATE_COUNTERS},
+            **{f"{name}_per_s": _numbers(samples[name]) / wall_s for name in _RATES},
             **{
-                f"{name}_percent": _numbers(samples[f"{name}_us"]) / 1e4 / wall_s for name in STALLS
+                f"{name}_percent": _numbers(samples[f"{name}_us"]) / 1e4 / wall_s
+                for name in _STALLS
             },
         }
     )
@@ -73,7 +73,8 @@ def pressure_frame(
     sums = counted.groupby(group).sum(min_count=1).reindex(everywhere)
     sizes = np.bincount(np.array(group, dtype=np.int64), minlength=len(places))
     values = pd.concat([means, sums], axis="columns").to_dict("records")
-    return table(
+    return frame_of(
+        "tables/pressure.csv",
         (
             {
                 "regime": regime,
@@ -84,7 +85,6 @@ def pressure_frame(
             }
             for (regime, arm, cell), size, row in zip(places, sizes, values, strict=True)
         ),
-        PRESSURE_DTYPES,
         settings.factors,
     )
 
@@ -113,7 +113,7 @@ def expectations_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.
         for arm in settings.arms if wanted.regime in measured else ():
             ours = samples[(samples["regime"] == wanted.regime) & (samples["arm"] == arm)]
             rows.append({"arm": arm, **_expectation_row(wanted, _numbers(ours[wanted.counter]))})
-    return table(rows, EXPECTATION_DTYPES)
+    return frame_of("tables/expectations.csv", rows)
 
 
 def _expectation_row(wanted: Expectation, growth: np.ndarray) -> dict[str, object]:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from kdelta.analysis import console
 from kdelta.analysis.boots import RawBoot, RawData, RawSample
+from kdelta.analysis.growth import growth_of, sample_counters
+from kdelta.analysis.histogram import Histogram
 from kdelta.analysis.host_record import HostRecord, parse_host
 from kdelta.analysis.records import (
     BootRecord,
     Cell,
     EndRecord,
-    Level,
+    SampleRecord,
     Schedule,
     StressorRecord,
     parse_record,
@@ -22,6 +24,9 @@ from kdelta.analysis.records import (
 )
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
+from kdelta.workload.parameters import Level
+from kdelta.workload.readers import ReadError, lookup
+from kdelta.workload.samples import values_of, wrong_parameter
 
 _BLOCK = re.compile(r"block-(\d{3,})")
 
@@ -157,6 +162,8 @@ def _read_boot(
     boot: BootRecord | None = None
     end: EndRecord | None = None
     samples: dict[tuple[Cell, int], RawSample] = {}
+    total: dict[str, int] = {}
+    seconds = 0.0
     rounds = len(schedule.rounds)
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
     for number, line in enumerate(lines, start=1):
@@ -193,7 +200,10 @@ def _read_boot(
             boot = boot.model_copy(update={"stressor": record})
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
-        sample = RawSample(cell, record)
+        for name, value in growth_of(record).items():
+            total[name] = total.get(name, 0) + value
+        seconds += record.wall_s or 0.0
+        sample = read_sample(cell, record, settings, where)
         if cell not in planned or record.round > rounds or sample.place in samples:
             raise KdeltaError(
                 f"{where}: key cell: {record.cell}, round {record.round}, was run twice or is not "
@@ -214,7 +224,52 @@ def _read_boot(
         splats=console.scan(log.read_text("utf-8", "replace")) if log.is_file() else None,
         host=host,
         rounds=rounds,
+        rates={name: value / seconds for name, value in total.items()} if seconds > 0 else {},
     )
+
+
+def read_sample(
+    cell: Cell, record: SampleRecord, settings: AnalysisSettings, where: str
+) -> RawSample:
+    """A slice with what its workload printed, understood.
+
+    Args:
+        cell: its levels, in the order of the factors.
+        record: as the guest wrote it.
+        settings: the workload.
+        where: its file and line.
+
+    Raises:
+        KdeltaError: its histogram is damaged; the message begins with `where`.
+    """
+    workload, said = settings.workload, record.bench
+    if said is None:
+        said = record.output
+    # What is large is in the values and counters.
+    large = ("bench", "output", "grown", "before", "after")
+    bare = record.model_copy(update=dict.fromkeys(large))
+    counters = sample_counters(growth_of(record))
+    if said is None:
+        return RawSample(cell, bare, counters=counters)
+    given = {**settings.arguments, **record.cell}
+    script = settings.workload_folder / workload.script if workload.script else None
+    try:
+        values = values_of(workload, said, given, record.wall_s, script)
+    except ReadError as error:
+        words = f"its output was not understood: {error}"
+        return RawSample(cell, bare, misread=words, counters=counters)
+    histogram = None
+    if workload.distribution is not None:
+        buckets = lookup(said, workload.distribution.read)
+        try:
+            histogram = None if buckets is None else Histogram.of(buckets)
+        except ValueError as error:
+            raise KdeltaError(
+                f"{where}: key bench.{workload.distribution.read}: {error}; the file was cut short "
+                "or edited: move its folder away and measure the block again"
+            ) from None
+    strange = wrong_parameter(workload, said, record.cell, script)
+    return RawSample(cell, bare, values, strange=strange, histogram=histogram, counters=counters)
 
 
 def cell_of(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:

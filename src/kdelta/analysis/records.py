@@ -7,7 +7,7 @@ analysis reads.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -19,11 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from kdelta.analysis.histogram import Histogram
 from kdelta.errors import KdeltaError
-
-Level = bool | int | float | str
-"""The value of one factor in one cell."""
+from kdelta.workload.parameters import Level
 
 Cell = tuple[Level, ...]
 """One point of the matrix, its levels in the order of `AnalysisSettings.factors`."""
@@ -37,54 +34,6 @@ class StrictRecord(BaseModel):
 
     # Strict: a number that arrives as text is a broken file, not a number.
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-
-class Latency(StrictRecord):
-    """Nanoseconds per write."""
-
-    mean: FiniteFloat
-    p50: FiniteFloat
-    p90: FiniteFloat
-    p99: FiniteFloat
-    p99_9: FiniteFloat = Field(alias="p99.9")
-    max: FiniteFloat
-
-
-class ContextSwitches(StrictRecord):
-    voluntary: Count
-    involuntary: Count
-
-
-class CpuSeconds(StrictRecord):
-    user: FiniteFloat
-    system: FiniteFloat
-
-
-class Bench(StrictRecord):
-    """What pipe_bench printed of one cell."""
-
-    writers: Count
-    readers: Count
-    write_size: Count
-    read_size: Count | None = None
-    pipe_size: Count
-    mode: str
-    nonblock: bool
-    pin: str | None = None
-    duration_requested_s: FiniteFloat
-    elapsed_s: FiniteFloat
-    writes: Count
-    bytes_written: Count
-    bytes_written_total: Count
-    bytes_read_total: Count
-    throughput_mib_s: FiniteFloat
-    write_latency_ns: Latency
-    histogram: Histogram | None = None
-    context_switches: ContextSwitches
-    cpu_s: CpuSeconds
-    eagain: Count
-    short_writes: Count
-    payload_errors: Count
 
 
 class Counters(StrictRecord):
@@ -200,6 +149,9 @@ class SampleRecord(StrictRecord):
     Attributes:
         cell_order: which of its boot's slices it was, from 1.
         slot: at which place of its cell the arm ran in the round, from 1.
+        bench: what the workload printed, if that is JSON.
+        output: what it printed else.
+        grown: what kernel counters grew by, by name. Earlier versions have `before` and `after`.
         host_cpu: of the host meanwhile.
     """
 
@@ -220,7 +172,9 @@ class SampleRecord(StrictRecord):
     monotonic_start_ns: int | None = None
     monotonic_end_ns: int | None = None
     realtime_end_ns: int | None = None
-    bench: Bench | None = None
+    bench: Any = None
+    output: str | None = None
+    grown: dict[str, int] | None = None
     before: Counters | None = None
     after: Counters | None = None
     stressor_alive: bool | None = None

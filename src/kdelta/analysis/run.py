@@ -18,6 +18,7 @@ from kdelta.analysis.guests import require_same_guests
 from kdelta.analysis.latency import latency_frame
 from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
+from kdelta.analysis.moved import counters_frame
 from kdelta.analysis.negative_controls import negative_controls_frame
 from kdelta.analysis.notes import notes
 from kdelta.analysis.position import position_frame
@@ -51,6 +52,7 @@ class AnalysisResult:
     control: pd.DataFrame
     position: pd.DataFrame
     pressure: pd.DataFrame
+    counters: pd.DataFrame
     expectations: pd.DataFrame
     claims: pd.DataFrame
     negative_controls: pd.DataFrame
@@ -71,6 +73,7 @@ class AnalysisResult:
             "control",
             "position",
             "pressure",
+            "counters",
             "expectations",
             "claims",
             "negative_controls",
@@ -164,6 +167,7 @@ def analyse_boots(
         control=control_frame(ratios, deltas, overall, settings),
         position=position_frame(samples, settings),
         pressure=pressure_frame(boots, samples, measured, settings),
+        counters=counters_frame(boots, settings),
         expectations=expectations_frame(samples, settings),
         claims=claims_frame(deltas, settings),
         negative_controls=negative_controls_frame(deltas, settings),

@@ -6,13 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.boots import RawBoot, RawSample
 from kdelta.analysis.breach import Breach, one_line
-from kdelta.analysis.levels import wrong_level
-from kdelta.analysis.records import Bench, SampleRecord
-from kdelta.analysis.samples import counter_difference, identity_error, steal_ticks
-from kdelta.analysis.settings import Limits
+from kdelta.analysis.records import SampleRecord
+from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.speed import SampleSpeed
+from kdelta.workload.declaration import ELAPSED
+from kdelta.workload.samples import broken_checks
 
 USER_HZ = 100
 """Ticks per second of the times in /proc/stat: the kernel's ABI on every architecture but alpha."""
@@ -20,32 +20,38 @@ USER_HZ = 100
 
 def sample_breaches(
     boot: RawBoot,
-    record: SampleRecord,
+    sample: RawSample,
     *,
     is_last: bool,
-    limits: Limits,
+    settings: AnalysisSettings,
     speed: SampleSpeed | None = None,
 ) -> Iterator[Breach]:
     """Rules that one sample breaks.
 
     Args:
         boot: the boot that ran it.
-        record: the sample.
+        sample: the sample.
         is_last: no other sample of the boot ran after it.
-        limits: of the rules.
+        settings: limits of the rules, and the workload with its checks.
         speed: what the vCPUs were worth around it; None without a check.
     """
-    if record.status != "ok" or record.exit_status not in (0, None) or record.bench is None:
-        why = record.error or "no result was recorded"
+    record, limits = sample.record, settings.limits
+    if record.status != "ok" or record.exit_status not in (0, None) or not sample.values:
+        why = record.error or sample.misread or "no result was recorded"
         yield Breach("failed", record.exit_status, 0, one_line(why))
-    if record.bench is not None:
-        wrong = wrong_level(record.bench, record.cell)
-        if wrong is not None:
-            yield Breach("cell", None, None, wrong)
-        yield from _bytes_breaches(record.bench)
-        yield from _identity_breaches(record.bench, limits)
-    yield from _clock_breaches(record, limits)
-    yield from _steal_breaches(boot, record, limits)
+    primary = settings.workload.primary
+    if sample.values and not float(sample.values[primary] or 0) > 0:
+        yield Breach("failed", 0, 0, f"{primary} is not above zero: it has no ratio to another")
+    if sample.strange is not None:
+        yield Breach("cell", None, None, sample.strange)
+    if sample.values:
+        given = {**settings.arguments, **record.cell}
+        for broken in broken_checks(
+            settings.workload, sample.values, given, settings.workload_limits
+        ):
+            yield Breach(broken.rule, broken.value, broken.limit, broken.detail)
+    yield from _clock_breaches(sample, limits)
+    yield from _steal_breaches(boot, sample, limits)
     if speed is not None and speed.relative < limits.cpu_speed:
         yield Breach(
             "cpu-speed",
@@ -55,52 +61,13 @@ def sample_breaches(
             f"and {_told(speed.after)} after it, of {speed.full:.0f}",
         )
     yield from _stressor_breaches(boot, record, is_last)
-    kills = counter_difference(record.before, record.after, "oom_kill")
+    kills = sample.counters.get("oom_kill")
     if kills:
         yield Breach("oom-kill", kills, 0, "the OOM killer ran during the sample")
 
 
-def _bytes_breaches(bench: Bench) -> Iterator[Breach]:
-    lost = bench.bytes_written_total - bench.bytes_read_total
-    uncounted = bench.bytes_written - bench.writes * bench.write_size
-    if bench.writes == 0:
-        yield Breach("bytes", 0, 1, "no write was measured")
-    elif lost:
-        yield Breach("bytes", lost, 0, "bytes written and never read, over the pipe's life")
-    elif uncounted:
-        yield Breach("bytes", uncounted, 0, "bytes written differ from writes x write size")
-    elif bench.payload_errors:
-        yield Breach("bytes", bench.payload_errors, 0, "payload errors")
-
-
-def _identity_breaches(bench: Bench, limits: Limits) -> Iterator[Breach]:
-    error = identity_error(bench)
-    if math.isnan(error):
-        yield Breach(
-            "closed-loop-identity",
-            None,
-            limits.identity_error,
-            "throughput or mean latency is not positive",
-        )
-        return
-    # What the difference comes to between two writes of a writer: its loop's own time, if
-    # the sample is sound. Taken from the throughput that the deltas use, and not from
-    # writes and elapsed time, so that a throughput that is wrong cannot be explained away.
-    # Writers with O_NONBLOCK are no exception: the latency of a write lasts until its last
-    # byte is in the pipe, time in poll() included.
-    gap_ns = error * bench.write_latency_ns.mean
-    if abs(error) > limits.identity_error and not 0 <= gap_ns <= limits.identity_overhead_ns:
-        yield Breach(
-            "closed-loop-identity",
-            error,
-            limits.identity_error,
-            "writers x write size / mean latency disagrees with the throughput, "
-            f"by {gap_ns:.0f} ns per write",
-        )
-
-
-def _clock_breaches(record: SampleRecord, limits: Limits) -> Iterator[Breach]:
-    wall_s = record.wall_s
+def _clock_breaches(sample: RawSample, limits: Limits) -> Iterator[Breach]:
+    record, wall_s = sample.record, sample.record.wall_s
     if wall_s is None:
         return
     if record.realtime_start_ns is not None and record.realtime_end_ns is not None:
@@ -114,7 +81,8 @@ def _clock_breaches(record: SampleRecord, limits: Limits) -> Iterator[Breach]:
             )
             return
     # The workload's window lies within the sample, by the same clock.
-    excess_ms = (record.bench.elapsed_s - wall_s) * 1e3 if record.bench else 0.0
+    elapsed_s = sample.values.get(ELAPSED)
+    excess_ms = 0.0 if elapsed_s is None else (elapsed_s - wall_s) * 1e3
     if excess_ms > limits.clock_jump_ms:
         yield Breach(
             "clock-jump",
@@ -124,21 +92,21 @@ def _clock_breaches(record: SampleRecord, limits: Limits) -> Iterator[Breach]:
         )
 
 
-def _steal_breaches(boot: RawBoot, record: SampleRecord, limits: Limits) -> Iterator[Breach]:
-    share = guest_steal(boot, record)
+def _steal_breaches(boot: RawBoot, sample: RawSample, limits: Limits) -> Iterator[Breach]:
+    share = guest_steal(boot, sample)
     if share is not None and share > limits.steal:
-        stolen_s = (steal_ticks(record.before, record.after) or 0) / USER_HZ
+        stolen_s = (sample.counters.get("steal_ticks") or 0) / USER_HZ
         yield Breach(
             "guest-steal",
             share,
             limits.steal,
-            f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {record.wall_s:.2f} s",
+            f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {sample.record.wall_s:.2f} s",
         )
 
 
-def guest_steal(boot: RawBoot, record: SampleRecord) -> float | None:
+def guest_steal(boot: RawBoot, sample: RawSample) -> float | None:
     """Share of a sample's CPU time that a hypervisor took; None if not recorded."""
-    ticks, wall_s = steal_ticks(record.before, record.after), record.wall_s
+    ticks, wall_s = sample.counters.get("steal_ticks"), sample.record.wall_s
     if ticks is None or not boot.vcpus or wall_s is None or wall_s <= 0:
         return None
     return ticks / USER_HZ / (boot.vcpus * wall_s)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.settings import AnalysisSettings
-from kdelta.analysis.table_columns import SET_ASIDE_DTYPES, table
+from kdelta.analysis.tables import frame_of
 from kdelta.analysis.validity import Violation
 
 
@@ -43,4 +43,4 @@ def set_aside_frame(
                     **{rule: per_rule[regime, arm, rule] for rule in rules},
                 }
             )
-    return table(rows, {**SET_ASIDE_DTYPES, **dict.fromkeys(rules, "int64")})
+    return frame_of("tables/set_aside.csv", rows, rules=rules)

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from kdelta.analysis.columns import RESERVED_COLUMNS
-from kdelta.analysis.records import Cell, Level
+from kdelta.analysis.records import Cell
 from kdelta.errors import KdeltaError
-
-Direction = Literal["higher", "lower"]
+from kdelta.schema import COLUMN_NAMES
+from kdelta.workload.declaration import Direction, Workload
+from kdelta.workload.folder import load_workload
+from kdelta.workload.parameters import Level
 
 
 @dataclass(frozen=True)
@@ -23,22 +25,10 @@ class Metric:
     direction: Direction  # which way is better
 
 
-THROUGHPUT = Metric("throughput_mib_s", "MiB/s", "higher")
-
-METRICS = (
-    THROUGHPUT,
-    Metric("latency_mean_ns", "ns", "lower"),
-    Metric("latency_p50_ns", "ns", "lower"),
-    Metric("latency_p99_ns", "ns", "lower"),
-)
-
-
 @dataclass(frozen=True)
 class Limits:
     """Limits of the validity rules; meaning and defaults as in the experiment file's `validity`."""
 
-    identity_error: float = 0.02
-    identity_overhead_ns: float = 0.0
     clock_jump_ms: float = 10.0
     steal: float = 0.05
     host_load: float = 1.0
@@ -66,7 +56,7 @@ class Claim:
 
     Attributes:
         levels: factor -> level of the cell.
-        metric: name as in `METRICS`.
+        metric: of the workload, by its name.
         baseline, value: the published numbers, in `unit`.
         delta_percent: as published, rounded to whole per cent.
     """
@@ -106,7 +96,11 @@ class AnalysisSettings:
         claims: published deltas to compare with, in their file's order.
         negative_controls: cells without effect.
         power: with which the noise floor's effect would be found.
-        metrics: the columns of samples.csv that get deltas.
+        workload: what was run; it says what its output means, and what has to hold of it.
+        workload_folder: where its script lies, if it has one.
+        arguments: parameters that are the same in every cell.
+        workload_limits: bounds of its checks other than its own.
+        only: names of the metrics that get deltas; None: all of the workload's.
         blocks: planned blocks of each regime; a folder with a higher number is of an
             older, longer run and is not read, and one that is missing counts as lost. None,
             where no protocol is known, reads every block there is and takes the highest
@@ -133,7 +127,11 @@ class AnalysisSettings:
     claims: tuple[Claim, ...] = ()
     negative_controls: tuple[NegativeControl, ...] = ()
     power: float = 0.8
-    metrics: tuple[Metric, ...] = METRICS
+    workload: Workload = field(default_factory=lambda: load_workload("pipe_bench"))
+    workload_folder: Path = Path()
+    arguments: Mapping[str, Level] = field(default_factory=dict)
+    workload_limits: Mapping[str, float] = field(default_factory=dict)
+    only: tuple[str, ...] | None = None
     blocks: int | None = None
     cells: tuple[Cell, ...] | None = None
     other_regimes: tuple[str, ...] = ()
@@ -149,7 +147,7 @@ class AnalysisSettings:
                 raise KdeltaError(
                     f"analysis settings: {what}: {list(names)} must name each once, at least one"
                 )
-        shadowing = [name for name in self.factors if name in RESERVED_COLUMNS]
+        shadowing = [name for name in self.factors if name in self._columns()]
         if shadowing:
             raise KdeltaError(
                 f"analysis settings: factors: {shadowing[0]!r} is the name of a column of the "
@@ -171,12 +169,29 @@ class AnalysisSettings:
             ("confidence", self.confidence, 0.0, 1.0),
             ("power", self.power, 0.0, 1.0),
             ("equivalence_margin", self.equivalence_margin, 0.0, math.inf),
-            ("limits.identity_error", self.limits.identity_error, 0.0, math.inf),
         ):
             if not low < value < high:
                 raise KdeltaError(
                     f"analysis settings: {what}: {value!r} must lie between {low} and {high}"
                 )
+
+    def _columns(self) -> frozenset[str]:
+        """Names that a factor cannot have."""
+        return COLUMN_NAMES | self.workload.recorded.keys()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The columns of samples.csv that get deltas."""
+        return tuple(
+            Metric(name, metric.unit, metric.better)
+            for name, metric in self.workload.metrics.items()
+            if self.only is None or name in self.only
+        )
+
+    @property
+    def primary(self) -> str:
+        """The name of the metric that verdicts are about."""
+        return self.workload.primary
 
     @property
     def alpha(self) -> float:

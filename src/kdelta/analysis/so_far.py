@@ -11,7 +11,7 @@ from kdelta.analysis.boots import all_planned_cells, planned_cells
 from kdelta.analysis.deltas import overall_frame, planned_pairs, ratios_frame
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.samples import samples_frame
-from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.validity import broken_samples, violations
 
 
@@ -31,7 +31,7 @@ def so_far(raw: Path, regime: str, settings: AnalysisSettings) -> str:
         settings,
         regimes=(regime,),
         other_regimes=tuple(sorted(others)),
-        metrics=(THROUGHPUT,),
+        only=(settings.primary,),
         claims=(),
         expectations=(),
     )

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.inference import Floats
 from kdelta.analysis.records import Cell, SpeedCheck, SpeedTimes
-from kdelta.analysis.settings import THROUGHPUT
 
 SliceKey = tuple[str, int, str, Cell, int]
 Labels = NDArray[np.integer[Any]]
@@ -144,15 +143,14 @@ def what_goes_with_speed(logs: Floats, speeds: Floats, cells: Labels, blocks: La
     return part
 
 
-def speed_shares(pairs: pd.DataFrame, factors: Sequence[str]) -> dict[str, float]:
+def speed_shares(pairs: pd.DataFrame, factors: Sequence[str], metric: str) -> dict[str, float]:
     """Regime -> share of the variance of value / baseline that goes with the speeds.
 
-    R^2 of the throughput's log ratio on that of the speeds, both within an arm's cell. A regime
+    R^2 of the metric's log ratio on that of the speeds, both within an arm's cell. A regime
     without enough pairs, or without any spread, has none.
     """
     ours = pairs[
-        (pairs["metric"] == THROUGHPUT.name)
-        & np.isfinite(pairs["speed_ratio"].to_numpy(dtype=float))
+        (pairs["metric"] == metric) & np.isfinite(pairs["speed_ratio"].to_numpy(dtype=float))
     ]
     found = {}
     for regime, part in ours.groupby("regime", sort=False):

@@ -1,15 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Writes frames as CSV: the same frame always gives the same bytes."""
+"""Result tables as frames, and frames as CSV: the same frame always gives the same bytes."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from kdelta.errors import KdeltaError
+from kdelta.schema import BY_PATH, FACTOR, PARAMETER, RULE, VALUE
+
+
+def frame_of(
+    path: str,
+    rows: Iterable[Mapping[str, object]],
+    factors: Sequence[str] = (),
+    *,
+    parameters: Sequence[str] = (),
+    values: Mapping[str, str] | None = None,
+    rules: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Rows as a table of `kdelta.schema`: its columns in order and type.
+
+    A value that a row lacks is missing.
+
+    Args:
+        path: of the table.
+        rows: values by column.
+        factors: of the matrix.
+        parameters: of the workload that are the same in every cell.
+        values: of the workload: name -> type in pandas.
+        rules: that were broken.
+    """
+    places: dict[str, dict[str, str | None]] = {
+        FACTOR: dict.fromkeys(factors),
+        PARAMETER: dict.fromkeys(parameters),
+        VALUE: dict(values or {}),
+        RULE: dict.fromkeys(rules, "int64"),
+    }
+    dtypes: dict[str, str | None] = {}
+    for column in BY_PATH[path].columns:
+        dtypes |= places.get(column.name, {column.name: column.dtype})
+    frame = pd.DataFrame(list(rows), columns=list(dtypes))
+    return frame.astype({name: dtype for name, dtype in dtypes.items() if dtype is not None})
 
 
 def csv_text(frame: pd.DataFrame) -> str:

@@ -97,20 +97,20 @@ def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd
 def _boot_violations(
     boot: RawBoot, settings: AnalysisSettings, speeds: Mapping[SampleKey, SampleSpeed]
 ) -> list[Violation]:
-    ran = {sample.place: sample.record for sample in boot.samples}
-    last = max((record.cell_order for record in ran.values()), default=0)
+    ran = {sample.place: sample for sample in boot.samples}
+    last = max((sample.record.cell_order for sample in ran.values()), default=0)
     # By rule: where both the boot and the sample break it, the sample's own facts are told.
     whole = {b.rule: b for b in (*boot_breaches(boot), *host_breaches(boot, settings.limits))}
     found = []
     for place in boot.places:
         breaches = dict(whole)
-        record = ran.get(place)
-        if record is not None:
+        sample = ran.get(place)
+        if sample is not None:
             own = sample_breaches(
                 boot,
-                record,
-                is_last=record.cell_order == last,
-                limits=settings.limits,
+                sample,
+                is_last=sample.record.cell_order == last,
+                settings=settings,
                 speed=speeds.get((boot.regime, boot.block, boot.arm, *place)),
             )
             breaches.update((breach.rule, breach) for breach in own)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from kdelta.analysis.inference import MIN_BLOCKS
-from kdelta.analysis.settings import Direction
+from kdelta.workload.declaration import Direction
 
 Verdict = Literal["faster", "slower", "equivalent", "inconclusive", "invalid"]
 

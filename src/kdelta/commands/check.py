@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,10 +19,15 @@ from kdelta.kernel.patches import PatchFile, order_warning
 from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.source import cached_source
 from kdelta.measure.budget import amount
+from kdelta.measure.schedule import cells
+from kdelta.workload.declaration import Workload
+from kdelta.workload.folder import workload_folder
+from kdelta.workload.trial import try_on_host
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "config.schema.json": RunConfig,
     "experiment.schema.json": Experiment,
+    "workload.schema.json": Workload,
 }
 
 
@@ -64,9 +70,33 @@ def _check(args: argparse.Namespace) -> int:
         print(f"  patches apply to {source.title}")
     elif any(patches.values()):
         print("  patches were not tried: the kernel's source is not in the cache yet")
+    _try_workload(experiment, args.root)
     for name in experiment.protocols:
         print(f"  protocol {name}: {amount(experiment, name)}")
     return 0
+
+
+def _try_workload(experiment: Experiment, root: Path) -> None:
+    """Run the first cell once on this host, and say what was understood of it."""
+    chosen = experiment.workload
+    first = {**chosen.arguments, **cells(experiment)[0]}
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = try_on_host(
+            chosen.declaration,
+            workload_folder(chosen.program, root),
+            first,
+            chosen.limits,
+            cache_root(),
+            Path(scratch, "log"),
+        )
+    told = (
+        f"{name} {trial.values[name]:.6g} {metric.unit}".strip()
+        for name, metric in chosen.declaration.metrics.items()
+        if trial.values.get(name) is not None
+    )
+    print(f"  workload {chosen.program} runs here and is understood: {', '.join(told)}")
+    for broken in trial.broken:
+        print(f"    note: a check does not hold: {broken}")
 
 
 def _patch_lines(files: Sequence[PatchFile]) -> list[str]:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdelta.cache import write_atomically
-from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
+from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.measure.budget import protocol_name, with_protocol
+from kdelta.yaml_file import parse_model, read_yaml
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]

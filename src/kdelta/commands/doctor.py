@@ -14,13 +14,14 @@ from typing import Any
 
 from kdelta.commands.common import Verbs, die_with_parent
 from kdelta.commands.noise import noise, noise_problems, noise_rows
-from kdelta.config import RunConfig, load_experiment, parse_model, read_yaml
+from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.measure.diagnosis import FATAL, diagnose
 from kdelta.measure.environment import replay_messages, restore_left_behind
 from kdelta.measure.host import guest_vcpus
 from kdelta.measure.hostlock import host_lock
+from kdelta.yaml_file import parse_model, read_yaml
 
 Json = dict[str, Any]
 Group = tuple[str, list[tuple[str, str]]]

@@ -22,7 +22,8 @@ from kdelta.kernel.source import fetch, restore
 from kdelta.measure.host import host_cpus
 from kdelta.measure.hostlock import host_lock
 from kdelta.provenance import read_json
-from kdelta.workload import build_workload
+from kdelta.workload.build import build_programs
+from kdelta.workload.folder import workload_folder
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -47,10 +48,9 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("--jobs", type=int, default=host_cpus(), help="parallel compilations")
     parser.set_defaults(run=_build)
 
-    parser = verbs.add_parser("workload", help="build pipe_bench and the speed check")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="pipe_bench; speed_check goes beside it"
-    )
+    parser = verbs.add_parser("workload", help="build what runs in guests")
+    add_experiment(parser)
+    parser.add_argument("--output", type=Path, required=True, help="folder for the programs")
     parser.add_argument("--log", type=Path, required=True, help="receives the compiler's output")
     parser.set_defaults(run=_workload)
 
@@ -95,6 +95,8 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _workload(args: argparse.Namespace) -> int:
+    chosen = experiment_of(args).workload
+    folder = workload_folder(chosen.program, args.root)
     with host_lock("building the workload", exclusive=False):
-        build_workload(args.output, args.log, cache_root())
+        build_programs(chosen.declaration, folder, args.output, args.log, cache_root())
     return 0

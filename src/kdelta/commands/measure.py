@@ -29,6 +29,7 @@ from kdelta.measure.hostlock import host_lock
 from kdelta.measure.mechanism import trace_regime
 from kdelta.plain import printable
 from kdelta.provenance import read_json
+from kdelta.workload.folder import workload_folder
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -61,7 +62,9 @@ def add_verbs(verbs: Verbs) -> None:
 
 def _add_guest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernels", type=Path, required=True, help="folder of built variants")
-    parser.add_argument("--workload", type=Path, required=True, help="the benchmark binary")
+    parser.add_argument(
+        "--workload", type=Path, required=True, help="folder of what runs in guests"
+    )
     parser.add_argument("--acceleration", type=Path, required=True, help="record of `probe`")
 
 
@@ -155,4 +158,5 @@ def _guest_source(
         kernels=args.kernels,
         workload=args.workload,
         acceleration=read_json(args.acceleration),
+        scripts=workload_folder(experiment.workload.program, args.root),
     )

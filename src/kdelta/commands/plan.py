@@ -204,7 +204,6 @@ def _read_pilot(run: Path, args: argparse.Namespace, wanted: Collection[str] | N
     from kdelta.analysis.planning import pilot_split, pilot_spread
     from kdelta.analysis.raw import read_raw
     from kdelta.analysis.run import analyse_boots
-    from kdelta.analysis.settings import THROUGHPUT
     from kdelta.run_context import analysis_settings
 
     if not (run / "raw").is_dir():
@@ -214,10 +213,10 @@ def _read_pilot(run: Path, args: argparse.Namespace, wanted: Collection[str] | N
         )
     # The pilot may have more arms than the protocol that is planned for.
     experiment = load_experiment(args.root / args.experiment, args.root)
-    # Only the ratios of throughput are wanted.
+    # Only the ratios of the primary metric are wanted.
     settings = replace(
         analysis_settings(experiment, root=args.root),
-        metrics=(THROUGHPUT,),
+        only=(experiment.workload.declaration.primary,),
         claims=(),
         negative_controls=(),
     )

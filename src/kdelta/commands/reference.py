@@ -26,7 +26,7 @@ from kdelta.reference.sums import (
     write_sums,
 )
 from kdelta.reference.unpack import unpack
-from kdelta.result_files import RESULT_FILES
+from kdelta.schema import RESULT_FILES
 
 
 def add_verbs(verbs: Verbs) -> None:

@@ -26,12 +26,6 @@ _INDENT = 4  # of `format_grid`
 _ANY_WIDTH = 1000
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 _SHORT = {"same within noise": "same"}
-_TITLES = {
-    "throughput_mib_s": "Throughput",
-    "latency_mean_ns": "Mean write latency",
-    "latency_p50_ns": "Median write latency",
-    "latency_p99_ns": "99th percentile of write latency",
-}
 
 
 def comparison_text(found: Comparison, width: int = 80) -> str:
@@ -91,12 +85,16 @@ def _summary(found: Comparison, width: int) -> str:
     ends = [pair for one in answers for pair in _intervals(one)]
     decimals = percent_decimals([low for low, _ in ends], [high for _, high in ends])
     told = _fold(
-        f"{_TITLES[found.metric.name]}, overall change in % [{found.confidence * 100:g}% "
-        f"interval]; {found.metric.direction} is better. cells: how many of them differ."
+        f"{found.metric.title}, overall change in % [{found.confidence * 100:g}% "
+        f"interval]; {_better(found)} is better. cells: how many of them differ."
     )
     tables = [_summary_table(found, decimals, both) for both in (True, False)]
     fitting = (table for table in tables if max(map(len, table.splitlines())) <= width)
     return f"{told}\n\n{next(fitting, tables[-1])}"
+
+
+def _better(found: Comparison) -> str:
+    return "higher" if found.metric.higher_is_better else "lower"
 
 
 def _summary_table(found: Comparison, decimals: int, both: bool) -> str:
@@ -146,8 +144,8 @@ def _regime(found: Comparison, arm: ArmRows, rows: RegimeRows, width: int) -> st
         f"== {rows.title}: {what} ==",
         "",
         _fold(
-            f"{_TITLES[found.metric.name]}, change against {against} in % "
-            f"[{found.confidence * 100:g}% interval]; {found.metric.direction} is better. "
+            f"{found.metric.title}, change against {against} in % "
+            f"[{found.confidence * 100:g}% interval]; {_better(found)} is better. "
             f"Cells: {_cell(found.factors)}."
         ),
         "",

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Level
-from kdelta.export.dictionary import TABLES
-from kdelta.export.dictionary_types import FACTOR, RULE, Column, Table, Type
 from kdelta.export.run_folder import Json, RunFolder
 from kdelta.kernel.image import sha256_file
+from kdelta.schema import RULE, TABLES, VALUE, Column, Table, Type
+from kdelta.workload.declaration import Value, Workload
+from kdelta.workload.parameters import Level
 
 FILE = "datapackage.json"
+_TYPES: dict[str, Type] = {"integer": "integer", "text": "string", "flag": "boolean"}
 
 
 def descriptor(run: RunFolder) -> Json:
@@ -35,7 +36,7 @@ def descriptor(run: RunFolder) -> Json:
         "id": run.run_id,
         "title": run.experiment.title,
         "description": f"Tables of a kdelta run, protocol {run.protocol}.{emulated}",
-        "resources": [_resource(run, table) for table in TABLES.values()],
+        "resources": [_resource(run, table) for table in TABLES],
     }
 
 
@@ -46,25 +47,35 @@ def write_descriptor(run: RunFolder) -> Path:
     return run.path / FILE
 
 
-def columns_of(table: Table, header: list[str], factors: dict[str, list[Level]]) -> list[Column]:
+def columns_of(
+    table: Table,
+    header: list[str],
+    factors: dict[str, list[Level]],
+    workload: Workload | None = None,
+) -> list[Column]:
     """The table's columns as this file has them, the matrix's and the rules' own in place.
 
     Args:
         table: of the dictionary.
         header: of the file.
         factors: factor -> levels.
+        workload: what was run; its parameters and values are columns of samples.csv.
 
     Raises:
         ValueError: the header is not that of the table; the message is the first name that is
             missing or that nobody knows.
     """
-    fixed = {c.name: c for c in table.columns if c.name not in (FACTOR, RULE)}
+    fixed = {c.name: c for c in table.columns if not c.placeholder}
     known = {**fixed, **{name: _factor(name, levels) for name, levels in factors.items()}}
+    if any(column.name == VALUE for column in table.columns) and workload is not None:
+        values = {name: _value(name, value) for name, value in workload.recorded.items()}
+        fixed |= values
+        known = {**_parameters(workload), **known, **values}
     if any(column.name == RULE for column in table.columns):
         for name in header:
             meaning = "samples that break this rule"
             known.setdefault(name, Column(name, "integer", "", meaning))
-    wanted = [*fixed, *(factors if _has_factors(table) else ())]
+    wanted = [*fixed, *(factors if table.has_factors else ())]
     strange = [name for name in [*wanted, *header] if name not in header or name not in known]
     if strange:
         raise ValueError(strange[0])
@@ -79,12 +90,12 @@ def _resource(run: RunFolder, table: Table) -> Json:
     except FileNotFoundError:
         raise KdeltaError(f"{path}: no such table; run the analysis first") from None
     try:
-        columns = columns_of(table, header, run.experiment.matrix)
+        columns = columns_of(table, header, run.experiment.matrix, run.workload)
     except ValueError as name:
         raise KdeltaError(
             f"{path}: column {name}: missing, or not of this version; run the analysis again"
         ) from None
-    key = [*table.key, *(run.factors if _has_factors(table) else ())]
+    key = [*table.key, *(run.factors if table.has_factors else ())]
     return {
         "profile": "tabular-data-resource",
         "name": Path(table.path).stem,
@@ -109,8 +120,22 @@ def _field(column: Column) -> Json:
     return field | ({"unit": column.unit} if column.unit else {})
 
 
-def _has_factors(table: Table) -> bool:
-    return any(column.name == FACTOR for column in table.columns)
+def _value(name: str, value: Value) -> Column:
+    kind: Type = _TYPES.get(value.type, "number")
+    return Column(name, kind, value.unit, value.meaning or f"{name} of the workload")
+
+
+def _parameters(workload: Workload) -> dict[str, Column]:
+    kinds: dict[str, Type] = {"count": "integer", "flag": "boolean"}
+    return {
+        name: Column(
+            name,
+            kinds.get(parameter.type, "string"),
+            parameter.unit,
+            parameter.title or f"{name} of the workload",
+        )
+        for name, parameter in workload.parameters.items()
+    }
 
 
 def _factor(name: str, levels: list[Level]) -> Column:

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import textwrap
 
-from kdelta.export.dictionary import TABLES
-from kdelta.export.dictionary_samples import RUN_COLUMNS
-from kdelta.export.dictionary_types import FACTOR, Column
+from kdelta.schema import FACTOR, PARAMETER, RUN_COLUMNS, TABLES, VALUE, Column
 
 _HEAD = """\
 <!-- SPDX-License-Identifier: GPL-2.0-only -->
-<!-- Made by `python -m kdelta.export.dictionary_page`; edit src/kdelta/export/dictionary*.py. -->
+<!-- Made by `python -m kdelta.export.dictionary_page`; edit src/kdelta/schema.py. -->
 # Data dictionary
 
 Every column of every CSV file in a run's folder, `results/<experiment>/<protocol>/`, in order.
@@ -28,16 +26,16 @@ samples = pd.read_csv("results/pipe-prealloc/quick/samples.csv", dtype_backend="
 
 All files: UTF-8, comma, a header line, `\\n` line ends, 10 significant digits, `true`/`false`,
 empty for missing. `<factor>` stands for one column per factor of the experiment's matrix
-(flagship: `writers`, `readers`); a factor that is called `write_size`, `pipe_size`, `mode` or
-`nonblock` takes the place of the column of that name. `<rule>` stands for one column per rule
-that was broken.
+(flagship: `writers`, `readers`), `<parameter>` for one per parameter of the workload that is the
+same in every cell, `<value>` for one per value and metric that `workloads/<name>/workload.yaml`
+declares with unit and meaning, and `<rule>` for one per rule that was broken.
 """
 
 
 def page() -> str:
     """The whole page."""
     parts = [_HEAD]
-    for table in TABLES.values():
+    for table in TABLES:
         row = _paragraph(f"A row is {table.row}.")
         parts.append(f"## `{table.path}`\n\n{row}\n\n{_rows(table.columns)}")
     what = _paragraph(
@@ -55,8 +53,8 @@ def _paragraph(text: str) -> str:
 def _rows(columns: tuple[Column, ...]) -> str:
     head = "| column | type | unit | meaning |\n|---|---|---|---|\n"
     return head + "".join(
-        f"| `{c.name}` | {'any' if c.name == FACTOR else c.type} | {c.unit or '-'} "
-        f"| {c.meaning.replace('|', chr(92) + '|')} |\n"
+        f"| `{c.name}` | {'any' if c.name in (FACTOR, PARAMETER, VALUE) else c.type} "
+        f"| {c.unit or '-'} | {c.meaning.replace('|', chr(92) + '|')} |\n"
         for c in columns
     )
 

@@ -13,15 +13,6 @@ from kdelta.errors import KdeltaError
 from kdelta.export.comparison import Effects, Place
 from kdelta.export.run_folder import RunFolder
 
-# What pipe_bench does where neither matrix nor arguments say so.
-_DEFAULTS = {
-    "write_size": "65536",
-    "pipe_size": "1048576",
-    "processes": "false",
-    "nonblock": "false",
-    "pin": "none",
-}
-
 Labels = dict[Place, tuple[str, ...]]
 """Place -> the cell's levels as they are written, one per factor."""
 
@@ -90,5 +81,9 @@ def _labels(run: RunFolder, frame: pd.DataFrame, factors: Sequence[str]) -> list
 
 def _fixed(run: RunFolder, factor: str) -> str:
     """The level of a factor that this run does not vary."""
-    value = run.experiment.workload.arguments.get(factor, _DEFAULTS.get(factor, "default"))
+    parameter = run.workload.parameters.get(factor)
+    default = parameter.default if parameter else None
+    value = run.experiment.workload.arguments.get(factor, default)
+    if value is None:
+        return "default"
     return str(value).lower() if isinstance(value, bool) else str(value)

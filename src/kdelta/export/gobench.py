@@ -9,7 +9,9 @@ tells arms apart stands in comments.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -18,19 +20,30 @@ import pandas as pd
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import RunFolder
+from kdelta.report.metrics import metrics_of
 
-NAME = "BenchmarkPipe"
-MIB = 2**20
-
-# Column, unit, better. benchstat turns ns into sec; B/s it knows, with powers of 1024.
-_VALUES = (
-    ("latency_mean_ns", "ns/op", "lower"),
-    ("throughput_mib_s", "B/s", "higher"),
-    ("latency_p50_ns", "p50-latency-ns", "lower"),
-    ("latency_p99_ns", "p99-latency-ns", "lower"),
-)
+# benchstat turns ns into sec; B/s it knows, with powers of 1024.
+_UNITS = {"MiB/s": ("B/s", 2**20)}
 # Of a name's part; a slash would begin another one, a space end the name.
 _SAFE = ":.,+=@"
+
+
+class _Value(NamedTuple):
+    """A metric in benchstat's words: its values are `factor` times those of the column."""
+
+    column: str
+    unit: str
+    factor: float
+    better: str
+
+
+def _values(run: RunFolder) -> list[_Value]:
+    found = []
+    for metric in metrics_of(run.workload):
+        unit, factor = _UNITS.get(metric.unit, (f"{metric.slug}-{metric.unit or 'value'}", 1))
+        better = "higher" if metric.higher_is_better else "lower"
+        found.append(_Value(metric.name, unit.replace(" ", "-"), factor, better))
+    return found
 
 
 def go_files(run: RunFolder) -> dict[str, str]:
@@ -40,8 +53,8 @@ def go_files(run: RunFolder) -> dict[str, str]:
         KdeltaError: samples.csv is missing or of another version.
     """
     samples = run.table("samples.csv")
-    wanted = ["regime", "block", "arm", "valid", "vcpus", "writes", *run.factors]
-    missing = [c for c in (*wanted, *(value[0] for value in _VALUES)) if c not in samples]
+    wanted = ["regime", "block", "arm", "valid", "vcpus", *run.factors]
+    missing = [c for c in (*wanted, *(v.column for v in _values(run))) if c not in samples]
     if missing:
         raise KdeltaError(
             f"{run.path / 'samples.csv'}: column {missing[0]} is missing; "
@@ -68,9 +81,9 @@ def go_text(run: RunFolder, arm: str, samples: pd.DataFrame) -> str:
     lines = [
         *(f"# {line}" for line in _comments(run, arm, len(samples) - len(valid))),
         *(f"{key}: {' '.join(value.split())}" for key, value in configuration(run) if value),
-        *(f"Unit {unit} better={better}" for _, unit, better in _VALUES),
+        *(f"Unit {value.unit} better={value.better}" for value in _values(run)),
         "",
-        *(_result(row, run.factors) for _, row in _by_block(valid, run.factors).iterrows()),
+        *(_result(row, run) for _, row in _by_block(valid, run).iterrows()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -128,30 +141,30 @@ def _comments(run: RunFolder, arm: str, left_out: int) -> list[str]:
     return [" ".join(line.split()) for line in lines]
 
 
-def _by_block(samples: pd.DataFrame, factors: tuple[str, ...]) -> pd.DataFrame:
+def _by_block(samples: pd.DataFrame, run: RunFolder) -> pd.DataFrame:
     """One row per regime, cell and block, in the order in which they appear."""
-    columns = [column for column, _, _ in _VALUES]
+    columns = [value.column for value in _values(run)]
+    done = run.workload.operations
     numbers = samples.assign(
         **{column: np.log(samples[column].astype(float)) for column in columns},
-        writes=samples["writes"].astype(int),
+        iterations=samples[done].astype(int) if done in samples else 1,
     )
-    found = numbers.groupby(["regime", *factors, "block", "vcpus"], sort=False, as_index=False).agg(
-        {**dict.fromkeys(columns, "mean"), "writes": "sum"}
+    place = ["regime", *run.factors, "block", "vcpus"]
+    found = numbers.groupby(place, sort=False, as_index=False).agg(
+        {**dict.fromkeys(columns, "mean"), "iterations": "sum"}
     )
     found[columns] = np.exp(found[columns])
     return found
 
 
-def _result(row: pd.Series, factors: tuple[str, ...]) -> str:
-    parts = [NAME, f"regime={_part(row['regime'])}"]
-    parts += [f"{factor}={_part(row[factor])}" for factor in factors]
+def _result(row: pd.Series, run: RunFolder) -> str:
+    program = run.experiment.workload.program
+    benchmark = "Benchmark" + "".join(w.capitalize() for w in re.split(r"[-_.]", program))
+    parts = [benchmark, f"regime={_part(row['regime'])}"]
+    parts += [f"{factor}={_part(row[factor])}" for factor in run.factors]
     name = "/".join(parts) + (f"-{row['vcpus']}" if row["vcpus"] else "")
-    values = (_value(row[column], unit) for column, unit, _ in _VALUES)
-    return "\t".join([name, str(row["writes"]), *values])
-
-
-def _value(value: float, unit: str) -> str:
-    return f"{value * (MIB if unit == 'B/s' else 1):.10g} {unit}"
+    values = (f"{row[v.column] * v.factor:.10g} {v.unit}" for v in _values(run))
+    return "\t".join([name, str(row["iterations"]), *values])
 
 
 def _part(level: str) -> str:

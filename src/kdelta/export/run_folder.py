@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdelta.config import parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import CONTROL_ARM, Experiment
 from kdelta.provenance import MANIFEST, check_raw, read_json
+from kdelta.workload.declaration import Workload
+from kdelta.yaml_file import parse_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _DEPTH = 3  # of a run's folder: raw/<regime>/<block>/<file>
+_MOVED_LIMITS = ("identity_error", "identity_overhead_ns")
 _WANTED = "; name a folder results/<experiment>/<protocol> of a finished run"
 
 
@@ -47,6 +49,11 @@ class RunFolder:
     def emulated(self) -> bool:
         """Whether its numbers are no measurements of a kernel."""
         return self.acceleration != "kvm"
+
+    @property
+    def workload(self) -> Workload:
+        """What was run."""
+        return self.experiment.workload.declaration
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -115,13 +122,34 @@ def read_run(path: Path) -> RunFolder:
         raise KdeltaError(
             f"{file}: {missing[0]} is missing; it is of another version of kdelta, or no manifest"
         )
-    experiment = parse_model(Experiment, manifest["experiment"], file)
+    experiment = parse_model(
+        Experiment, _upgraded(manifest["experiment"]), file, _declared(manifest, file)
+    )
     if manifest["protocol"] not in experiment.protocols:
         raise KdeltaError(
             f"{file}: protocol: {manifest['protocol']!r} is not a protocol of its experiment; "
             f"it has {', '.join(experiment.protocols)}"
         )
     return RunFolder(path, manifest, experiment)
+
+
+def _declared(manifest: Json, file: Path) -> dict[str, dict[str, Workload]]:
+    """What the run's workload was at its time; of older runs, what it is here."""
+    declaration = (manifest.get("workload") or {}).get("declaration")
+    program = manifest["experiment"].get("workload", {}).get("program", "pipe_bench")
+    return {"workloads": {program: parse_model(Workload, declaration, file)} if declaration else {}}
+
+
+def _upgraded(experiment: Json) -> Json:
+    """An experiment of an earlier version as this one writes it."""
+    validity = dict(experiment.get("validity", {}))
+    moved = {key: validity.pop(key) for key in _MOVED_LIMITS if key in validity}
+    if not moved:
+        return experiment
+    return experiment | {
+        "validity": validity,
+        "workload": {**experiment.get("workload", {}), "limits": moved},
+    }
 
 
 def require_folder(path: Path) -> None:

@@ -7,12 +7,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kdelta.analysis.settings import METRICS, Metric
 from kdelta.errors import KdeltaError
 from kdelta.export.comparison import Difference, Place, compare_cells, compare_overall
 from kdelta.export.effects import Labels, read_effects
 from kdelta.export.run_folder import RunFolder
 from kdelta.export.run_setup import arm_facts, matrix_text, setup_differences
+from kdelta.report.metrics import Metric, metrics_of
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -79,7 +79,7 @@ def compare_runs(
     *,
     arm_a: str | None = None,
     arm_b: str | None = None,
-    metric: str = METRICS[0].name,
+    metric: str | None = None,
 ) -> Comparison:
     """Lays B beside A.
 
@@ -89,17 +89,19 @@ def compare_runs(
         arm_a: compare this arm of A only.
         arm_b: with this arm of B; one of the two stands for both. Without either, every arm
             is compared with the one of the same name.
-        metric: one of `METRICS`.
+        metric: one that both workloads have; None: the primary one of A's.
 
     Raises:
         KdeltaError: nothing in the two can be compared; the message says why.
     """
+    chosen = _metric(a, b, metric)
     same = same_measurements(a, b)
     pairs = _arm_pairs(a, b, arm_a or arm_b, arm_b or arm_a)
     factors = tuple(dict.fromkeys([*a.factors, *b.factors]))
     confidence = max(run.experiment.statistics.confidence for run in (a, b))
     arms = tuple(
-        _arm_rows(a, b, pair, metric, factors, paired=same, confidence=confidence) for pair in pairs
+        _arm_rows(a, b, pair, chosen.name, factors, paired=same, confidence=confidence)
+        for pair in pairs
     )
     if not any(rows.regimes for rows in arms):
         raise KdeltaError(
@@ -116,7 +118,7 @@ def compare_runs(
     return Comparison(
         a=a,
         b=b,
-        metric=next(one for one in METRICS if one.name == metric),
+        metric=chosen,
         factors=factors,
         confidence=confidence,
         paired=same,
@@ -124,6 +126,26 @@ def compare_runs(
         arms=arms,
         missing=tuple(_missing(a, b, named=bool(arm_a or arm_b))),
     )
+
+
+def _metric(a: RunFolder, b: RunFolder, name: str | None) -> Metric:
+    """The metric that is compared.
+
+    Raises:
+        KdeltaError: one of the workloads does not have it.
+    """
+    ours, theirs = ({m.name: m for m in metrics_of(run.workload)} for run in (a, b))
+    common = [one for one in ours if one in theirs]
+    if not common:
+        raise KdeltaError(
+            f"{a.path} and {b.path} have no metric in common: A has {', '.join(ours)}, B has "
+            f"{', '.join(theirs)}"
+        )
+    if name is not None and name not in common:
+        raise KdeltaError(
+            f"--metric {name}: the runs do not both have it; they have {', '.join(common)}"
+        )
+    return ours[name or common[0]]
 
 
 def same_measurements(a: RunFolder, b: RunFolder) -> bool:

@@ -29,7 +29,7 @@ from kdelta.guest.launch import (
 )
 from kdelta.guest.share import INIT, read_file, shared_folder
 from kdelta.plain import printable
-from kdelta.workload import INIT_SOURCE, cached_program
+from kdelta.workload.build import INIT_SOURCE, cached_program
 
 EMULATED_CPU = "max,-erms"
 """QEMU's emulator executes string copies byte by byte, and the kernel uses them where the CPU

@@ -35,7 +35,6 @@ from kdelta.guest.share import (
     shared_folder,
     used_bytes,
 )
-from kdelta.guest.speed import PROGRAM as SPEED_CHECK
 from kdelta.plain import one_line, printable
 
 Json = dict[str, Any]
@@ -87,8 +86,7 @@ class BootRequest:
     Attributes:
         label: how messages name it, for example "idle, block 3, arm patched".
         kernel: the arm's bzImage.
-        workload: the static benchmark binary; for a boot that is timed, the speed check's
-            lies beside it.
+        workload: folder of the programs that run in it.
         plan: the driver's plan (see `kdelta.measure.plan`).
         cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         boot_timeout_s: the driver must have written its first record by then, which it does
@@ -96,6 +94,7 @@ class BootRequest:
         deadline_s: seconds after which the guest is killed, whatever it does; it counts the
             time in which others of its block run.
         pinning: host CPUs for the guest; None leaves it to the host's scheduler.
+        boot_parameters: words of the kernel's command line besides ours.
     """
 
     label: str
@@ -109,6 +108,7 @@ class BootRequest:
     deadline_s: float
     pinning: Pinning | None = None
     cpu: str | None = None
+    boot_parameters: tuple[str, ...] = ()
 
 
 class BootError(KdeltaError):
@@ -175,6 +175,7 @@ class LiveBoot:
                 command=(guest_python(), "-I", "-S", f"{SHARE_IN_GUEST}/start.py"),
                 pinning=request.pinning,
                 cpu=request.cpu,
+                kernel_arguments=request.boot_parameters,
             )
             self._guest = Guest(spec, console, request.deadline_s)
             self._open = stack.pop_all()
@@ -407,10 +408,8 @@ class _Watch:
 def _fill_share(share: Path, request: BootRequest) -> None:
     try:
         shutil.copy(request.kernel, share / _KERNEL)
-        shutil.copy(request.workload, share / "pipe_bench")
-        shutil.copy(request.workload.with_name(INIT), share)
-        if not request.plan["mechanism"]:
-            shutil.copy(request.workload.with_name(SPEED_CHECK), share)
+        for program in (INIT, *request.plan["programs"]):
+            shutil.copy(request.workload / program, share)
         (share / "start.py").write_text(_START)
         for module in GUEST_MODULES:
             target = share / "kdelta" / module

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a regime changes in the guest before anything runs: settings, swap, a memory cgroup.
+"""What a regime and an arm change in the guest before anything runs: settings, swap, a cgroup.
 
 Runs in the guest: standard library only. Each step reads back what it set; what did
 not take is told in words, and the boot gate refuses the guest.
@@ -24,7 +24,8 @@ def apply(conditions: Json, root: Path = Path("/")) -> list[str]:
     """Bring a regime's conditions about.
 
     Args:
-        conditions: the plan's: `sysctl` (name to value), `swap_bytes` (0: none), `memcg`.
+        conditions: the plan's: `sysctl` (name to value), `files` (path to text), `swap_bytes`
+            (0: none), `memcg`.
         root: of the file system; another one in tests.
 
     Returns:
@@ -34,6 +35,11 @@ def apply(conditions: Json, root: Path = Path("/")) -> list[str]:
         problem
         for name, value in conditions["sysctl"].items()
         if (problem := _set_sysctl(name, value, root / "proc/sys"))
+    ]
+    problems += [
+        problem
+        for path, value in conditions["files"].items()
+        if (problem := _write_file(root / path.lstrip("/"), str(value)))
     ]
     if conditions["swap_bytes"]:
         problems += _swap_on(conditions["swap_bytes"], root)
@@ -51,6 +57,18 @@ def _set_sysctl(name: str, value: int | str, tree: Path) -> str | None:
         return f"sysctl {name} = {value}: {error.strerror}"
     wanted = " ".join(str(value).split())
     return None if found == wanted else f"sysctl {name} is {found!r}, asked for {wanted!r}"
+
+
+def _write_file(path: Path, text: str) -> str | None:
+    """Write to a file of the kernel's; a list of choices says in brackets which one holds."""
+    try:
+        path.write_text(f"{text}\n")
+        found = " ".join(path.read_text().split())
+    except OSError as error:
+        return f"{path} = {text}: {error.strerror}"
+    wanted = " ".join(text.split())
+    good = found == wanted or f"[{wanted}]" in found.split()
+    return None if good else f"{path} is {found!r}, asked for {wanted!r}"
 
 
 def _swap_on(size_bytes: int, root: Path) -> list[str]:

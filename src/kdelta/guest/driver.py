@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.guest import conditions
-from kdelta.guest.counters import counters, parse_meminfo
+from kdelta.guest.counters import grown, moment, parse_meminfo
 from kdelta.guest.speed import DEADLINE_S, PROGRAM, check_speed, speed_record
 from kdelta.guest.stressor import Stressor
 
@@ -43,6 +43,12 @@ NEVER_KILL = "-1000"
 
 CLOCK_TRIES = 20
 CLOCKS_CLOSE_NS = 1_000_000
+
+PROGRAMS = Path("/run")
+"""Where programs that were built for the guest are run from."""
+
+OUTPUT_LIMIT = 65536
+"""Characters of an output that a record holds, the last ones."""
 
 PORT = "kdelta"
 """Name of the virtio port through which the host asks for slices."""
@@ -72,6 +78,7 @@ def observe_guest() -> Json:
         "memory_controller": "memory" in controllers,
         **observe_cgroups(),
         "acceleration": acceleration(),
+        "cmdline": Path("/proc/cmdline").read_text().strip(),
     }
 
 
@@ -126,6 +133,12 @@ def gate_failures(observed: Json, expected: Json) -> list[str]:
     total, asked = observed["memory_total_kib"], expected["memory_mib"] * 1024
     if not 0.85 * asked <= total <= asked:
         failures.append(f"memory is {total} KiB, asked for {asked} KiB")
+    told = observed["cmdline"].split()
+    failures += [
+        f"the kernel was not told {word!r}: /proc/cmdline does not have it"
+        for word in expected["boot_parameters"]
+        if word not in told
+    ]
     failures += cgroup_failures(observed, expected)
     if observed["workload_cgroup"] != expected["workload_cgroup"]:
         failures.append(
@@ -222,15 +235,22 @@ def run_bench(
         return process.returncode, out, err
 
 
-def judge_bench(status: int | None, out: str, err: str) -> tuple[Json | None, str | None]:
-    """The workload's result, and what is wrong with it (None: nothing)."""
-    complaint = " ".join(err.split())[-500:]
+def complaint(status: int | None, err: str) -> str | None:
+    """What a program that did not end well said of it; None: it did."""
+    words = " ".join(err.split())[-500:]
     if status is None:
-        return None, f"killed at its deadline; {complaint}"
+        return f"killed at its deadline; {words}"
     if status < 0:
-        return None, f"killed by {signal.Signals(-status).name}; {complaint}"
+        return f"killed by {signal.Signals(-status).name}; {words}"
     if status > 0:
-        return None, complaint or f"exit status {status}"
+        return words or f"exit status {status}"
+    return None
+
+
+def judge_json(status: int | None, out: str, err: str) -> tuple[Json | None, str | None]:
+    """The result of a program that prints one line of JSON, and what is wrong with it."""
+    if wrong := complaint(status, err):
+        return None, wrong
     lines = out.strip().splitlines()
     if len(lines) != 1:
         return None, f"expected one line of JSON, got {len(lines)}"
@@ -260,7 +280,7 @@ def read_clocks() -> tuple[int, int]:
     return best[0], best[1]
 
 
-def speed(plan: Json, bench: Path) -> tuple[Json | None, str | None]:
+def speed(plan: Json) -> tuple[Json | None, str | None]:
     """One speed check in the root cgroup, which no other process holds up; see `check_speed`."""
 
     def start() -> None:
@@ -268,29 +288,34 @@ def speed(plan: Json, bench: Path) -> tuple[Json | None, str | None]:
         conditions.before_all_others(inherited=True)
 
     def run(argv: list[str]) -> tuple[Json | None, str | None]:
-        return judge_bench(*run_bench(argv, DEADLINE_S, start))
+        return judge_json(*run_bench(argv, DEADLINE_S, start))
 
-    return check_speed(bench.with_name(PROGRAM), plan["speed_work"], run)
+    return check_speed(PROGRAMS / PROGRAM, plan["speed_work"], run)
 
 
-def measure_cell(plan: Json, cell: Json, bench: Path, stressor: Stressor | None) -> Json:
+def measure_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
     """Run one cell and return its record (without identity and place in the block).
 
     The speed checks lie outside of the slice's clocks and counters, which are the workload's.
     """
-    argv = [str(bench), *cell["argv"]]
     start = as_workload(plan["conditions"]["memcg"])
-    speed_before = speed(plan, bench)
-    before = counters()
+    speed_before = speed(plan)
+    before = moment()
     realtime_ns, monotonic_ns = read_clocks()
     started = {"realtime_start_ns": realtime_ns, "monotonic_start_ns": monotonic_ns}
-    status, out, err = run_bench(argv, plan["cell_deadline_s"], start)
+    status, out, err = run_bench(cell["argv"], plan["cell_deadline_s"], start)
     realtime_ns, monotonic_ns = read_clocks()
     ended = {"monotonic_end_ns": monotonic_ns, "realtime_end_ns": realtime_ns}
-    after = counters()
+    after = moment()
     alive = stressor.alive() if stressor else None
-    speed_after = speed(plan, bench)
-    result, error = judge_bench(status, out, err)
+    speed_after = speed(plan)
+    if plan["json"]:
+        result, error = judge_json(status, out, err)
+        said: Json = {"bench": result}
+    else:
+        # Understood on the host, where a mistake in that can be mended without measuring again.
+        error = complaint(status, err)
+        said = {"output": out[-OUTPUT_LIMIT:]}
     return {
         "cell": cell["levels"],
         "status": "failed" if error else "ok",
@@ -298,37 +323,32 @@ def measure_cell(plan: Json, cell: Json, bench: Path, stressor: Stressor | None)
         "exit_status": status,
         **started,
         **ended,
-        "bench": result,
-        "before": before,
-        "after": after,
+        **said,
+        "grown": grown(before, after),
         "stressor_alive": alive,
         "speed": speed_record(plan["speed_work"], speed_before, speed_after),
     }
 
 
-def trace_cell(plan: Json, cell: Json, bench: Path, stressor: Stressor | None) -> Json:
+def trace_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
     """Run one cell under tracing and return its record (without identity and place)."""
     from kdelta.guest import mechanism
 
     start = as_workload(plan["conditions"]["memcg"])
 
     def run(argv: list[str]) -> tuple[Json | None, str | None]:
-        return judge_bench(*run_bench(argv, plan["cell_deadline_s"], start))
+        return judge_json(*run_bench(argv, plan["cell_deadline_s"], start))
 
-    return {
-        "cell": cell["levels"],
-        **mechanism.measure_mechanism([str(bench), *cell["argv"]], run),
-    }
+    return {"cell": cell["levels"], **mechanism.measure_mechanism(cell["argv"], run)}
 
 
 def self_check(
     argv: list[str], timeout_s: float, start: Callable[[], None] = conditions.as_ordinary_process
 ) -> Json:
-    """One short run with every payload byte checked."""
-    status, out, err = run_bench(argv, timeout_s, start)
-    result, error = judge_bench(status, out, err)
-    payload_errors = result.get("payload_errors") if result else None
-    return {"ok": error is None, "payload_errors": payload_errors, "error": error}
+    """A short run of the workload that has to end well before anything is timed."""
+    status, _, err = run_bench(argv, timeout_s, start)
+    error = complaint(status, err)
+    return {"ok": error is None, "error": error}
 
 
 def enter(plan: Json) -> Json:
@@ -355,13 +375,13 @@ def drive(share: Path) -> bool:
         return False
 
     # A copy in guest memory: the workload must not read the host's disk.
-    bench = Path("/run/pipe_bench")
-    for program in (bench.name,) if plan["mechanism"] else (bench.name, PROGRAM):
-        bench.with_name(program).write_bytes((share / program).read_bytes())
-        bench.with_name(program).chmod(0o755)
-    start = as_workload(plan["conditions"]["memcg"])
-    argv = [str(bench), *plan["self_check_argv"]]
-    boot["self_check"] = self_check(argv, plan["cell_deadline_s"], start)
+    for program in plan["programs"]:
+        (PROGRAMS / program).write_bytes((share / program).read_bytes())
+        (PROGRAMS / program).chmod(0o755)
+    boot["self_check"] = {"ok": True, "error": None}  # of a workload that has none
+    if plan["self_check_argv"]:
+        start = as_workload(plan["conditions"]["memcg"])
+        boot["self_check"] = self_check(plan["self_check_argv"], plan["cell_deadline_s"], start)
     if plan["mechanism"]:
         from kdelta.guest import mechanism
 
@@ -379,9 +399,9 @@ def drive(share: Path) -> bool:
         settled = stressor.start(wanted["settle_timeout_s"])
         records.write({"record": "stressor", **identity, **settled})
     if not plan["mechanism"]:
-        speed(plan, bench)  # the first run of a program is slower than all later ones
+        speed(plan)  # the first run of a program is slower than all later ones
 
-    done = serve(plan, records, port, bench, stressor)
+    done = serve(plan, records, port, stressor)
 
     alive = stressor.alive() if stressor else None
     if stressor:
@@ -400,7 +420,7 @@ def drive(share: Path) -> bool:
     return not late
 
 
-def serve(plan: Json, records: Records, port: Port, bench: Path, stressor: Stressor | None) -> int:
+def serve(plan: Json, records: Records, port: Port, stressor: Stressor | None) -> int:
     """Say that the guest is ready, and run the cells that the host asks for until it says `end`.
 
     An order names the cell by its number in the plan, and the place that the record is to have
@@ -418,7 +438,7 @@ def serve(plan: Json, records: Records, port: Port, bench: Path, stressor: Stres
             break
         done += 1
         place = {**order["place"], "cell_order": done}
-        measured = measure(plan, plan["cells"][order["cell"]], bench, stressor)
+        measured = measure(plan, plan["cells"][order["cell"]], stressor)
         records.write({"record": kind, **plan["identity"], **place, **measured})
         port.say("done")
     return done

@@ -108,7 +108,7 @@ def request_for(
         base=kernel.config.base,
         fragments=tuple(fragment_files(names, root, source.series, acceleration)),
         acceleration=acceleration,
-        compiler=kernel.compiler,
+        compiler=chosen.compiler or kernel.compiler,
         output=output,
         log=log or output / "build.log",
         baseline=None if variant == experiment.baseline else baseline,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -42,11 +43,19 @@ _REPRODUCIBLE = {
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The version lines of compiler and linker; they are part of an image's identity."""
+    """What a kernel is built with.
+
+    Attributes:
+        compiler_command: the C compiler's name.
+        compiler: its version line; like the linker's, part of an image's identity.
+        linker: its version line.
+        llvm: of clang: the value of LLVM=, which makes kbuild take the rest from LLVM too.
+    """
 
     compiler_command: str
     compiler: str
     linker: str
+    llvm: str = ""
 
     @property
     def identity(self) -> str:
@@ -67,17 +76,34 @@ def read_toolchain(compiler: str) -> Toolchain:
             f"this machine is a {platform.machine()}; kernels are built for x86_64 only so far "
             "(kernel-configs/guest.config says what another architecture needs)"
         )
-    missing = [name for name in _NEEDED if shutil.which(name) is None]
-    packages = sorted({_NEEDED[name] for name in missing})
-    if shutil.which(compiler) is None:
-        missing.append(compiler)
-        packages.append(compiler)
+    llvm = llvm_of(compiler)
+    needed = {**_NEEDED, compiler: compiler}
+    if llvm:
+        suffix = "" if llvm == "1" else llvm
+        needed |= {f"ld.lld{suffix}": f"lld{suffix}", f"llvm-ar{suffix}": f"llvm{suffix}"}
+    missing = [name for name in needed if shutil.which(name) is None]
+    packages = sorted({needed[name] for name in missing})
     if missing:
         raise KdeltaError(
             f"building a kernel needs {', '.join(missing)}; "
             f"on Debian: apt-get install {' '.join(packages)}"
         )
-    return Toolchain(compiler, _first_line(compiler), _first_line("ld"))
+    return Toolchain(compiler, _first_line(compiler), _first_line(linker_of(compiler)), llvm)
+
+
+def llvm_of(compiler: str) -> str:
+    """What kbuild's LLVM= is set to for a compiler: `-19` for clang-19; empty for gcc.
+
+    Source: Documentation/kbuild/llvm.rst in the kernel.
+    """
+    match = re.fullmatch(r"clang(-[0-9]+)?", compiler)
+    return "" if match is None else match[1] or "1"
+
+
+def linker_of(compiler: str) -> str:
+    """The linker that goes with a compiler."""
+    llvm = llvm_of(compiler)
+    return f"ld.lld{'' if llvm == '1' else llvm}" if llvm else "ld"
 
 
 def _first_line(program: str) -> str:
@@ -99,7 +125,8 @@ def make_command(toolchain: Toolchain, src: Path, obj: Path) -> list[str]:
     # ccache remembers what a workspace forgets: when it is deleted, or when
     # a variant switches an option that everything depends on and back.
     ccache = "ccache " if shutil.which("ccache") else ""
-    return ["make", "-C", str(src), f"O={obj}", f"CC={ccache}{toolchain.compiler_command}"]
+    make = ["make", "-C", str(src), f"O={obj}", f"CC={ccache}{toolchain.compiler_command}"]
+    return [*make, f"LLVM={toolchain.llvm}"] if toolchain.llvm else make
 
 
 def build_environment(

@@ -15,7 +15,7 @@ from kdelta.report.formatting import format_quantity, format_share, join_words, 
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.mechanism import ONE_BOOT, MechanismPart
-from kdelta.report.metrics import PRIMARY, Metric
+from kdelta.report.metrics import Metric
 from kdelta.report.tables import INVALID, cell_count
 from kdelta.report.view import ArmTables, Section, View
 from kdelta.report.weaknesses import (
@@ -68,15 +68,15 @@ def _brief(
 ) -> RegimeBrief:
     groups = [g for g in (*section.main, *section.details) if g.metric.name in metrics]
     shown = tuple((group.metric, arm) for group in groups for arm in group.arms)
-    told = [arm.tally for metric, arm in shown if metric is PRIMARY]
+    told = [arm.tally for metric, arm in shown if metric is context.primary]
     if len(groups) > 1:  # whose cells?
-        told = [text.replace("Cells:", f"Cells ({PRIMARY.short}):", 1) for text in told]
+        told = [text.replace("Cells:", f"Cells ({context.primary.short}):", 1) for text in told]
     told += [
         _overall(frames, section.regime, arm.arm, group.metric)
         for group in section.main
         for arm in group.arms
         # The primary metric's stands above all tables, as the regime's answer.
-        if group.metric is not PRIMARY
+        if group.metric is not context.primary
     ]
     told.append(control_words(frames, context, section.regime))
     description = section.regime.description.strip()
@@ -102,13 +102,13 @@ def control_words(frames: ReportFrames, context: ReportContext, regime: Regime) 
     """The control arm on the primary metric; empty without one."""
     if not context.controls:
         return ""
-    row = frames.control_of(regime.name, PRIMARY.name)
+    row = frames.control_of(regime.name, context.primary.name)
     if row is None:
         return "Control arm: no valid pair of samples, the noise floor is unknown."
     parts = []
-    overall = frames.overall_of(regime.name, context.controls[0].name, PRIMARY.name)
+    overall = frames.overall_of(regime.name, context.controls[0].name, context.primary.name)
     if overall is not None and math.isfinite(number(overall["ratio"])):
-        parts.append(f"{PRIMARY.short} {' '.join(effect(overall))}")
+        parts.append(f"{context.primary.short} {' '.join(effect(overall))}")
     false = number(row["false_verdicts"])
     if false > 0:
         cells = plural(int(number(row["cells"])), "cell")
@@ -185,7 +185,7 @@ def weak_points(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]
 def _weak_cells(frames: ReportFrames, context: ReportContext, arm: str) -> str:
     """How many cells are short of something, over all regimes; empty if none is."""
     rows = pd.concat(
-        [frames.deltas_of(regime.name, arm, PRIMARY.name) for regime in context.regimes]
+        [frames.deltas_of(regime.name, arm, context.primary.name) for regime in context.regimes]
     )
     cells = cell_count(frames, context) * len(context.regimes)
     weak = weak_cells(rows, context, cells)
@@ -198,12 +198,12 @@ def _weak_cells(frames: ReportFrames, context: ReportContext, arm: str) -> str:
         (weak[OPEN], OPEN),
     )
     found = join_words(f"{count} {what}" for count, what in counts if count)
-    return f"{plural(cells, 'cell')} ({PRIMARY.short}), {found}" if found else ""
+    return f"{plural(cells, 'cell')} ({context.primary.short}), {found}" if found else ""
 
 
 def with_all_samples(frames: ReportFrames, context: ReportContext) -> str:
     """The mailed variant's answers with the samples that were set aside taken in."""
-    table = frames.overall_all[frames.overall_all["metric"] == PRIMARY.name]
+    table = frames.overall_all[frames.overall_all["metric"] == context.primary.name]
     words = []
     for regime in context.regimes:
         for arm in context.treatments:

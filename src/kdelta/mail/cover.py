@@ -24,7 +24,6 @@ from kdelta.mail.brief import (
 from kdelta.mail.layout import WIDTH, format_tables
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import LATENCY_MEAN, PRIMARY
 from kdelta.report.tables import DeltaTable
 from kdelta.report.text import fold_command, wrap
 from kdelta.report.text_grid import format_grid
@@ -53,7 +52,7 @@ class Letter:
         sign_off: the sender, ``Name <mail>``.
         shortlog: subjects by author.
         diffstat: of the whole series.
-        tables: names of the metrics whose delta tables are shown.
+        tables: names of the metrics whose delta tables are shown; none: the primary one.
     """
 
     prose: str
@@ -63,7 +62,7 @@ class Letter:
     sign_off: str
     shortlog: str
     diffstat: str
-    tables: tuple[str, ...] = (PRIMARY.name,)
+    tables: tuple[str, ...] = ()
 
 
 def base_lines(kernel: str, commit: str | None, tree: str) -> str:
@@ -119,7 +118,7 @@ def render_cover(
             f"{templates / TEMPLATE}: no such file; it is the repository's template of cover "
             "letters: get it back with git checkout"
         ) from None
-    regimes = regime_briefs(frames, mine, view, letter.tables)
+    regimes = regime_briefs(frames, mine, view, letter.tables or (context.primary.name,))
     laid_out = _laid_out(regimes)
     starred = any(cell.short_of_blocks for table in laid_out for cell in table.cells)
     text = template.render(
@@ -135,7 +134,7 @@ def render_cover(
         with_all=with_all_samples(frames, mine),
         host=_facts(context.environment, _HOST_FACTS),
         tools=_facts(context.environment, _TOOL_FACTS) + _facts(context.provenance, _BUILD_FACTS),
-        closed_loop=(frames.deltas["metric"] == LATENCY_MEAN.name).any(),
+        remarks=[f"{m.title}: {m.remark}" for m in context.metrics if m.remark],
         legend=f"Marks: {legend(mine, starred)}",
     )
     body = "\n".join(line.rstrip() for line in text.rstrip("\n").split("\n"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from email.utils import parseaddr
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -24,7 +24,7 @@ def _checked_address(text: str) -> str:
 
 Address = Annotated[str, AfterValidator(_checked_address)]
 
-Tabled = Literal["throughput_mib_s", "latency_mean_ns", "latency_p50_ns", "latency_p99_ns"]
+Tabled = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Mail(BaseModel):
@@ -47,10 +47,10 @@ class Mail(BaseModel):
         "RFC PATCH",
     )
     tables: tuple[Tabled, ...] = Field(
-        default=("throughput_mib_s",),
+        default=(),
         strict=False,
-        description="metrics whose delta tables the cover letter has; of mean write latency it "
-        "has a line otherwise",
+        description="metrics whose delta tables the cover letter has, by name; without it the "
+        "primary one. Of the others it has a line",
     )
     to: tuple[Address, ...] = Field(default=(), strict=False, description="To: of every mail")
     cc: tuple[Address, ...] = Field(default=(), strict=False, description="Cc: of every mail")

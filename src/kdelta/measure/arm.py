@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kdelta.consistency import named_cpus
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.boot import POWER_OFF_S, BootError, BootRequest, BootResult, LiveBoot
@@ -21,7 +22,8 @@ from kdelta.measure.host import guest_vcpus, load_average
 from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import Schedule
 from kdelta.plain import one_line
-from kdelta.workload_options import highest_cpu
+from kdelta.workload.readers import ReadError
+from kdelta.workload.samples import values_of
 
 Json = dict[str, Any]
 
@@ -34,8 +36,9 @@ class GuestSource:
         experiment: the experiment.
         protocol: name of the protocol.
         kernels: folder with `<variant>/bzImage` and `<variant>/image.json`.
-        workload: the static benchmark binary.
+        workload: folder of the programs that run in guests.
         acceleration: record written by `kdelta probe`.
+        scripts: folder of the workload's own script, if it has one.
     """
 
     experiment: Experiment
@@ -43,6 +46,7 @@ class GuestSource:
     kernels: Path
     workload: Path
     acceleration: Json
+    scripts: Path = Path()
 
     @property
     def vcpus(self) -> int:
@@ -58,17 +62,20 @@ class ArmBoot:
         unpinned: its vCPUs were to be pinned, and were not.
         changed: how the guest did not stay as it was asked for, which sets its samples aside;
             None: it did.
+        misread: why the output of its first sample was not understood; None: it was.
     """
 
     records: list[Json]
     entry: Json
     unpinned: bool = False
     changed: str | None = None
+    misread: str | None = None
 
     @property
     def useful(self) -> bool:
         """Whether anything that counts could be measured in it."""
-        return not self.changed and any(r.get("status") == "ok" for r in self.records)
+        usable = not (self.changed or self.misread)
+        return usable and any(r.get("status") == "ok" for r in self.records)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,7 @@ class LiveArm:
             KdeltaError: this host cannot run the guest.
         """
         source, schedule = plan.source, plan.schedule
+        self._source = source
         experiment, mode = source.experiment, source.acceleration["mode"]
         self.arm, variant = schedule.arms[position]
         image = json.loads((source.kernels / variant / "image.json").read_text())
@@ -146,6 +154,7 @@ class LiveArm:
             deadline_s=plan.deadline_s,
             pinning=plan.pinning,
             cpu=source.acceleration.get("cpu"),
+            boot_parameters=tuple(experiment.variants[variant].boot_parameters),
         )
         self._entry: Json = {
             "arm": self.arm,
@@ -236,6 +245,7 @@ class LiveArm:
             entry,
             unpinned=self._pinned and result is not None and not result.pinned,
             changed=result.changed if result else None,
+            misread=misread(records, self._source),
         )
 
     @contextlib.contextmanager
@@ -244,6 +254,27 @@ class LiveArm:
             yield
         except BootError as failure:
             self._failure = failure
+
+
+def misread(records: list[Json], source: GuestSource) -> str | None:
+    """Why nothing can be read from the first sample that the workload ran well; None if it can.
+
+    Args:
+        records: of a boot.
+        source: the workload.
+    """
+    workload = source.experiment.workload
+    script = source.scripts / workload.declaration.script
+    for record in records:
+        if record["record"] == "sample" and record["status"] == "ok":
+            said = record["bench"] if "bench" in record else record.get("output")
+            given = {**workload.arguments, **record["cell"]}
+            try:
+                values_of(workload.declaration, said, given, script=script)
+            except ReadError as error:
+                return str(error)
+            return None
+    return None
 
 
 def require_cpus(source: GuestSource) -> None:
@@ -255,14 +286,13 @@ def require_cpus(source: GuestSource) -> None:
         KdeltaError: naming the key, the CPU and what to do.
     """
     experiment = source.experiment
-    pins = [experiment.workload.arguments.get("pin"), *experiment.matrix.get("pin", [])]
-    highest = max((highest_cpu(pin) or 0 for pin in pins), default=0)
-    if highest >= source.vcpus:
-        raise KdeltaError(
-            f"{'matrix' if 'pin' in experiment.matrix else 'workload.arguments'}.pin: CPU "
-            f"{highest} is none of the guest's, which has {source.vcpus} on this host, numbered "
-            f"from 0; set guest.vcpus to {highest + 1} or more, or pin to others"
-        )
+    for name, highest in named_cpus(experiment).items():
+        if highest >= source.vcpus:
+            raise KdeltaError(
+                f"{'matrix' if name in experiment.matrix else 'workload.arguments'}.{name}: CPU "
+                f"{highest} is none of the guest's, which has {source.vcpus} on this host, "
+                f"numbered from 0; set guest.vcpus to {highest + 1} or more, or name others"
+            )
 
 
 def require_configuration(image: Json, folder: Path, mode: str) -> None:

@@ -171,8 +171,13 @@ def _require_some_sample(request: BlockRequest, schedule: Schedule, boots: list[
             f"{request.regime}, block {request.block}: {CHANGED}, in no arm; {arm}: "
             f"{boots[0].changed}. Console: {console}"
         )
+    if boots[0].misread:
+        raise KdeltaError(
+            f"{request.regime}, block {request.block}, arm {arm}: the workload ran, but its output "
+            f"was not understood: {boots[0].misread}. Records: {_partial(request.out, arm)}"
+        )
     samples = [record for record in boots[0].records if record["record"] == "sample"]
-    killed = samples[-1]["after"]["vmstat"].get("oom_kill", 0)
+    killed = samples[-1]["grown"].get("vmstat.oom_kill", 0)
     advice = (
         f" The guest ran out of memory ({killed} OOM kills): raise guest.memory"
         f" (now {request.source.experiment.guest.memory})."

@@ -5,36 +5,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdelta.experiment import Experiment, Level
+from kdelta.experiment import Experiment
 from kdelta.guest.conditions import CHILD
-from kdelta.guest.speed import DEADLINE_S, WORK
-from kdelta.measure.schedule import Cell, Schedule
+from kdelta.guest.driver import PROGRAMS
+from kdelta.guest.speed import DEADLINE_S, PROGRAM, WORK
+from kdelta.measure.schedule import Schedule
 from kdelta.units import parse_size_bytes
+from kdelta.workload.build import host_program
+from kdelta.workload.parameters import Level
 
 Json = dict[str, Any]
 
-# A short run of many threads, every byte checked, before anything is timed.
-SELF_CHECK = ("--writers", "2", "--readers", "2", "--duration", "0.1", "--warmup", "0", "--verify")
-
-# pipe_bench kills a cell at its timeout, and says why: the driver leaves it time for that.
+# A workload may kill a cell at its timeout, and say why: the driver leaves it time for that.
 GRACE_S = 10.0
 # The driver's own work between two records, on a guest that is slow and short of memory.
 BETWEEN_RECORDS_S = 60.0
-
-
-def option_argv(options: dict[str, Level]) -> list[str]:
-    """Workload options as arguments: `write_size: 65536` becomes ``--write-size 65536``.
-
-    A true flag is given alone, a false one not at all.
-    """
-    argv: list[str] = []
-    for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
-        if value is True:
-            argv.append(flag)
-        elif value is not False:
-            argv += [flag, str(value)]
-    return argv
 
 
 def boot_plan(
@@ -62,28 +47,28 @@ def boot_plan(
     """
     duration_s, warmup_s = _cell_times(experiment, protocol, schedule.regime, mechanism)
     arm, variant = schedule.arms[position]
-    regime = experiment.regimes[schedule.regime]
+    regime, chosen = experiment.regimes[schedule.regime], experiment.variants[variant]
     stressor = regime.stressor
     swap_bytes = parse_size_bytes(regime.swap) if regime.swap else 0
 
-    # Its own default would end a cell that the experiment gives longer.
-    timeout = str(experiment.workload.timeout_s)
+    workload, arguments = experiment.workload.declaration, experiment.workload.arguments
+    program = (
+        PROGRAMS / workload.program.name
+        if workload.program.source is not None
+        else host_program(workload)
+    )
 
-    def cell_plan(cell: Cell) -> Json:
-        timing: dict[str, Level] = {
-            "duration": str(duration_s),
-            "warmup": str(warmup_s),
-            "timeout": timeout,
-            "format": "json",
-        }
-        return {
-            "levels": cell,
-            "argv": option_argv({**experiment.workload.arguments, **cell, **timing}),
-        }
+    def argv(words: tuple[str, ...], given: dict[str, Level]) -> list[str]:
+        return workload.argv(
+            words,
+            given,
+            program=str(program),
+            seconds=duration_s,
+            warmup=warmup_s,
+            # A default of the program's own would end a cell that the experiment gives longer.
+            timeout=experiment.workload.timeout_s,
+        )
 
-    fixed = {
-        k: v for k, v in experiment.workload.arguments.items() if k not in ("writers", "readers")
-    }
     return {
         "identity": {
             "regime": schedule.regime,
@@ -105,17 +90,28 @@ def boot_plan(
             "workload_cgroup": f"/{CHILD}" if regime.memcg else "/",
             "swap_total_kib": swap_bytes // 1024,
             "acceleration": acceleration,
+            "boot_parameters": chosen.boot_parameters,
         },
-        "conditions": {"sysctl": regime.sysctl, "swap_bytes": swap_bytes, "memcg": regime.memcg},
+        "conditions": {
+            "sysctl": {**regime.sysctl, **chosen.sysctl},
+            "files": chosen.files,
+            "swap_bytes": swap_bytes,
+            "memcg": regime.memcg,
+        },
         "mechanism": mechanism,
         "slices": len(schedule.cells) * len(schedule.rounds),
         "speed_work": WORK[acceleration],
-        "self_check_argv": [
-            *SELF_CHECK,
-            *option_argv({**fixed, "timeout": timeout, "format": "json"}),
+        "programs": [
+            *([workload.program.name] if workload.program.source is not None else []),
+            *([] if mechanism else [PROGRAM]),
         ],
+        "json": workload.output == "json",
+        "self_check_argv": argv(workload.self_check, arguments),
         "stressor": stressor.model_dump() if stressor else None,
-        "cells": [cell_plan(cell) for cell in schedule.cells],
+        "cells": [
+            {"levels": cell, "argv": argv(workload.command, {**arguments, **cell})}
+            for cell in schedule.cells
+        ],
         "cell_deadline_s": _cell_deadline_s(experiment, duration_s, warmup_s),
         "silence_s": _silence_s(experiment, protocol, schedule.regime, mechanism),
     }

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdelta.experiment import Experiment, Level
+from kdelta.experiment import Experiment
+from kdelta.workload.parameters import Level
 
 Cell = dict[str, Level]
 

@@ -15,7 +15,7 @@ from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.speed import DEADLINE_S, WORK, check_speed
 from kdelta.measure.quiet import HostWindow, Window
-from kdelta.workload import SPEED_SOURCE, cached_program
+from kdelta.workload.build import SPEED_SOURCE, cached_program
 
 Json = dict[str, Any]
 

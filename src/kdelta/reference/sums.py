@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
-from kdelta.result_files import RESULT_FILES
+from kdelta.schema import RESULT_FILES
 
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 _SHOWN = 5

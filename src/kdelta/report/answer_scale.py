@@ -12,7 +12,6 @@ from kdelta.report.cells import number
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import format_percent
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import PRIMARY
 from kdelta.report.tables import INVALID
 
 _PADDING = 0.06
@@ -55,7 +54,7 @@ def answer_scale(frames: ReportFrames, context: ReportContext) -> AnswerScale | 
     effects = {}
     for regime in context.regimes:
         for arm in context.treatments:
-            row = frames.overall_of(regime.name, arm.name, PRIMARY.name)
+            row = frames.overall_of(regime.name, arm.name, context.primary.name)
             if row is None or row["verdict"] == INVALID:
                 continue
             delta, low, high = (

@@ -12,7 +12,7 @@ from kdelta.report.context import ReportContext
 from kdelta.report.formatting import plural
 from kdelta.report.latency_cells import selection_sentence
 from kdelta.report.mechanism import ONE_BOOT
-from kdelta.report.metrics import FIGURES, MECHANISM_FIGURES, FigureName
+from kdelta.report.metrics import FigureName, mechanism_figures, run_figures
 from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import CAPTIONS
 from kdelta.report.view import View
@@ -40,13 +40,17 @@ class Captions:
 
     def figures(self) -> tuple[FigureEntry, ...]:
         """Every figure but those of the traced boots, in the order shown."""
-        return tuple(self._entry(name) for name in FIGURES)
+        context = self._view.context
+        return tuple(
+            self._entry(name) for name in run_figures(context.metrics, context.distribution)
+        )
 
     def mechanism_figures(self) -> tuple[FigureEntry, ...]:
         """The figures of the traced boots; none where there were none."""
         if self._view.mechanism is None:
             return ()
-        return tuple(self._entry(name) for name in MECHANISM_FIGURES)
+        figures = mechanism_figures(self._view.context.metrics)
+        return tuple(self._entry(name) for name in figures)
 
     def _entry(self, name: FigureName) -> FigureEntry:
         facts = {

@@ -20,7 +20,7 @@ from kdelta.report.formatting import (
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
-from kdelta.report.metrics import DETAIL_METRICS, LATENCY_MEAN, MAIN_METRICS, Metric
+from kdelta.report.metrics import Metric
 from kdelta.report.tables import Precision
 from kdelta.report.wording import acceleration_label, confidence_label
 
@@ -56,12 +56,12 @@ def claim_check(
     groups: list[Group] = []
     sentences: list[str] = []
     for name, rows in table.groupby("metric", sort=False):
-        metric = _metric(str(name), str(rows["unit"].iloc[0]))
+        metric = context.metric(str(name)) or _unknown(str(name), str(rows["unit"].iloc[0]))
         counts = _tally(rows["status"], CLAIM_STATUSES)
         how = f"{metric.title}, under emulation" if context.emulated else metric.title
         sentence = f"{how}: of {plural(len(rows), 'published cell')}, {counts}."
-        if metric == LATENCY_MEAN and len(sentences):
-            sentence += " In a closed loop it repeats the throughput and is no second finding."
+        if metric.remark and len(sentences):
+            sentence += f" {metric.remark}"
         sentences.append(sentence)
         decimals = value_decimals([*rows["claimed_baseline"], *rows["claimed_value"]])
         for regime, part in rows.groupby("regime", sort=False):
@@ -109,9 +109,9 @@ def negative_controls(
     heads = cell_heads(context)
     grids = tuple(
         Grid(
-            f"Negative controls, throughput [{confidence_label(context)} interval over at most "
-            f"{plural(context.blocks, 'block')}]; acceleration: {acceleration_label(context)}. "
-            "Why there can be no effect: "
+            f"Negative controls, {context.primary.short} [{confidence_label(context)} interval "
+            f"over at most {plural(context.blocks, 'block')}]; "
+            f"acceleration: {acceleration_label(context)}. Why there can be no effect: "
             f"{str(reason).rstrip('.')}.",
             (*heads, "delta", "status"),
             tuple(
@@ -168,6 +168,5 @@ def _tally(statuses: Iterable[str], order: tuple[str, ...]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in order)
 
 
-def _metric(name: str, unit: str) -> Metric:
-    known = {metric.name: metric for metric in (*MAIN_METRICS, *DETAIL_METRICS)}
-    return known.get(name, Metric(name, name, name, unit, True))
+def _unknown(name: str, unit: str) -> Metric:
+    return Metric(name, name, name, unit, True)

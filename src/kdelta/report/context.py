@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kdelta.report.metrics import Metric
+
 
 class Arm(NamedTuple):
     """A variant, or the control, as run.
@@ -82,8 +84,10 @@ class ReportContext:
         seconds_per_cell: Measured seconds of one cell, by regime name.
         confidence: Of the intervals, 0 to 1.
         equivalence_margin: As a fraction: 0.02 calls a cell within 2 % equivalent.
-        write_size: Bytes of one write, or None where it is a factor.
-        pipe_size: Bytes of the pipe, or None where it is a factor.
+        metrics: Of the workload, the primary one first.
+        phrases: What the workload was told in every cell, such as ``64 KiB writes``.
+        distribution: Of what the workload gives a histogram; empty if of nothing.
+        workload_methods: Label and text of paragraphs about the workload.
         acceleration: ``kvm`` or ``tcg``.
         acceleration_reason: Why it is that one.
         vcpus: Of the guest.
@@ -123,13 +127,15 @@ class ReportContext:
     seconds_per_cell: Mapping[str, float]
     confidence: float
     equivalence_margin: float
-    write_size: int | None
-    pipe_size: int | None
+    metrics: tuple[Metric, ...]
     acceleration: str
     acceleration_reason: str
     vcpus: int
     host_cpus: int
     memory_mib: int
+    phrases: tuple[str, ...] = ()
+    distribution: str = ""
+    workload_methods: tuple[tuple[str, str], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
@@ -148,6 +154,25 @@ class ReportContext:
     host_differences: tuple[str, ...] = ()
     environment_set: tuple[tuple[str, str, str], ...] = ()
     environment_not_set: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that verdicts are about."""
+        return self.metrics[0]
+
+    @property
+    def main_metrics(self) -> tuple[Metric, ...]:
+        """Those that all outputs show."""
+        return tuple(metric for metric in self.metrics if metric.main)
+
+    @property
+    def detail_metrics(self) -> tuple[Metric, ...]:
+        """Those that the page alone shows, folded."""
+        return tuple(metric for metric in self.metrics if not metric.main)
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric of that name, if the workload has it."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
 
     @property
     def emulated(self) -> bool:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.analysis.breach import DISTURBANCE_RULES
 from kdelta.report.cells import Row, number
 from kdelta.report.context import ReportContext
 from kdelta.report.formatting import format_share, join_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.wording import magnitude
+from kdelta.schema import DISTURBANCE_RULES
 
 _WORTH_A_WORD = 0.1
 """Share of the variance from which it is said that the CPUs' speed explained it."""

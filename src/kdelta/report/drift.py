@@ -26,7 +26,7 @@ from kdelta.report.figure_style import (
     title_suffix,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import PRIMARY, Metric
+from kdelta.report.metrics import Metric
 from kdelta.report.palette import INK, PAPER, RULE
 from kdelta.report.percent_axis import ratio_limits, set_percent_axis
 
@@ -42,7 +42,7 @@ def drift_figures(
     frames: ReportFrames,
     context: ReportContext,
     page_height: float | None = None,
-    metric: Metric = PRIMARY,
+    metric: Metric | None = None,
 ) -> list[Figure]:
     """Draw every ratio over the blocks: a row of panels per regime, a panel per arm.
 
@@ -51,12 +51,13 @@ def drift_figures(
         context: The facts of the run.
         page_height: Inches that a figure may take; None draws everything into one. A single
             regime may exceed it.
-        metric: Which one.
+        metric: Which one; the primary one without it.
 
     Returns:
         One figure per page. Within a regime the axes are the same; between regimes the one of
         changes differs, as a noisy regime would flatten a quiet one.
     """
+    metric = metric or context.primary
     down = max(1, math.ceil(len(context.compared) / _ACROSS))
     each = down * _PANEL_HEIGHT + _REGIME_HEIGHT
     per_page = len(context.regimes)

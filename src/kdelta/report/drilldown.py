@@ -18,7 +18,7 @@ from kdelta.report.formatting import (
     join_words,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, Metric
+from kdelta.report.metrics import Metric
 from kdelta.report.sample_index import COUNTERS, Levels, Sample, SampleIndex, SampleKey
 from kdelta.report.tables import Cell as TableCell
 from kdelta.report.tables import DeltaTable, Precision, factor_levels
@@ -167,9 +167,9 @@ class _Facts:
         self._context = context
         self._precision = precision
         self._console = console
-        self._index = SampleIndex(frames, tuple(factor.name for factor in context.factors))
+        self._index = SampleIndex(frames, context)
         columns = set(frames.samples)
-        self.metrics = tuple(m for m in (*MAIN_METRICS, *DETAIL_METRICS) if m.name in columns)
+        self.metrics = tuple(m for m in context.metrics if m.name in columns)
         self._counters = tuple(
             (name, *words) for name, words in _COUNTERS.items() if name in columns
         )

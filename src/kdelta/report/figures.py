@@ -18,7 +18,7 @@ from kdelta.report.forest import forest_figures
 from kdelta.report.frames import ReportFrames
 from kdelta.report.heatmap import heatmap_figures
 from kdelta.report.latency import latency_figures
-from kdelta.report.metrics import FIGURES, MECHANISM_FIGURES
+from kdelta.report.metrics import mechanism_figures, run_figures
 from kdelta.report.pressure_figure import pressure_figures
 from kdelta.report.trace_pages import pages_figures
 from kdelta.report.trace_waits import wait_figures
@@ -77,7 +77,9 @@ def _save_parts(pages: Sequence[Figure], folder: Path, stem: str) -> list[Path]:
 
 def drawings(frames: ReportFrames, context: ReportContext) -> dict[str, Draw]:
     """How each figure of a run is drawn, by its stem."""
-    names = FIGURES + (() if frames.mechanism.empty else MECHANISM_FIGURES)
+    names = run_figures(context.metrics, context.distribution)
+    if not frames.mechanism.empty:
+        names += mechanism_figures(context.metrics)
     return {
         name.stem: partial(heatmap_figures, frames, context, name.metric)
         if name.template == "heatmap"

@@ -28,7 +28,7 @@ from kdelta.report.figure_style import (
 )
 from kdelta.report.forest_marks import SLOT, Row, draw_bands, draw_row, draw_ticks, legend
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import PRIMARY, Metric
+from kdelta.report.metrics import Metric
 from kdelta.report.palette import INK, RULE
 from kdelta.report.percent_axis import ratio_limits, set_percent_axis
 from kdelta.report.tables import factor_levels
@@ -56,7 +56,7 @@ def forest_figures(
     frames: ReportFrames,
     context: ReportContext,
     page_height: float | None = None,
-    metric: Metric = PRIMARY,
+    metric: Metric | None = None,
 ) -> list[Figure]:
     """Draw a panel per regime: cells down, the arms under each other within them.
 
@@ -66,11 +66,12 @@ def forest_figures(
         frames: The analysed tables.
         context: The facts of the run.
         page_height: Inches that a figure may take; None draws everything into one.
-        metric: Which one.
+        metric: Which one; the primary one without it.
 
     Returns:
         One figure per page.
     """
+    metric = metric or context.primary
     cells = all_cells(frames, context)
     step = (len(context.compared) + _CELL_GAP) * SLOT
     whole = (len(cells) + 1) * step + _AXIS_HEIGHT

@@ -10,74 +10,11 @@ import pandas as pd
 
 from kdelta.errors import KdeltaError
 from kdelta.report.formatting import format_level
+from kdelta.schema import TABLES
 
-_EFFECT_COLUMNS = ("delta_percent", "delta_low_percent", "delta_high_percent", "verdict")
-_RATIO_COLUMNS = (
-    *("ratio", "ratio_low", "ratio_high", "blocks_to_settle", "set_aside"),
-    *_EFFECT_COLUMNS,
-)
-_DELTA_COLUMNS = ("regime", "arm", "metric", "unit", "blocks", "baseline", "value", *_RATIO_COLUMNS)
-_OVERALL_COLUMNS = ("regime", "arm", "metric", "cells", "blocks", *_RATIO_COLUMNS)
-_REQUIRED = {
-    "samples.csv": ("regime", "block", "arm", "boot_order", "valid"),
-    "validity.csv": ("regime", "block", "arm", "rule"),
-    "tables/deltas.csv": _DELTA_COLUMNS,
-    "tables/overall.csv": _OVERALL_COLUMNS,
-    "tables/deltas_all.csv": _DELTA_COLUMNS,
-    "tables/overall_all.csv": _OVERALL_COLUMNS,
-    "tables/control.csv": (
-        *("regime", "metric", "cells", "blocks", "largest_delta_percent"),
-        *("median_half_width_percent", "noise_floor_percent", "false_verdicts", "differs"),
-    ),
-    "tables/position.csv": (
-        *("regime", "metric", "blocks", "position_percent", "position_low_percent"),
-        *("position_high_percent", "p_holm", "largest_bias_percent", "differs"),
-    ),
-    "tables/set_aside.csv": ("regime", "arm", "boots", "boots_failed", "samples", "set_aside"),
-    "tables/disturbance.csv": (
-        *("regime", "boots", "boots_disturbed", "samples_disturbed", "samples_run"),
-        *("samples_checked", "boots_host_load", "boots_host_steal", "boots_host_other_cpu"),
-        *("boots_guest_steal", "boots_cpu_speed", "boots_slow"),
-        *("other_cpu_highest", "steal_highest", "relative_speed_lowest", "speed_variance_share"),
-        *("control_spread_percent", "times_quiet", "unexplained"),
-    ),
-    "tables/pressure.csv": (
-        *("regime", "arm", "samples", "with_direct_reclaim", "pgscan_direct_per_s"),
-        *("allocstall_per_s", "pswpin_per_s", "pswpout_per_s", "psi_memory_some_percent"),
-        *("psi_memory_full_percent", "psi_cpu_some_percent", "oom_kill"),
-    ),
-    "tables/expectations.csv": (
-        *("regime", "arm", "counter", "bound", "limit", "share_wanted", "samples"),
-        *("samples_met", "met", "median", "lowest", "highest"),
-    ),
-    "tables/claims.csv": (
-        *("regime", "arm", "metric", "unit", "claimed_baseline", "claimed_value"),
-        *("claimed_delta_percent", "blocks", "status", *_EFFECT_COLUMNS),
-    ),
-    "tables/negative_controls.csv": ("regime", "arm", "status", "reason", *_EFFECT_COLUMNS),
-    "tables/mechanism.csv": (
-        *("regime", "arm", "status", "writes", "pages_before_lock_per_write"),
-        *("pages_under_lock_per_write", "bulk_calls", "bulk_pages_requested_per_call"),
-        *("bulk_pages_per_call", "reclaims_before_lock", "reclaims_under_lock"),
-        *("waits_per_write", "wait_us_per_write", "wait_p99_us", "lost_events"),
-    ),
-    "tables/ratios.csv": (
-        "regime",
-        "block",
-        "arm",
-        "metric",
-        "baseline",
-        "value",
-        "speed_ratio",
-        "ratio",
-    ),
-    "tables/latency.csv": ("regime", "arm", "quantile", "latency_us", "blocks"),
-}
-_TEXT_COLUMNS = (
-    *("regime", "arm", "metric", "unit", "direction", "verdict", "rule", "detail"),
-    *("status", "reason", "counter", "bound"),
-)
-_TRUTH_COLUMNS = ("valid", "met", "differs", "unexplained")
+_COLUMNS = [column for table in TABLES for column in table.columns]
+_TEXTS = {column.name for column in _COLUMNS if column.type == "string"}
+_TRUTHS = {c.name for c in _COLUMNS if c.type == "boolean" and not c.missing}
 
 
 @dataclass(frozen=True)
@@ -96,6 +33,7 @@ class ReportFrames:
     set_aside: pd.DataFrame
     disturbance: pd.DataFrame
     pressure: pd.DataFrame
+    counters: pd.DataFrame
     expectations: pd.DataFrame
     claims: pd.DataFrame
     negative_controls: pd.DataFrame
@@ -136,7 +74,7 @@ def load_frames(results_dir: Path) -> ReportFrames:
     Raises:
         KdeltaError: A table is missing, unreadable or lacks a column.
     """
-    tables = {name: _read(results_dir / name, columns) for name, columns in _REQUIRED.items()}
+    tables = {table.path: _read(results_dir / table.path, tuple(table.dtypes)) for table in TABLES}
     deltas = tables["tables/deltas.csv"]
     columns = list(deltas.columns)
     factors = tuple(c for c in columns[: columns.index("metric")] if c not in ("regime", "arm"))
@@ -167,10 +105,10 @@ def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
             f"{path}: column {', '.join(missing)} is missing; "
             "the file is from another version: run the analysis again"
         )
-    for column in _TEXT_COLUMNS:
+    for column in _TEXTS:
         if column in frame:
-            frame[column] = frame[column].fillna("").astype(str)
-    for column in _TRUTH_COLUMNS:
+            frame[column] = frame[column].astype(object).fillna("").astype(str)
+    for column in _TRUTHS:
         if column in frame:
             frame[column] = [str(v).lower() == "true" for v in frame[column]]
             frame[column] = frame[column].astype(bool)

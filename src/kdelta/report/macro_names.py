@@ -9,17 +9,12 @@ macro's name, ``Overall`` say, is marked by ``Word`` behind it when it is part o
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+from kdelta.report.metrics import Metric
 
 PREFIX = "kd"
 OVERALL = "Overall"
-METRIC_WORDS = {
-    "throughput_mib_s": "Throughput",
-    "latency_mean_ns": "LatencyMean",
-    "latency_p50_ns": "LatencyMedian",
-    "latency_p99_ns": "LatencyTail",
-}
-"""Column of the results -> its words in a macro's name; the tail is the 99th percentile."""
-
 _MARK = "Word"
 _CHARACTERS = {
     **dict(
@@ -33,18 +28,17 @@ _CHARACTERS = {
     ".": "Dot",
     "_": "Underscore",
 }
-# Metrics begin with one of these two; between Overall and them stands the regime's name.
-_STRUCTURE = (OVERALL, "Throughput", "Latency")
-_TAKEN = frozenset({*_CHARACTERS.values(), *_STRUCTURE, _MARK})
+_TAKEN = frozenset({*_CHARACTERS.values(), OVERALL, _MARK})
 # A dash between letters only separates two words.
 _PARTS = re.compile(r"(?P<word>[a-z]+)|(?<=[a-z])-(?=[a-z])|(?P<other>[0-9._-])")
 
 
-def spell(name: str) -> str:
+def spell(name: str, taken: frozenset[str] = frozenset()) -> str:
     """A name of the experiment file in letters; two names never give the same.
 
     Args:
         name: lower-case letters, digits, dots, underscores and dashes.
+        taken: words that mean something else where the name stands.
 
     Raises:
         ValueError: another character.
@@ -57,7 +51,7 @@ def spell(name: str) -> str:
         end = part.end()
         if part["word"]:
             word = part["word"].capitalize()
-            parts.append(word + _MARK if word in _TAKEN else word)
+            parts.append(word + _MARK if word in _TAKEN | taken else word)
         elif part["other"]:
             parts.append(_CHARACTERS[part["other"]])
     if end != len(name):
@@ -65,27 +59,42 @@ def spell(name: str) -> str:
     return "".join(parts)
 
 
-def overall(arm: str, regime: str, metric: str, what: str = "") -> str:
-    """The name of an arm's overall effect, or of what belongs to it (``Low``, ``Verdict`` ...).
+class Names:
+    """The names of a run's macros.
 
-    Args:
-        arm: the arm's name; empty for the short form.
-        regime: the regime's name.
-        metric: a key of ``METRIC_WORDS``.
-        what: letters to add.
+    Between ``Overall`` and a metric's words stands the regime's name: words that metrics begin
+    with are marked in it.
     """
-    return f"{PREFIX}{spell(arm)}{OVERALL}{spell(regime)}{METRIC_WORDS[metric]}{what}"
 
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._words = {metric.name: spell(metric.slug) for metric in metrics}
+        starts = {metric.slug.partition("-")[0].capitalize() for metric in metrics}
+        self._starts = frozenset(starts)
 
-def noise_floor(regime: str, metric: str) -> str:
-    """The name of a table's noise floor."""
-    return f"{PREFIX}NoiseFloor{spell(regime)}{METRIC_WORDS[metric]}"
+    def overall(self, arm: str, regime: str, metric: str, what: str = "") -> str:
+        """The name of an arm's overall effect, or of what belongs to it (``Low``, ``Verdict`` ...).
 
+        Args:
+            arm: the arm's name; empty for the short form.
+            regime: the regime's name.
+            metric: the metric's name.
+            what: letters to add.
+        """
+        return (
+            f"{PREFIX}{self._spell(arm)}{OVERALL}{self._spell(regime)}{self._words[metric]}{what}"
+        )
 
-def claims(metric: str, status: str = "") -> str:
-    """The name of the number of claims about a metric, or of those with a status."""
-    words = "".join(word.capitalize() for word in status.split())
-    return f"{PREFIX}Claims{METRIC_WORDS[metric]}{words}"
+    def noise_floor(self, regime: str, metric: str) -> str:
+        """The name of a table's noise floor."""
+        return f"{PREFIX}NoiseFloor{self._spell(regime)}{self._words[metric]}"
+
+    def claims(self, metric: str, status: str = "") -> str:
+        """The name of the number of claims about a metric, or of those with a status."""
+        words = "".join(word.capitalize() for word in status.split())
+        return f"{PREFIX}Claims{self._words[metric]}{words}"
+
+    def _spell(self, name: str) -> str:
+        return spell(name, self._starts)
 
 
 def plain(what: str) -> str:

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from kdelta.report import macro_names as names
 from kdelta.report.cells import number, whole
 from kdelta.report.claims import CLAIM_STATUSES
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import format_percent, typeset_minus
 from kdelta.report.frames import ReportFrames
+from kdelta.report.macro_names import Names, plain
 from kdelta.report.tables import INVALID, cell_count
 from kdelta.report.tex_escape import Tex, escape
 from kdelta.report.wording import (
@@ -23,7 +23,7 @@ from kdelta.report.wording import (
     magnitude,
 )
 
-EMULATED_MARK = names.plain("EmulatedMark")
+EMULATED_MARK = plain("EmulatedMark")
 _NO_RESULT = "no result"
 
 
@@ -43,8 +43,9 @@ def macros(frames: ReportFrames, context: ReportContext) -> tuple[Macro, ...]:
     published claims are about, else the first one under test, has the short form too, without
     its name.
     """
-    found = [Macro(names.plain(n), body, "The run") for n, body in _run_facts(frames, context)]
-    metrics = [m for m in names.METRIC_WORDS if m in set(frames.overall["metric"])]
+    found = [Macro(plain(n), body, "The run") for n, body in _run_facts(frames, context)]
+    names = Names(context.metrics)
+    metrics = [m.name for m in context.metrics if m.name in set(frames.overall["metric"])]
     short_arm = _short_arm(frames, context)
     for arm in context.compared:
         short = arm.name == short_arm
@@ -63,15 +64,15 @@ def macros(frames: ReportFrames, context: ReportContext) -> tuple[Macro, ...]:
             floor = math.nan if row is None else row["noise_floor_percent"]
             name = names.noise_floor(regime.name, metric)
             found.append(Macro(name, escape(magnitude(floor)), "Noise floors"))
-    found += [Macro(name, escape(count), "Published claims") for name, count in _claims(frames)]
+    found += [Macro(name, escape(n), "Published claims") for name, n in _claims(frames, context)]
     # Stable: within a group in the order found.
     order = list(dict.fromkeys(macro.group for macro in found))
     return tuple(sorted(found, key=lambda macro: order.index(macro.group)))
 
 
 def headline(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> Tex | None:
-    """An overall effect on throughput, its interval and noise floor, as macros; None without."""
-    metric = "throughput_mib_s"
+    """An overall effect on the primary metric, its interval and noise floor, as macros."""
+    names, metric = Names(context.metrics), context.primary.name
     row = frames.overall_of(regime.name, arm.name, metric)
     if row is None or row["verdict"] == INVALID or not math.isfinite(number(row["ratio"])):
         return None
@@ -141,9 +142,10 @@ def _percent(value: object) -> Tex:
     return escape(typeset_minus(format_percent(number(value), HEADLINE_DECIMALS)))
 
 
-def _claims(frames: ReportFrames) -> Iterator[tuple[str, int]]:
+def _claims(frames: ReportFrames, context: ReportContext) -> Iterator[tuple[str, int]]:
+    names = Names(context.metrics)
     for metric, rows in frames.claims.groupby("metric", sort=False):
-        if metric in names.METRIC_WORDS:
+        if context.metric(str(metric)):
             yield names.claims(str(metric)), len(rows)
             for status in CLAIM_STATUSES:
                 count = int((rows["status"] == status).sum())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kdelta.report.cells import level_words
 from kdelta.report.context import Factor, ReportContext
-from kdelta.report.formatting import format_seconds, format_size, join_words, plural
+from kdelta.report.formatting import format_seconds, join_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.tables import factor_levels
 from kdelta.report.wording import acceleration_label, confidence_label
@@ -22,7 +22,10 @@ class Paragraph(NamedTuple):
 
 def methods(frames: ReportFrames, context: ReportContext) -> tuple[Paragraph, ...]:
     """Every paragraph of the methods section, in the order to be read."""
-    return tuple(p for p in (write(frames, context) for write in _PARAGRAPHS) if p.text)
+    own = [Paragraph(label, text) for label, text in context.workload_methods]
+    before = [write(frames, context) for write in _BEFORE]
+    after = [write(frames, context) for write in _AFTER]
+    return tuple(paragraph for paragraph in (*before, *own, *after) if paragraph.text)
 
 
 def _levels(frames: ReportFrames, context: ReportContext, factor: Factor) -> list[str]:
@@ -58,12 +61,7 @@ def _design(frames: ReportFrames, context: ReportContext) -> Paragraph:
 
 
 def _guest(_frames: ReportFrames, context: ReportContext) -> Paragraph:
-    sizes = []
-    if context.write_size is not None:
-        sizes.append(f"writes of {format_size(context.write_size)}")
-    if context.pipe_size is not None:
-        sizes.append(f"a pipe of {format_size(context.pipe_size)}")
-    workload = f" The workload used {join_words(sizes)}." if sizes else ""
+    workload = f" The workload used {join_words(context.phrases)}." if context.phrases else ""
     reason = context.acceleration_reason.strip().rstrip(".")
     return Paragraph(
         "Guest",
@@ -103,17 +101,6 @@ def _verdicts(_frames: ReportFrames, context: ReportContext) -> Paragraph:
     )
 
 
-def _closed_loop(frames: ReportFrames, _context: ReportContext) -> Paragraph:
-    text = ""
-    if (frames.deltas["metric"] == "latency_mean_ns").any():
-        text = (
-            "Each writer writes again as soon as its last write returns, so the mean latency is "
-            "writers × write size / throughput. The latency table repeats the throughput table; "
-            "it is shown and checked, and is not a second finding."
-        )
-    return Paragraph("Throughput and latency", text)
-
-
 def _control(_frames: ReportFrames, context: ReportContext) -> Paragraph:
     text = ""
     if context.controls:
@@ -150,4 +137,5 @@ def _mechanism(frames: ReportFrames, _context: ReportContext) -> Paragraph:
     return Paragraph("Mechanism", text)
 
 
-_PARAGRAPHS = (_design, _guest, _effect, _verdicts, _closed_loop, _control, _validity, _mechanism)
+_BEFORE = (_design, _guest, _effect, _verdicts)
+_AFTER = (_control, _validity, _mechanism)

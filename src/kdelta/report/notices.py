@@ -12,7 +12,6 @@ from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.disturbance import host_state
 from kdelta.report.formatting import join_words, plural
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import PRIMARY
 from kdelta.report.position import position_effect, position_rows
 from kdelta.report.pressure import expectations
 from kdelta.report.tables import INVALID
@@ -52,7 +51,7 @@ def _invalid(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     for arm in context.compared:
         places, causes = [], []
         for regime in context.regimes:
-            where = _invalid_where(frames, regime, arm)
+            where = _invalid_where(frames, context, regime, arm)
             if where:
                 places.append(f"{regime.title} ({where})")
                 for name in dict.fromkeys([arm.name, context.baseline]):
@@ -65,9 +64,9 @@ def _invalid(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     return found
 
 
-def _invalid_where(frames: ReportFrames, regime: Regime, arm: Arm) -> str:
-    rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
-    overall = frames.overall_of(regime.name, arm.name, PRIMARY.name)
+def _invalid_where(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> str:
+    rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
+    overall = frames.overall_of(regime.name, arm.name, context.primary.name)
     invalid = int((rows["verdict"] == INVALID).sum())
     parts = ["overall"] if overall is not None and overall["verdict"] == INVALID else []
     if invalid:
@@ -170,9 +169,9 @@ def _control(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     for arm in context.controls:
         for regime in context.regimes:
             # Throughput alone: the other metrics repeat or describe it.
-            where = _control_where(frames, regime, arm, PRIMARY.name)
+            where = _control_where(frames, regime, arm, context.primary.name)
             if where:
-                details.append(f"{regime.title}: {PRIMARY.short} ({where}).")
+                details.append(f"{regime.title}: {context.primary.short} ({where}).")
     if not details:
         return []
     headline = "The control arm, whose true effect is zero, came out different"
@@ -226,8 +225,8 @@ def _boot_order(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     )
     return [
         Notice(
-            f"The order of arms matters: {PRIMARY.short} changes from one that runs a cell to the "
-            f"next by {places}",
+            f"The order of arms matters: {context.primary.short} changes from one that runs a cell "
+            f"to the next by {places}",
             details,
         )
     ]

@@ -11,17 +11,10 @@ from kdelta.report.captions import Captions
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
-from kdelta.report.metrics import MAIN_METRICS
 from kdelta.report.tables import VERDICT_MARKS, Cell, DeltaTable
 from kdelta.report.view import MetricTables, View
 from kdelta.report.wording import acceleration_label, confidence_label, effect, noise_floor
 
-METRIC_NAMES = {
-    "throughput_mib_s": "throughput",
-    "latency_mean_ns": "latency-mean",
-    "latency_p50_ns": "latency-p50",
-    "latency_p99_ns": "latency-p99",
-}
 SIGNS = {"-": "\N{MINUS SIGN}", "x": "\N{MULTIPLICATION SIGN}"}
 """Marks of verdicts that paper sets finer than text."""
 _MIN_NOTE = 45
@@ -79,7 +72,7 @@ def overall_grid(frames: ReportFrames, context: ReportContext) -> Grid:
     for regime in context.regimes:
         rows = []
         for arm in context.compared:
-            for metric in MAIN_METRICS:
+            for metric in context.main_metrics:
                 row = frames.overall_of(regime.name, arm.name, metric.name)
                 if row is None:
                     continue
@@ -101,7 +94,6 @@ def overall_grid(frames: ReportFrames, context: ReportContext) -> Grid:
 def _deltas(context: ReportContext, group: MetricTables, captions: Captions) -> Iterator[Piece]:
     for arm in group.arms:
         for table in arm.tables:
-            metric = METRIC_NAMES.get(group.metric.name, group.metric.name)
             caption = captions.table(table)
             used = {cell.verdict for cell in table.cells}
             marks = [
@@ -114,7 +106,7 @@ def _deltas(context: ReportContext, group: MetricTables, captions: Captions) -> 
             text = caption + (f" Marks: {', '.join(marks)}." if marks else "")
             width = len(table.row_factor.title) + sum(map(_width, zip(*table.rows, strict=True)))
             yield Piece(
-                f"delta-{table.regime.name}-{metric}-{table.arm.name}",
+                f"delta-{table.regime.name}-{group.metric.slug}-{table.arm.name}",
                 caption,
                 _wrap(text, width),
                 table=table,

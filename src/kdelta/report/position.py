@@ -12,7 +12,6 @@ from kdelta.report.context import Regime, ReportContext
 from kdelta.report.formatting import format_interval, format_percent, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
-from kdelta.report.metrics import PRIMARY
 from kdelta.report.wording import HEADLINE_DECIMALS, confidence_label, magnitude
 
 
@@ -46,10 +45,10 @@ def boot_order(frames: ReportFrames, context: ReportContext) -> BootOrder:
             "interval."
         )
     return BootOrder(
-        f"How much {PRIMARY.short} changes from one arm that runs a cell to the next, whichever "
-        f"they are. {verdict}",
+        f"How much {context.primary.short} changes from one arm that runs a cell to the next, "
+        f"whichever they are. {verdict}",
         Grid(
-            f"Change of {PRIMARY.short} per place later in a cell's run "
+            f"Change of {context.primary.short} per place later in a cell's run "
             f"[{confidence_label(context)} interval over blocks], its p-value adjusted for the "
             "number of regimes, and the most that it moves the delta of any arm in any cell, given "
             "the orders that were measured.",
@@ -61,7 +60,7 @@ def boot_order(frames: ReportFrames, context: ReportContext) -> BootOrder:
 
 def position_rows(frames: ReportFrames, context: ReportContext) -> Iterator[tuple[Regime, Row]]:
     """The regimes that have a row, with it."""
-    table = frames.position[frames.position["metric"] == PRIMARY.name]
+    table = frames.position[frames.position["metric"] == context.primary.name]
     for regime in context.regimes:
         for row in table[table["regime"] == regime.name].to_dict("records"):
             yield regime, row

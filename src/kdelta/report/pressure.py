@@ -10,7 +10,13 @@ import pandas as pd
 
 from kdelta.report.cells import Row, cell_heads, cell_labels, number
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.formatting import format_quantity, format_share, join_words, plural
+from kdelta.report.formatting import (
+    format_percent,
+    format_quantity,
+    format_share,
+    join_words,
+    plural,
+)
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.wording import acceleration_label
@@ -90,6 +96,41 @@ def pressure_panel(frames: ReportFrames, context: ReportContext, regime: Regime)
             labels=len(context.factors),
         ),
     )
+
+
+MOST_MOVED = 20
+
+
+def moved_counters(frames: ReportFrames, context: ReportContext, regime: Regime) -> Grid:
+    """Kernel counters that moved with an arm in a regime, as the kernel test robot tells them.
+
+    Those of the smallest q-value, at most `MOST_MOVED`; empty where none moved.
+    """
+    table = frames.counters[frames.counters["moved"] & (frames.counters["regime"] == regime.name)]
+    groups = []
+    for arm in context.treatments:
+        ours = table[table["arm"] == arm.name].sort_values("q_value", kind="stable")
+        groups.append(
+            Group(arm.name, tuple(_moved(row) for row in ours[:MOST_MOVED].to_dict("records")))
+        )
+    shown, every = sum(len(group.rows) for group in groups), len(table)
+    more = f" Shown: {shown} of {every}; all are in tables/counters.csv." if shown < every else ""
+    return Grid(
+        f"Kernel counters that moved in {regime.title}: growth per second of the slices, mean over "
+        "blocks and its standard deviation (false discovery rate 5%). They explain, and prove "
+        f"nothing; acceleration: {acceleration_label(context)}.{more}",
+        ("counter", context.baseline, "change", "arm"),
+        tuple(group for group in groups if group.rows),
+    )
+
+
+def _moved(row: Row) -> tuple[str, ...]:
+    base, ours = (
+        f"{format_quantity(number(row[side]))} "
+        f"± {format_quantity(number(row[f'{side}_sd_percent']))}%"
+        for side in ("baseline", "value")
+    )
+    return str(row["counter"]), base, format_percent(number(row["change_percent"]), 1), ours
 
 
 def expectations(

@@ -14,13 +14,11 @@ from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames, load_frames
 from kdelta.report.html import render_html
 from kdelta.report.latex import LatexReport
-from kdelta.report.metrics import figure_stems
 from kdelta.report.pdf import compile_pdf
 from kdelta.report.text import DEFAULT_WIDTH, render_brief, render_text
 
 __all__ = [
     "compile_pdf",
-    "figure_files",
     "load_frames",
     "render_brief",
     "render_text",
@@ -38,17 +36,6 @@ PAPER_SOURCE = "report/paper.tex"
 PAPER = "report/paper.pdf"
 MACROS = "report/macros.tex"
 PIECES = "report/tables"
-
-
-def figure_files(mechanism: bool = False) -> tuple[str, ...]:
-    """The files that ``write_figures`` makes, relative to the results folder.
-
-    Args:
-        mechanism: Whether the run has mechanism boots (``tables/mechanism.csv`` has rows).
-    """
-    return tuple(
-        f"{FIGURES}/{stem}.{end}" for stem in figure_stems(mechanism) for end in ("svg", "pdf")
-    )
 
 
 def write_text(

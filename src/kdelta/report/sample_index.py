@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from kdelta.report.cells import number
+from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, PRIMARY
 
 Levels = tuple[str, ...]
 # Regime, block, arm and cell of one sample.
@@ -43,13 +43,14 @@ class SampleIndex:
         deltas: Of the primary metric, by regime, arm and cell.
     """
 
-    def __init__(self, frames: ReportFrames, factors: tuple[str, ...]) -> None:
+    def __init__(self, frames: ReportFrames, context: ReportContext) -> None:
+        factors = tuple(factor.name for factor in context.factors)
         ratios, validity = frames.ratios, frames.validity
         slices: dict[SampleKey, list[Sample]] = defaultdict(list)
         rows = frames.samples.to_dict("records")
         for key, row in zip(_keys(frames.samples, factors), rows, strict=True):
             slices[key].append(row)
-        self.samples = {key: _together(found) for key, found in slices.items()}
+        self.samples = {key: _together(found, context) for key, found in slices.items()}
         self.ratios: dict[tuple[SampleKey, str], float] = {
             (key, metric): ratio
             for key, metric, ratio in zip(
@@ -62,14 +63,14 @@ class SampleIndex:
             where = f"round {row['round']}: " if len(slices[key]) > 1 else ""
             rule = f"{row['rule']}: {detail}" if detail else str(row["rule"])
             self.breaches[key].append(f"{where}{rule}")
-        primary = frames.deltas[frames.deltas["metric"] == PRIMARY.name]
+        primary = frames.deltas[frames.deltas["metric"] == context.primary.name]
         self.deltas: dict[tuple[str, str, Levels], Sample] = {
             (str(row["regime"]), str(row["arm"]), tuple(str(row[name]) for name in factors)): row
             for row in primary.to_dict("records")
         }
 
 
-def _together(slices: list[Sample]) -> Sample:
+def _together(slices: list[Sample], context: ReportContext) -> Sample:
     """What a sample's slices come to, as if they were one.
 
     Metrics are geometric means over the valid slices, as in the deltas, or over all where none
@@ -79,7 +80,7 @@ def _together(slices: list[Sample]) -> Sample:
         return slices[0]
     valid = [one for one in slices if one["valid"]] or slices
     merged = dict(slices[0])
-    for metric in (*MAIN_METRICS, *DETAIL_METRICS):
+    for metric in context.metrics:
         values = [number(one.get(metric.name)) for one in valid]
         positive = [math.log(value) for value in values if value > 0]
         merged[metric.name] = math.exp(fmean(positive)) if positive else math.nan

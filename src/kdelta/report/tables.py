@@ -25,7 +25,7 @@ from kdelta.report.formatting import (
     value_decimals,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import MAIN_METRICS, Metric
+from kdelta.report.metrics import Metric
 
 INVALID = "invalid"
 VERDICT_MARKS = {"faster": "+", "slower": "-", "equivalent": "=", "inconclusive": "~", INVALID: "x"}
@@ -118,7 +118,7 @@ def choose_precision(frames: ReportFrames, context: ReportContext) -> Precision:
     """Digits that the run's own intervals and magnitudes deserve."""
     names = [arm.name for arm in context.compared]
     shown = frames.deltas[
-        frames.deltas["metric"].isin([m.name for m in MAIN_METRICS])
+        frames.deltas["metric"].isin([m.name for m in context.main_metrics])
         & frames.deltas["arm"].isin(names)
     ]
     values = {

@@ -12,7 +12,6 @@ from kdelta.report.context import ReportContext
 from kdelta.report.formatting import format_interval, format_percent, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
-from kdelta.report.metrics import PRIMARY
 from kdelta.report.tables import Precision
 from kdelta.report.wording import acceleration_label, confidence_label
 
@@ -50,8 +49,8 @@ def set_aside(frames: ReportFrames, context: ReportContext, precision: Precision
         overall=_overall(frames, context, precision),
         changed=changed,
         changed_sentence=(
-            f"{_overall_changes(frames, context)} The verdict on the {PRIMARY.short} of {cells} of "
-            f"{plural(compared, 'cell')} differs between the two analyses."
+            f"{_overall_changes(frames, context)} The verdict on the {context.primary.short} "
+            f"of {cells} of {plural(compared, 'cell')} differs between the two analyses."
             if compared
             else ""
         ),
@@ -86,21 +85,21 @@ def _overall(frames: ReportFrames, context: ReportContext, precision: Precision)
     for regime in context.regimes:
         rows = []
         for arm in context.compared:
-            kept = frames.overall_of(regime.name, arm.name, PRIMARY.name)
+            kept = frames.overall_of(regime.name, arm.name, context.primary.name)
             table = frames.overall_all
             every = table[
                 (table["regime"] == regime.name)
                 & (table["arm"] == arm.name)
-                & (table["metric"] == PRIMARY.name)
+                & (table["metric"] == context.primary.name)
             ].to_dict("records")
             if every:
                 without: Row = {} if kept is None else kept.to_dict()
                 rows.append((arm.name, *_result(without, precision), *_result(every[0], precision)))
         groups.append(Group(regime.title, tuple(rows)))
     return Grid(
-        f"Overall effect on {PRIMARY.short} [{confidence_label(context)} interval over at most "
-        f"{plural(context.blocks, 'block')}], without and with the samples that were set aside; "
-        f"acceleration: {acceleration_label(context)}.",
+        f"Overall effect on {context.primary.short} [{confidence_label(context)} interval "
+        f"over at most {plural(context.blocks, 'block')}], without and with the samples that "
+        f"were set aside; acceleration: {acceleration_label(context)}.",
         ("arm", "without", "verdict", "with all", "verdict"),
         tuple(group for group in groups if group.rows),
         statuses=frozenset({2, 4}),
@@ -112,9 +111,9 @@ def _overall_changes(frames: ReportFrames, context: ReportContext) -> str:
     results, turned = 0, []
     for regime in context.regimes:
         for arm in context.compared:
-            kept = frames.overall_of(regime.name, arm.name, PRIMARY.name)
+            kept = frames.overall_of(regime.name, arm.name, context.primary.name)
             every = replace(frames, overall=frames.overall_all).overall_of(
-                regime.name, arm.name, PRIMARY.name
+                regime.name, arm.name, context.primary.name
             )
             if every is None:
                 continue
@@ -130,7 +129,7 @@ def _overall_changes(frames: ReportFrames, context: ReportContext) -> str:
 def _changed(frames: ReportFrames, context: ReportContext) -> tuple[Grid, int, int]:
     """The cells with another verdict, one row per change; how many these are, and of how many."""
     key = ["regime", "arm", *frames.factors]
-    tables = [t[t["metric"] == PRIMARY.name] for t in (frames.deltas, frames.deltas_all)]
+    tables = [t[t["metric"] == context.primary.name] for t in (frames.deltas, frames.deltas_all)]
     both = tables[0].merge(tables[1], on=key, suffixes=("", "_all"))
     differ = both[both["verdict"] != both["verdict_all"]]
     groups = []
@@ -148,8 +147,8 @@ def _changed(frames: ReportFrames, context: ReportContext) -> tuple[Grid, int, i
         groups.append(Group(regime.title, tuple(rows)))
     names = " / ".join(cell_heads(context))
     grid = Grid(
-        f"Cells whose verdict on the {PRIMARY.short} differs, without and with the samples that "
-        "were set aside.",
+        f"Cells whose verdict on the {context.primary.short} differs, without and with the "
+        "samples that were set aside.",
         ("arm", "without", "with all", "cells", names),
         tuple(group for group in groups if group.rows),
         prose=frozenset({4}),

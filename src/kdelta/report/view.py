@@ -15,10 +15,10 @@ from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, methods
-from kdelta.report.metrics import DETAIL_METRICS, MAIN_METRICS, PRIMARY, Metric
+from kdelta.report.metrics import Metric
 from kdelta.report.notices import Notice, missing_blocks, notices
 from kdelta.report.position import BootOrder, boot_order
-from kdelta.report.pressure import PressurePanel, pressure_panel
+from kdelta.report.pressure import PressurePanel, moved_counters, pressure_panel
 from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
 from kdelta.report.validity import SetAside, set_aside
 from kdelta.report.weaknesses import weaknesses
@@ -67,6 +67,7 @@ class Section:
     subtitle: str
     answers: tuple[Answer, ...]
     pressure: PressurePanel
+    moved: Grid
     main: tuple[MetricTables, ...]
     details: tuple[MetricTables, ...]
     with_all: tuple[MetricTables, ...]
@@ -155,16 +156,17 @@ def _section(
         regime=regime,
         subtitle=", ".join(parts),
         answers=tuple(answer(frames, context, regime, arm) for arm in context.treatments),
-        main=tuple(_metric(frames, context, regime, m, precision) for m in MAIN_METRICS),
+        main=tuple(_metric(frames, context, regime, m, precision) for m in context.main_metrics),
         details=tuple(
             _metric(frames, context, regime, m, precision)
-            for m in DETAIL_METRICS
+            for m in context.detail_metrics
             if m.name in present
         ),
         pressure=pressure_panel(frames, context, regime),
+        moved=moved_counters(frames, context, regime),
         with_all=tuple(
             _metric(with_all, no_control, regime, m, precision)
-            for m in MAIN_METRICS
+            for m in context.main_metrics
             if not frames.deltas_all.empty
         ),
     )
@@ -174,7 +176,7 @@ def _answers(sections: tuple[Section, ...], context: ReportContext) -> Grid:
     """The answers of all regimes as a table: a row each."""
     rows = []
     for section in sections:
-        (primary,) = (group for group in section.main if group.metric == PRIMARY)
+        (primary,) = (group for group in section.main if group.metric == context.primary)
         for found, arm in zip(section.answers, primary.arms, strict=True):
             cells = [cell for table in arm.tables for cell in table.cells]
             settled = sum(cell.verdict in SETTLED for cell in cells)
@@ -191,9 +193,9 @@ def _answers(sections: tuple[Section, ...], context: ReportContext) -> Grid:
             )
     emulated = " Emulated: no measurement of hardware." if context.emulated else ""
     return Grid(
-        f"Change of {PRIMARY.short} against {context.baseline}, geometric mean over all cells, "
-        f"with its {confidence_label(context)} interval; the cells that are settled by themselves; "
-        f"the noise floor of a cell.{emulated}",
+        f"Change of {context.primary.short} against {context.baseline}, geometric mean over "
+        f"all cells, with its {confidence_label(context)} interval; the cells that are settled "
+        f"by themselves; the noise floor of a cell.{emulated}",
         ("regime", "arm", "change", "interval", "verdict", "cells settled", "noise floor"),
         (Group("", tuple(rows)),),
         labels=2,

@@ -12,7 +12,6 @@ from kdelta.report.context import Regime, ReportContext
 from kdelta.report.disturbance import host_state
 from kdelta.report.formatting import join_words, plural
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import PRIMARY
 from kdelta.report.tables import INVALID, cell_count
 
 UNPAIRED = "no valid pair of samples"
@@ -58,7 +57,7 @@ def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Reg
     by_kind: dict[str, dict[int, list[str]]] = {}
     fewest = []
     for arm in context.treatments:
-        rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
+        rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
         for kind, count in weak_cells(rows, context, cells).items():
             if count:
                 by_kind.setdefault(kind, {}).setdefault(count, []).append(arm.name)
@@ -107,12 +106,12 @@ def _places(arms: dict[int, list[str]], cells: int, context: ReportContext) -> s
 
 def _noise_floor(frames: ReportFrames, context: ReportContext) -> list[str]:
     """What the number beside each answer means."""
-    rows = [frames.control_of(regime.name, PRIMARY.name) for regime in context.regimes]
+    rows = [frames.control_of(regime.name, context.primary.name) for regime in context.regimes]
     if not any(r is not None and math.isfinite(number(r["noise_floor_percent"])) for r in rows):
         return []
     return [
-        f"Below the noise floor a true effect on a cell's {PRIMARY.short} would have been called "
-        f"faster or slower with less than {context.power * 100:g}% probability."
+        f"Below the noise floor a true effect on a cell's {context.primary.short} would have been "
+        f"called faster or slower with less than {context.power * 100:g}% probability."
     ]
 
 

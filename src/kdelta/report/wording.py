@@ -15,11 +15,10 @@ from kdelta.report.formatting import (
     NO_INTERVAL,
     format_interval,
     format_percent,
-    format_size,
     plural,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import PRIMARY, Metric
+from kdelta.report.metrics import Metric
 from kdelta.report.tables import (
     INVALID,
     NO_VERDICT_MARK,
@@ -120,10 +119,7 @@ def adjustment_sentence(what: str) -> str:
 def setup_sentence(context: ReportContext) -> str:
     """Guest and workload in one sentence, as under a cover letter's tables."""
     parts = [plural(context.vcpus, "vCPU"), f"{context.memory_mib} MiB of memory"]
-    if context.write_size is not None:
-        parts.append(f"{format_size(context.write_size)} writes")
-    if context.pipe_size is not None:
-        parts.append(f"{format_size(context.pipe_size)} pipe")
+    parts += context.phrases
     verb = "Emulated" if context.emulated else "Measured"
     return (
         f"{verb} in virtme-ng guests ({', '.join(parts)}; acceleration: "
@@ -134,7 +130,7 @@ def setup_sentence(context: ReportContext) -> str:
 
 def answer(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> Answer:
     """The overall effect of an arm in a regime on the primary metric."""
-    row = frames.overall_of(regime.name, arm.name, PRIMARY.name)
+    row = frames.overall_of(regime.name, arm.name, context.primary.name)
     base = context.baseline
     if row is not None and row["verdict"] == INVALID:
         return _invalid_answer(frames, context, regime, arm, row)
@@ -145,7 +141,7 @@ def answer(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Ar
     delta, interval = effect(row)
     counts = f"{plural(int(number(row['cells'])), 'cell')}, {plural(_blocks(row), 'block')}"
     floor = noise_floor(frames, context, regime)
-    words = ", ".join(filter(None, (f"{PRIMARY.short} {delta} {interval}", floor)))
+    words = ", ".join(filter(None, (f"{context.primary.short} {delta} {interval}", floor)))
     if interval == NO_INTERVAL:
         words += f" ({counts})"
         claim = f"{arm.name} against {base}: no claim, too few blocks for an interval"
@@ -175,12 +171,12 @@ def _claim(arm: str, base: str, verdict: str, context: ReportContext) -> str:
 
 
 def noise_floor(
-    frames: ReportFrames, context: ReportContext, regime: Regime, metric: Metric = PRIMARY
+    frames: ReportFrames, context: ReportContext, regime: Regime, metric: Metric | None = None
 ) -> str:
     """What stands beside an answer: ``noise floor of a cell 8.0%``; empty without a control arm."""
     if not context.controls:
         return ""
-    row = frames.control_of(regime.name, metric.name)
+    row = frames.control_of(regime.name, (metric or context.primary).name)
     floor = math.nan if row is None else number(row["noise_floor_percent"])
     return f"{NOISE_FLOOR} {magnitude(floor)}"
 
@@ -188,19 +184,19 @@ def noise_floor(
 def _invalid_answer(
     frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm, row: pd.Series
 ) -> Answer:
-    lost, planned = pairs_set_aside(frames, regime, arm, PRIMARY)
+    lost, planned = pairs_set_aside(frames, regime, arm, context.primary)
     sentence = (
         f"{arm.name} against {context.baseline}: invalid, no claim: {lost} of "
         f"{plural(planned, 'pair')} of samples set aside or missing."
     )
-    rows = frames.deltas_of(regime.name, arm.name, PRIMARY.name)
+    rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
     gone = int((pd.to_numeric(rows["blocks"]) < min(2, context.blocks)).sum())
     if gone:
         verb = "has" if gone == 1 else "have"
         cells = plural(len(rows), "cell")
         sentence += f" {gone} of {cells} {verb} fewer than two pairs left."
     if math.isfinite(number(row["ratio"])):
-        sentence += f" What is left: {PRIMARY.short} {' '.join(effect(row))}."
+        sentence += f" What is left: {context.primary.short} {' '.join(effect(row))}."
     return Answer(regime, arm, INVALID, VERDICT_MARKS[INVALID], "no result", "", sentence)
 
 

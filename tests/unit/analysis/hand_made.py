@@ -10,8 +10,9 @@ from typing import Any
 from synthetic import ARMS, SETTINGS, boot_records
 
 from kdelta.analysis import console
-from kdelta.analysis.boots import RawBoot, RawSample
+from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.host_record import parse_host
+from kdelta.analysis.raw import read_sample
 from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_record
 from kdelta.analysis.settings import AnalysisSettings
 
@@ -63,7 +64,7 @@ def boot_of(
         planned=tuple(tuple(cell[name] for name in settings.factors) for cell in cells),
         boot=next((r for r in parsed if isinstance(r, BootRecord)), None),
         samples=tuple(
-            RawSample(tuple(r.cell[name] for name in settings.factors), r)
+            read_sample(tuple(r.cell[name] for name in settings.factors), r, settings, "here")
             for r in parsed
             if isinstance(r, SampleRecord)
         ),

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kdelta.analysis.deltas import deltas_frame, overall_frame, ratios_frame
-from kdelta.analysis.settings import THROUGHPUT, AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings
 
 SETTINGS = AnalysisSettings(
     factors=("size",),
@@ -16,7 +16,7 @@ SETTINGS = AnalysisSettings(
     control="control",
     arms=("baseline", "patched", "control"),
     regimes=("idle",),
-    metrics=(THROUGHPUT,),
+    only=("throughput_mib_s",),
 )
 ONE_CELL = {"idle": [(1,)]}
 Values = dict[str, Sequence[float]]

@@ -35,7 +35,6 @@ from kdelta.analysis.effects import Effect
 from kdelta.analysis.inference import Floats
 from kdelta.analysis.power import Design, Spread, pooled_spread, smallest_effect
 from kdelta.analysis.run import AnalysisResult, analyse
-from kdelta.analysis.settings import THROUGHPUT
 
 EXPERIMENTS = 200
 MARGIN = 0.03
@@ -159,7 +158,7 @@ def test_a_real_effect_is_found_with_its_sign(effect: float) -> None:
 TRUTH = Truth(
     regimes=("idle", "memory-pressure"), factors={"writers": (1, 2, 5), "readers": (1, 5, 10)}
 )
-RAW = replace(SETTINGS, metrics=(THROUGHPUT,))
+RAW = replace(SETTINGS, only=("throughput_mib_s",))
 
 
 def analysed(folder: Path, logs: Floats, regimes: int = 2) -> AnalysisResult:

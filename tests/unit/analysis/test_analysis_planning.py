@@ -19,7 +19,6 @@ from kdelta.analysis.planning import blocks_needed, pilot_spread
 from kdelta.analysis.power import Design, Spread, chance_of_equivalent, smallest_effect
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.run import analyse_boots
-from kdelta.analysis.settings import THROUGHPUT
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
 
@@ -71,7 +70,7 @@ def pilot(folder: Path, world: World, regimes: tuple[str, ...] = REGIMES, seed: 
 
 
 def spread_of(folder: Path, control: str | None = "control") -> tuple[Spread, Spread, str]:
-    settings = replace(SETTINGS, control=control, metrics=(THROUGHPUT,))
+    settings = replace(SETTINGS, control=control, only=("throughput_mib_s",))
     boots = read_raw(folder / "raw", settings).boots
     found = pilot_spread(analyse_boots(boots, settings).ratios, "idle", settings)
     return found.cell, found.overall, found.source

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from kdelta.analysis.deltas import deltas_frame, ratios_frame
 from kdelta.analysis.position import position_frame
-from kdelta.analysis.settings import METRICS, AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings
 from kdelta.measure.schedule import arm_orders
+from tests.workloads import METRICS
 
 CELLS = [(writers, readers) for writers in (1, 2) for readers in (1, 5)]
 

@@ -24,7 +24,7 @@ def wanting(**bounds: Any) -> Any:
 
 def grow(sample: Json, **growth: int) -> None:
     for name, by in growth.items():
-        sample["after"]["vmstat"][name] = sample["before"]["vmstat"].get(name, 0) + by
+        sample["grown"][f"vmstat.{name}"] = by
 
 
 def row(table: pd.DataFrame, **where: Any) -> dict[str, Any]:
@@ -40,9 +40,7 @@ def test_rates_are_means_over_samples_per_second_of_wall_time() -> None:
         records = records_of("idle", block)
         grow(records[1], pgscan_direct=scanned, pswpin=10, allocstall_dma=0, oom_kill=1)
         grow(records[1], allocstall_normal=stalls, allocstall_movable=2)
-        psi = records[1]["after"]["psi"]
-        psi["memory"] = {"some": 20 + some_us, "full": 4}
-        psi["cpu"] = {"some": 9 + 2_000_000, "full": 0}
+        records[1]["grown"] |= {"psi.memory.some": some_us, "psi.cpu.some": 2_000_000}
         boots.append(boot_of(records))
     found = row(analyse_boots(boots, SETTINGS).pressure, arm="baseline", writers=1)
     # Each sample lasted two seconds.
@@ -67,10 +65,9 @@ def test_samples_set_aside_count_for_pressure() -> None:
 def test_a_counter_that_the_kernel_lacks_is_missing_and_no_sample_is_no_sample() -> None:
     def forget(records: list[Json]) -> None:
         for sample in records[1:-1]:
-            for moment in ("before", "after"):
-                for name in ("pgscan_direct", "pswpin", "oom_kill"):
-                    del sample[moment]["vmstat"][name]
-                del sample[moment]["psi"]["memory"]
+            for name in ("vmstat.pgscan_direct", "vmstat.pswpin", "vmstat.oom_kill"):
+                del sample["grown"][name]
+            del sample["grown"]["psi.memory.some"], sample["grown"]["psi.memory.full"]
 
     table = analyse_boots(run_of(blocks=1, change=forget), SETTINGS).pressure
     assert len(table) == 3 * 2
@@ -142,7 +139,7 @@ def test_at_most() -> None:
 def test_a_counter_that_nobody_saw_meets_nothing(bound: dict[str, int]) -> None:
     records = records_of()
     for sample in records[1:-1]:
-        del sample["after"]["vmstat"]["pgscan_direct"]
+        del sample["grown"]["vmstat.pgscan_direct"]
     found = expectation(analyse_boots([boot_of(records)], wanting(**bound)))
     assert (found["samples"], found["samples_met"], found["met"]) == (2, 0, False)
     assert pd.isna(found["median"])

@@ -5,6 +5,7 @@ import csv
 import math
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,12 @@ OVERALL = (
 )
 COLUMNS = {
     "samples.csv": "regime,block,arm,variant,boot_order,round,slot,cell_order,writers,readers,"
-    "write_size,"
-    "pipe_size,mode,nonblock,acceleration,vcpus,memory_mib,status,duration_requested_s,elapsed_s,"
-    "writes,bytes_written,throughput_mib_s,latency_mean_ns,latency_p50_ns,latency_p90_ns,"
-    "latency_p99_ns,latency_p99_9_ns,latency_max_ns,identity_error,voluntary_switches,"
-    "involuntary_switches,user_s,system_s,eagain,short_writes,pgscan_direct,pgsteal_direct,"
+    "write_size,pipe_size,processes,nonblock,pin,acceleration,vcpus,memory_mib,status,"
+    "mode,duration_requested_s,elapsed_s,writes,bytes_written,bytes_written_total,"
+    "bytes_read_total,latency_p90_ns,latency_p99_9_ns,latency_max_ns,identity_error,"
+    "voluntary_switches,involuntary_switches,user_s,system_s,eagain,short_writes,payload_errors,"
+    "gap_ns,throughput_mib_s,latency_mean_ns,latency_p50_ns,latency_p99_ns,"
+    "pgscan_direct,pgsteal_direct,"
     "pgscan_kswapd,allocstall,oom_kill,pswpin,pswpout,psi_memory_some_us,psi_memory_full_us,"
     "psi_cpu_some_us,steal_ticks,speed_before,speed_after,relative_speed,memcg,stressor_alive,valid",
     "validity.csv": "regime,block,arm,writers,readers,round,rule,value,limit,detail",
@@ -57,6 +59,8 @@ COLUMNS = {
     "tables/pressure.csv": "regime,arm,writers,readers,samples,with_direct_reclaim,"
     "pgscan_direct_per_s,pgsteal_direct_per_s,pgscan_kswapd_per_s,allocstall_per_s,pswpin_per_s,"
     "pswpout_per_s,psi_memory_some_percent,psi_memory_full_percent,psi_cpu_some_percent,oom_kill",
+    "tables/counters.csv": "regime,arm,counter,unit,blocks,baseline,baseline_sd_percent,value,"
+    "value_sd_percent,change_percent,p_value,q_value,moved",
     "tables/expectations.csv": "regime,arm,counter,bound,limit,share_wanted,samples,samples_met,"
     "share_met,met,median,lowest,highest",
     "tables/claims.csv": "regime,arm,metric,unit,writers,readers,claimed_baseline,claimed_value,"
@@ -125,6 +129,7 @@ def test_row_counts(pristine: Path) -> None:
         "tables/overall_all.csv": 0,
         "tables/set_aside.csv": 2 * 3,
         "tables/pressure.csv": 2 * 3 * 4,
+        "tables/counters.csv": 0,  # none of them ever grew
         "tables/expectations.csv": 0,
         "tables/claims.csv": 0,
         "tables/negative_controls.csv": 0,
@@ -263,44 +268,46 @@ def test_no_sample_at_all(results: Path) -> None:
     assert (results / "out/samples.csv").read_text() == COLUMNS["samples.csv"] + "\n"
 
 
-def test_factors_of_text_and_truth_and_with_a_columns_name(tmp_path: Path) -> None:
+def test_factors_of_truth_and_size(tmp_path: Path) -> None:
     truth = Truth(
         blocks=3,
         factors={
-            "mode": ("threads", "processes"),
+            "processes": (False, True),
             "nonblock": (False, True),
             "write_size": (4096,),
         },
     )
     settings = AnalysisSettings(
-        factors=("mode", "nonblock", "write_size"),
+        factors=("processes", "nonblock", "write_size"),
         baseline="baseline",
         arms=SETTINGS.arms,
         control="control",
         regimes=("idle",),
+        arguments={"writers": 1, "readers": 1},
     )
     found = analyse(write_raw(tmp_path / "raw", truth), tmp_path / "out", settings)
     assert set(found.deltas["blocks"]) == {3}
     header = (tmp_path / "out/samples.csv").read_text().splitlines()[0].split(",")
     assert len(set(header)) == len(header)
-    assert header[8:11] == ["mode", "nonblock", "write_size"]
-    cells = [(row["mode"], row["nonblock"]) for row in read(tmp_path / "out/tables/deltas.csv")]
+    assert header[8:11] == ["processes", "nonblock", "write_size"]
+    cells = [
+        (row["processes"], row["nonblock"]) for row in read(tmp_path / "out/tables/deltas.csv")
+    ]
     assert cells[:4] == [
-        ("processes", "false"),
-        ("processes", "true"),
-        ("threads", "false"),
-        ("threads", "true"),
+        ("false", "false"),
+        ("false", "true"),
+        ("true", "false"),
+        ("true", "true"),
     ]
     assert found.validity.empty
 
 
 def test_counters_that_the_kernel_lacks_are_empty_not_zero(results: Path) -> None:
     def forget(records: list[dict[str, Any]]) -> None:
-        for moment in ("before", "after"):
-            for name in ("pswpin", "allocstall_dma", "allocstall_normal", "allocstall_movable"):
-                del records[1][moment]["vmstat"][name]
-            del records[1][moment]["psi"]["cpu"]
-        records[2]["before"] = None
+        for name in ("pswpin", "allocstall_dma", "allocstall_normal", "allocstall_movable"):
+            del records[1]["grown"][f"vmstat.{name}"]
+        del records[1]["grown"]["psi.cpu.some"]
+        records[2]["grown"] = None
 
     edit(results / "raw/idle/block-001/patched.jsonl", forget)
     found = analyse(results / "raw", results / "out", SETTINGS)
@@ -331,11 +338,36 @@ def test_details_with_commas_quotes_and_newlines_survive(results: Path) -> None:
     assert (row["value"], row["limit"]) == ("1", "0")
     failed = [r for r in read(results / "out/samples.csv") if r["valid"] == "false"]
     assert len(failed) == 1
-    assert (failed[0]["status"], failed[0]["throughput_mib_s"], failed[0]["nonblock"]) == (
-        "failed",
-        "",
-        "",
-    )
+    # What was asked for is known all the same.
+    shown = [failed[0][name] for name in ("status", "throughput_mib_s", "writes", "nonblock")]
+    assert shown == ["failed", "", "", "false"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda bench: bench.update(writes="many"), "writes: the output says 'many', which is no"),
+        (
+            lambda bench: bench.update(writes=1.5),
+            "the output says 1.5, which is no integer",
+        ),
+        (lambda bench: bench.update(throughput_mib_s=float("nan")), "throughput_mib_s: the output"),
+        (lambda bench: bench.pop("throughput_mib_s"), "it has no throughput_mib_s"),
+        (
+            lambda bench: bench["write_latency_ns"].pop("mean"),
+            "it has no latency_mean_ns (write_latency_ns.mean)",
+        ),
+    ],
+)
+def test_a_sample_whose_output_is_not_understood_is_set_aside_with_the_reason(
+    results: Path, change: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    edit(results / "raw/idle/block-001/patched.jsonl", lambda r: change(r[1]["bench"]))
+    analyse(results / "raw", results / "out", SETTINGS)
+    (row,) = read(results / "out/validity.csv")
+    assert (row["rule"], row["arm"], row["block"]) == ("failed", "patched", "1")
+    assert row["detail"].startswith("its output was not understood: ")
+    assert said in row["detail"]
 
 
 def test_bad_raw_data_leaves_older_results_alone(results: Path) -> None:

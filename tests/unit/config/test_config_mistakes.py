@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kdelta.analysis.columns import RESERVED_COLUMNS
 from kdelta.cli import main
 from kdelta.config import RunConfig, load_experiment, parse_model
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.names import RESERVED
+from kdelta.schema import COLUMN_NAMES
 from tests.conftest import Project
 
 REMOVE = object()
@@ -71,7 +71,7 @@ MISTAKES = [
     ("workload", None, "workload: should be a mapping of keys to values, found nothing; give a"),
     ("control", "no", "control: should be true or false, found 'no'"),
     ("variants", [], "variants: should be a mapping of keys to values, found []"),
-    ("matrix.writers.1", 1.5, "matrix.writers.1: should be a whole number or should be "),
+    ("matrix.writers.1", 1.5, "matrix.writers: should be a whole number from 1 to 1000, found 1.5"),
     ("guest.acceleration", "hvf", "guest.acceleration: should be 'auto', 'kvm' or 'tcg', found"),
     ("schema", 2, "schema: should be 1, found 2"),
     ("seed", -1, "seed: should be greater than or equal to 0, found -1"),
@@ -100,8 +100,8 @@ MISTAKES = [
     ("baseline", "vanilla", "baseline: 'vanilla' is not a variant; variants are baseline, patched"),
     ("variants.control", {"title": "x"}, "variants.control: this name is kept for the A/A arm"),
     # the matrix and the workload's arguments
-    ("matrix.threads", [1], "matrix.threads: 'threads' is not an option of pipe_bench; options"),
-    ("workload.arguments.speed", 1, "workload.arguments.speed: 'speed' is not an option of pipe"),
+    ("matrix.threads", [1], "matrix.threads: 'threads' is not a parameter of pipe_bench; param"),
+    ("workload.arguments.speed", 1, "workload.arguments.speed: 'speed' is not a parameter of pi"),
     ("matrix.write_size", [64], "workload.arguments.write_size: it is a factor of the matrix too"),
     ("matrix.writers", [1, 2, 1], "matrix.writers: a level is listed twice in [1, 2, 1]"),
     ("matrix.writers", ["1,2"], "matrix.writers: should be a whole number from 1 to 1000, found"),
@@ -112,8 +112,8 @@ MISTAKES = [
     (
         "matrix",
         {"readers": [1]},
-        "matrix: nothing says how many writers a cell has; make 'writers' a factor, or write "
-        "workload.arguments.writers: 1",
+        "matrix: nothing says which writers a cell has; make 'writers' a factor, or write "
+        "workload.arguments.writers",
     ),
     ("matrix.pipe_size", ["64K", 65536], "matrix.pipe_size: '64K' and 65536 are the same level"),
     ("matrix.pin", ["0", 0], "matrix.pin: '0' and 0 are the same level; keep one"),
@@ -122,7 +122,7 @@ MISTAKES = [
     (
         "workload.arguments.write_size",
         "64M",
-        "guest.memory: 256M is less than the 321 MiB of the largest cell, a buffer for each worker",
+        "guest.memory: 256M is less than the 321 MiB of the largest cell (writers * write_size",
     ),
     (
         "matrix",
@@ -228,8 +228,11 @@ MISTAKES = [
         "mechanism.duration_s: should be less than or equal to 60, found 100",
     ),
     # limits
-    ("validity", {"identity_error": 2}, "validity.identity_error: should be less than 1, found 2"),
-    ("validity", {"identity_overhead_ns": -1}, "validity.identity_overhead_ns: should be greater"),
+    ("workload.limits", {"speed": 1}, "workload.limits.speed: not a limit of pipe_bench; limits"),
+    ("workload.program", "pipebench", "workload.program: there is no workload 'pipebench' in "),
+    ("workload.program", 3, "workload.program: should be text, found 3"),
+    ("variants.patched.boot_parameters", ["a b"], "variants.patched.boot_parameters.0: should mat"),
+    ("variants.patched.files", {"/etc/passwd": 1}, "variants.patched.files./etc/passwd: this name"),
     ("validity", {"clock_jump_ms": 0}, "validity.clock_jump_ms: should be greater than 0, found 0"),
     ("validity", {"steal": 5}, "validity.steal: should be less than or equal to 1, found 5"),
     ("validity", {"host_load": "low"}, "validity.host_load: should be a number, found 'low'"),
@@ -331,7 +334,7 @@ def test_names_that_files_and_folders_of_ours_have(project: Project, small: dict
 
 
 def test_a_factor_with_the_name_of_a_tables_column(small: dict[str, Any]) -> None:
-    for column in RESERVED_COLUMNS:
+    for column in COLUMN_NAMES:
         with pytest.raises(ValidationError, match=f"matrix.{column}: "):
             Experiment.model_validate(small | {"matrix": small["matrix"] | {column: [1]}})
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from kdelta.analysis.columns import RESERVED_COLUMNS
 from kdelta.units import parse_size_bytes
-from kdelta.workload_options import WORKLOAD_OPTIONS, check_option, option_meaning
+from kdelta.workload.declaration import Workload
+from tests.workloads import PIPE_BENCH
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ GOOD: list[tuple[str, list[Any]]] = [
 ]
 BAD: list[tuple[str, list[Any]]] = [
     ("writers", [0, -1, 1001, True, "2", 10**400]),
-    ("write_size", [0, "0K", "1G", "64k", True, -5, 2**30 + 1, "", "1.5K"]),
+    ("write_size", [0, "0K", "2G", "64k", True, -5, 2**30 + 1, "", "1.5K"]),
     ("pipe_size", [0, 1, 2048, 65535, "3M", "512M", False]),
     ("processes", [0, 1, "true"]),
     ("pin", [True, "", "0-", "a", "0,,1", "5-2", "0-1024", 1024]),
@@ -56,13 +57,13 @@ BAD: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in GOOD for v in values])
 def test_values_that_pipe_bench_takes(name: str, value: Any) -> None:
-    check_option("here", name, value)
+    PIPE_BENCH.check_parameter("here", name, value, "pipe_bench")
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in BAD for v in values])
 def test_values_that_it_does_not(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=r"^here: "):
-        check_option("here", name, value)
+        PIPE_BENCH.check_parameter("here", name, value, "pipe_bench")
 
 
 @pytest.mark.parametrize(
@@ -79,10 +80,23 @@ def test_values_that_it_does_not(name: str, value: Any) -> None:
     ],
 )
 def test_values_that_mean_the_same(name: str, one: Any, other: Any, same: bool) -> None:
-    assert (option_meaning(name, one) == option_meaning(name, other)) == same
+    meaning = PIPE_BENCH.parameters[name].meaning
+    assert (meaning(one) == meaning(other)) == same
 
 
-def test_no_option_has_the_name_of_a_column_of_the_tables() -> None:
-    """A factor is one of these options, so that none can take a column's place."""
-    assert not RESERVED_COLUMNS & set(WORKLOAD_OPTIONS)
-    assert {"unit", "value", "limit", "status", "cells"} <= RESERVED_COLUMNS
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("parameters", "unit"),
+        ("parameters", "verdict"),
+        ("metrics", "status"),
+        ("metrics", "writers"),
+        ("values", "regime"),
+    ],
+)
+def test_nothing_that_a_workload_declares_takes_the_place_of_a_column(key: str, name: str) -> None:
+    told = PIPE_BENCH.model_dump()
+    one = next(iter(told[key].values()))
+    told[key][name] = {**one, "primary": False} if key == "metrics" else one
+    with pytest.raises(ValidationError, match=f"{key}.{name}: a result table has a column"):
+        Workload.model_validate(told, strict=False)

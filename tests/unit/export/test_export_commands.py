@@ -14,10 +14,8 @@ import pandas as pd
 import pytest
 from export_runs import make_run
 
-from kdelta.analysis.settings import METRICS
 from kdelta.cli import main
 from kdelta.commands import analysis as analysis_commands
-from kdelta.commands import export as export_commands
 from kdelta.export.run_folder import RunFolder, read_run
 from tests.conftest import Project
 from tests.unit.analysis.synthetic import Truth
@@ -112,8 +110,9 @@ def test_compare_nothing(tmp_path: Path, run: RunFolder, capsys: Captured) -> No
     )
 
 
-def test_the_metrics_on_offer_are_those_with_deltas() -> None:
-    assert tuple(metric.name for metric in METRICS) == export_commands.METRICS
+def test_a_metric_that_the_workload_has_not(run: RunFolder, capsys: Captured) -> None:
+    assert main(["compare", str(run.path), str(run.path), "--metric", "speed"]) == 1
+    assert "they have throughput_mib_s, latency_mean_ns" in capsys.readouterr().err
 
 
 def test_show_makes_tables_where_there_are_none(run: RunFolder, capsys: Captured) -> None:

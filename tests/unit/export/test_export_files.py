@@ -19,7 +19,7 @@ from kdelta.errors import KdeltaError
 from kdelta.export.datapackage import descriptor, write_descriptor
 from kdelta.export.flat_samples import flat_samples, write_samples
 from kdelta.export.run_folder import RunFolder, read_run
-from kdelta.result_files import RESULT_FILES
+from kdelta.schema import RESULT_FILES
 from tests.unit.analysis.synthetic import Truth
 
 MIXED = Truth(

@@ -54,11 +54,11 @@ def test_every_cell_of_a_block_is_a_line() -> None:
         results = parse(text).results
         assert len(results) == len(mine) == 32
         for result, (_, sample) in zip(results, mine.iterrows(), strict=True):
-            assert result.base == "BenchmarkPipe"
+            assert result.base == "BenchmarkPipeBench"
             assert result.parts == {k: sample[k] for k in ("regime", "writers", "readers")}
             assert result.procs == 2
             assert result.iterations == int(sample["writes"])
-            assert result.values["ns/op"] == float(sample["latency_mean_ns"])
+            assert result.values["latency-mean-ns"] == float(sample["latency_mean_ns"])
             rate = float(sample["throughput_mib_s"]) * 2**20
             assert result.values["B/s"] == pytest.approx(rate, rel=1e-9)
 
@@ -92,10 +92,10 @@ def test_arms_have_the_same_configuration() -> None:
 
 def test_units_say_which_way_is_better() -> None:
     assert parse(go_files(emulated())["patched.txt"]).units == {
-        "ns/op": {"better": "lower"},
         "B/s": {"better": "higher"},
-        "p50-latency-ns": {"better": "lower"},
-        "p99-latency-ns": {"better": "lower"},
+        "latency-mean-ns": {"better": "lower"},
+        "latency-median-ns": {"better": "lower"},
+        "latency-tail-ns": {"better": "lower"},
     }
 
 
@@ -137,7 +137,7 @@ def test_what_is_written_reads_back(level: str, writes: int, latency: float, rat
     (result,) = parse(go_text(run, "patched", pd.DataFrame([one]))).results
     assert unquote(result.parts["readers"]) == level
     assert result.iterations == writes
-    assert result.values["ns/op"] == float(f"{latency:.10g}")
+    assert result.values["latency-mean-ns"] == float(f"{latency:.10g}")
     assert result.values["B/s"] == pytest.approx(rate * 2**20, rel=1e-8)
 
 
@@ -165,8 +165,9 @@ def test_a_file_per_arm(tmp_path: Path) -> None:
 def test_an_older_table(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     file = run.path / "samples.csv"
-    pd.read_csv(file, dtype=str).drop(columns="writes").to_csv(file, index=False)
-    with pytest.raises(KdeltaError, match=r"samples\.csv: column writes is missing; .* again"):
+    pd.read_csv(file, dtype=str).drop(columns="throughput_mib_s").to_csv(file, index=False)
+    said = r"samples\.csv: column throughput_mib_s is missing; .* again"
+    with pytest.raises(KdeltaError, match=said):
         go_files(run)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from kdelta.guest import conditions, driver
 
-NONE: dict[str, Any] = {"sysctl": {}, "swap_bytes": 0, "memcg": False}
+NONE: dict[str, Any] = {"sysctl": {}, "files": {}, "swap_bytes": 0, "memcg": False}
 
 
 @pytest.fixture
@@ -38,6 +38,32 @@ def test_a_setting_is_read_back(root: Path) -> None:
 def test_a_setting_that_the_kernel_lacks(root: Path) -> None:
     problems = conditions.apply(NONE | {"sysctl": {"net.core.somaxconn": 1}}, root)
     assert problems == ["sysctl net.core.somaxconn = 1: No such file or directory"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "problem"),
+    [
+        ("never\n", None),
+        ("always madvise [never]\n", None),
+        ("always [madvise] never\n", "is 'always [madvise] never', asked for 'never'"),
+    ],
+)
+def test_a_file_of_the_kernel(
+    root: Path, monkeypatch: pytest.MonkeyPatch, kept: str, problem: str | None
+) -> None:
+    """A list of choices says in brackets which of them holds."""
+    path = root / "sys/kernel/mm/transparent_hugepage/enabled"
+    path.parent.mkdir(parents=True)
+    path.write_text(kept)
+    monkeypatch.setattr(Path, "write_text", lambda *_: 0)
+    told = "/sys/kernel/mm/transparent_hugepage/enabled"
+    found = conditions.apply(NONE | {"files": {told: "never"}}, root)
+    assert found == ([] if problem is None else [f"{path} {problem}"])
+
+
+def test_a_file_that_the_kernel_lacks(root: Path) -> None:
+    (problem,) = conditions.apply(NONE | {"files": {"/sys/kernel/mm/nothing": 1}}, root)
+    assert problem.endswith("mm/nothing = 1: No such file or directory")
 
 
 def test_a_setting_that_the_kernel_changes(root: Path) -> None:

@@ -20,6 +20,7 @@ EXPECTED: dict[str, Any] = {
     "workload_cgroup": "/",
     "swap_total_kib": 0,
     "acceleration": "tcg",
+    "boot_parameters": ["mitigations=off"],
 }
 OBSERVED: dict[str, Any] = {
     "kernel_release": "6.12.9",
@@ -33,6 +34,7 @@ OBSERVED: dict[str, Any] = {
     "dying_cgroups": 0,
     "workload_cgroup": "/",
     "acceleration": "tcg",
+    "cmdline": "console=ttyS0 mitigations=off -- /run/kdelta",
 }
 
 
@@ -55,6 +57,7 @@ def test_the_right_guest() -> None:
         ("memory_cgroups", 4, "4 memory cgroups exist, asked for 1"),
         ("dying_cgroups", 1, "1 cgroups existed before and are not gone yet"),
         ("workload_cgroup", "/kdelta", "the workload runs in cgroup '/kdelta', asked for '/'"),
+        ("cmdline", "mitigations=offline", "the kernel was not told 'mitigations=off'"),
         ("swap_total_kib", 1048572, "swap is 1048572 KiB, asked for 0 KiB"),
     ],
 )

@@ -63,73 +63,82 @@ HugePages_Total:       0
 """
 
 
-def test_vmstat_keeps_what_bears_on_reclaim() -> None:
-    found = counters.parse_vmstat(VMSTAT)
-    assert found["pgscan_direct"] == 340012
-    assert found["pgsteal_direct"] == 339000
-    assert found["pgscan_kswapd"] == 5100
-    assert found["allocstall_movable"] == 770
-    assert found["oom_kill"] == 1
-    assert (found["pswpin"], found["pswpout"]) == (3, 17)
-    assert found["workingset_refault_file"] == 345
-    assert not {"nr_free_pages", "pgpgin", "unevictable_pgs_scanned"} & found.keys()
+SOFTIRQS = """                    CPU0       CPU1
+          HI:          1          2
+       TIMER:     100000     200000
+"""
+
+SCHEDSTAT = """version 15
+timestamp 4295000000
+cpu0 0 0 0 0 0 0 100 10 5
+domain0 3 1 2 3
+cpu1 0 0 0 0 0 0 300 30 7
+"""
 
 
-def test_psi_is_total_microseconds() -> None:
-    assert counters.parse_psi(PSI) == {"some": 1234567, "full": 89}
-    # before 5.13, and in the root: cpu pressure has no "full" line
-    assert counters.parse_psi(PSI.splitlines()[0]) == {"some": 1234567}
+def proc(folder: Path, **more: str) -> Path:
+    """A /proc with these counters, and others in place of some."""
+    files = {
+        "vmstat": VMSTAT,
+        "stat": STAT,
+        "softirqs": SOFTIRQS,
+        "schedstat": SCHEDSTAT,
+        "pressure/memory": PSI,
+        # before 5.13, and in the root: cpu pressure has no "full" line
+        "pressure/cpu": PSI.splitlines()[0],
+    }
+    (folder / "pressure").mkdir(parents=True)
+    for name, text in (files | more).items():
+        (folder / name).write_text(text)
+    return folder
 
 
-def test_stat_is_all_cpus() -> None:
-    assert counters.parse_stat(STAT) == {
-        "user": 4705,
-        "nice": 356,
-        "system": 584,
-        "idle": 3699176,
-        "iowait": 23060,
-        "irq": 7,
-        "softirq": 26,
-        "steal": 91,
+def test_what_every_counter_grew_by(tmp_path: Path) -> None:
+    later = {
+        "vmstat": VMSTAT.replace("allocstall_movable 770", "allocstall_movable 777")
+        + "new_counter 3\n",
+        "stat": STAT.replace("cpu  4705 356", "cpu  4707 355").replace("1990473", "1990500"),
+        "softirqs": SOFTIRQS.replace("200000", "200050"),
+        "schedstat": SCHEDSTAT.replace("300 30 7", "350 31 7"),
+        "pressure/memory": PSI.replace("1234567", "1234667"),
+    }
+    before = counters.moment(proc(tmp_path / "before"))
+    found = counters.grown(before, counters.moment(proc(tmp_path / "after", **later)))
+    moved = {name: by for name, by in found.items() if by}
+    assert moved == {
+        "vmstat.allocstall_movable": 7,
+        "stat.user": 2,
+        "stat.nice": -1,
+        "stat.ctxt": 27,
+        "softirqs.TIMER": 50,
+        "sched.run_ns": 50,
+        "sched.wait_ns": 1,
+        "psi.memory.some": 100,
+    }
+    # What does not move is 0; what there was only afterwards is not known.
+    assert found["vmstat.oom_kill"] == found["psi.cpu.some"] == found["sched.timeslices"] == 0
+    assert "vmstat.new_counter" not in found
+
+
+def test_a_kernel_without_some_of_them(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text(VMSTAT)
+    found = counters.moment(tmp_path)
+    assert set(counters.grown(found, found)) == {
+        f"vmstat.{line.split()[0]}" for line in VMSTAT.splitlines()
     }
 
 
-def test_meminfo_is_kib() -> None:
-    meminfo = counters.parse_meminfo(MEMINFO)
-    assert meminfo["MemTotal"] == 1003912
-    assert meminfo["AnonPages"] == 20480
-    assert (meminfo["SwapTotal"], meminfo["SwapFree"]) == (0, 0)
-    assert "HugePages_Total" not in meminfo
-
-
-def test_all_counters_of_a_sample(tmp_path: Path) -> None:
-    (tmp_path / "pressure").mkdir()
-    for name, text in {
-        "vmstat": VMSTAT,
-        "stat": STAT,
-        "meminfo": MEMINFO,
-        "pressure/memory": PSI,
-        "pressure/cpu": PSI,
-    }.items():
-        (tmp_path / name).write_text(text)
-    found = counters.counters(tmp_path)
-    assert found.keys() == {"vmstat", "psi", "stat", "meminfo"}
-    assert found["psi"]["memory"]["some"] == 1234567
-    assert found["meminfo"]["MemAvailable"] == 842716
-    assert "MemTotal" not in found["meminfo"]
-
-
-def test_counters_without_psi(tmp_path: Path) -> None:
-    for name, text in {"vmstat": VMSTAT, "stat": STAT, "meminfo": MEMINFO}.items():
-        (tmp_path / name).write_text(text)
-    assert counters.counters(tmp_path)["psi"] == {}
-
-
 def test_counters_of_this_very_machine() -> None:
-    found = counters.counters()
-    assert found["vmstat"]["pgfault"] > 0
-    assert found["stat"]["user"] > 0
-    assert found["meminfo"]["MemFree"] > 0
+    before = counters.moment()
+    subprocess.run(["true"], check=True)
+    found = counters.grown(before, counters.moment())
+    assert found["vmstat.pgfault"] > 0
+    assert found["stat.processes"] > 0
+    assert found["softirqs.TIMER"] >= 0
+
+
+def test_meminfo_is_kib() -> None:
+    assert counters.parse_meminfo(MEMINFO) == {"MemTotal": 1003912, "SwapTotal": 0}
 
 
 def stat_line(pid: int, name: str, pgrp: int, pages: int, state: str = "S") -> str:

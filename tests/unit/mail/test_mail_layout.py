@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kdelta.mail.layout import WIDTH, format_tables
 from kdelta.report.context import Arm, Factor, Regime
-from kdelta.report.metrics import THROUGHPUT
 from kdelta.report.tables import Cell, DeltaTable
+from tests.workloads import THROUGHPUT
 
 
 def percent(value: float, decimals: int) -> str:

@@ -13,7 +13,7 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest import speed
 from kdelta.measure.arm import GuestSource, require_cpus
-from kdelta.measure.plan import block_timeout_s, boot_plan, option_argv
+from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import block_schedule
 from tests.conftest import SMALL
 
@@ -24,21 +24,6 @@ IMAGE = {"kernel_release": "6.12.9", "config_sha256": "ab" * 32, "key": "0123456
 def plan(regime: str, position: int = 0) -> dict[str, Any]:
     schedule = block_schedule(EXPERIMENT, regime, 2)
     return boot_plan(EXPERIMENT, "quick", schedule, position, IMAGE, "tcg", 3)
-
-
-@pytest.mark.parametrize(
-    ("options", "argv"),
-    [
-        ({}, []),
-        ({"write_size": 65536}, ["--write-size", "65536"]),
-        ({"pin": "0-3", "writers": 2}, ["--pin", "0-3", "--writers", "2"]),
-        ({"nonblock": True, "processes": False}, ["--nonblock"]),
-        # 1 and 0 are numbers, not flags
-        ({"writers": 1, "pin": 0}, ["--writers", "1", "--pin", "0"]),
-    ],
-)
-def test_options_become_arguments(options: dict[str, Any], argv: list[str]) -> None:
-    assert option_argv(options) == argv
 
 
 def test_the_plan_of_a_boot() -> None:
@@ -64,9 +49,10 @@ def test_the_plan_of_a_boot() -> None:
         "workload_cgroup": "/",
         "swap_total_kib": 0,
         "acceleration": "tcg",
+        "boot_parameters": [],
     }
     assert made["stressor"] is None
-    assert made["conditions"] == {"sysctl": {}, "swap_bytes": 0, "memcg": False}
+    assert made["conditions"] == {"sysctl": {}, "files": {}, "swap_bytes": 0, "memcg": False}
     assert made["mechanism"] is False
     assert made["speed_work"] == speed.WORK["tcg"]
     json.dumps(made)
@@ -74,7 +60,8 @@ def test_the_plan_of_a_boot() -> None:
 
 def test_a_cells_arguments() -> None:
     cell = plan("idle")["cells"][0]
-    argv = cell["argv"]
+    program, *argv = cell["argv"]
+    assert program.endswith("/pipe_bench")
     pairs = dict(zip(argv[::2], argv[1::2], strict=True))
     assert pairs == {
         "--write-size": "65536",
@@ -114,6 +101,7 @@ def test_the_conditions_of_a_regime_and_what_the_gate_expects_of_them() -> None:
     made = boot_plan(experiment, "quick", schedule, 0, IMAGE, "tcg", 3)
     assert made["conditions"] == {
         "sysctl": {"vm.swappiness": 100},
+        "files": {},
         "swap_bytes": 64 * 2**20,
         "memcg": True,
     }

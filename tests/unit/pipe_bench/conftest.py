@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-SOURCES = HERE.parents[2] / "src" / "pipe_bench"
+SOURCES = HERE.parents[2] / "workloads" / "pipe_bench"
 WARNINGS = ["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]

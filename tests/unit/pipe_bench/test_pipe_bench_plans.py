@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kdelta.experiment import Experiment
-from kdelta.measure.plan import boot_plan, option_argv
+from kdelta.measure.plan import boot_plan
 from kdelta.measure.schedule import block_schedule
-from kdelta.workload_options import REQUIRED_OPTIONS, WORKLOAD_OPTIONS, check_option
 from tests.conftest import SMALL
+from tests.workloads import PIPE_BENCH
 
 IMAGE = {"kernel_release": "6.12.0", "config_sha256": "0" * 64, "key": "1" * 24}
 
@@ -51,13 +51,13 @@ def experiments(draw: st.DrawFn) -> Experiment:
     """Experiments of any shape that pass; those that do not are drawn too, and dropped."""
     data = copy.deepcopy(SMALL)
     data["matrix"], data["workload"]["arguments"] = {}, {}
-    for name in WORKLOAD_OPTIONS:
+    for name, parameter in PIPE_BENCH.parameters.items():
         # What else is refused is refused as a whole: of that too much would leave nothing to run.
         values = VALUES[name].filter(lambda value, name=name: accepted(name, value))
         where = draw(st.sampled_from(["matrix", "arguments", "nowhere"]))
         if where == "matrix":
             data["matrix"][name] = draw(st.lists(values, min_size=1, max_size=3))
-        elif where == "arguments" or (name in REQUIRED_OPTIONS and draw(st.integers(0, 9))):
+        elif where == "arguments" or (parameter.required and draw(st.integers(0, 9))):
             data["workload"]["arguments"][name] = draw(values)
     data["workload"]["timeout_s"] = draw(seconds.map(lambda number: number + 0.9))
     data["guest"] |= {"memory": "64T", "vcpus": draw(st.just("auto") | st.integers(1, 64))}
@@ -96,11 +96,11 @@ def plans(experiment: Experiment) -> list[dict[str, Any]]:
 @given(experiment=experiments())
 def test_every_cell_of_a_validated_experiment_is_one_cell(bench, experiment):
     for plan in plans(experiment):
-        check = bench(*plan["self_check_argv"], "--dry-run")
+        check = bench(*plan["self_check_argv"][1:], "--dry-run")
         assert (check.returncode, check.stdout, check.stderr) == (0, "writers=2 readers=2\n", "")
         for cell in plan["cells"][:4]:
             options = {**experiment.workload.arguments, **cell["levels"]}
-            done = bench(*cell["argv"], "--dry-run")
+            done = bench(*cell["argv"][1:], "--dry-run")
             assert (done.returncode, done.stderr) == (0, "")
             cells = "writers={writers} readers={readers}\n"
             assert done.stdout == cells.format_map(options)
@@ -110,8 +110,8 @@ def accepted(name: str, value: Any) -> bool:
     """Whether an experiment may have this option or time."""
     data = copy.deepcopy(SMALL)
     try:
-        if name in WORKLOAD_OPTIONS:
-            check_option("here", name, value)
+        if name in PIPE_BENCH.parameters:
+            PIPE_BENCH.check_parameter("here", name, value, "pipe_bench")
             return True
         if name == "timeout":
             data["workload"]["timeout_s"] = value
@@ -148,12 +148,12 @@ def accepted(name: str, value: Any) -> bool:
 def test_both_sides_have_the_same_limits(bench, name, inside, outside):
     one = ["--writers", "1", "--readers", "1", "--dry-run"]
     for value, good in ((inside, True), (outside, False)):
-        done = bench(*one, *option_argv({name: str(value)}))
+        done = bench(*one, f"--{name.replace('_', '-')}", str(value))
         assert (done.returncode == 0) == good, (value, done.stderr)
         assert accepted(name, value) == good, value
 
 
-@pytest.mark.parametrize("name", WORKLOAD_OPTIONS)
+@pytest.mark.parametrize("name", PIPE_BENCH.parameters)
 def test_every_option_is_one_of_the_programs(bench, name):
     done = bench("--" + name.replace("_", "-"), "--dry-run")
     if name in ("processes", "nonblock"):
@@ -172,7 +172,7 @@ def test_the_workloads_timeout_takes_effect(small, faulty, timeout_s, error):
     small["protocols"]["quick"]["warmup_s"] = 0  # the first write counts
     experiment = Experiment.model_validate(small)
     plan = boot_plan(experiment, "quick", block_schedule(experiment, "idle", 1), 0, IMAGE, "tcg", 1)
-    argv = next(c["argv"] for c in plan["cells"] if c["levels"] == {"writers": 1, "readers": 1})
+    argv = next(c["argv"][1:] for c in plan["cells"] if c["levels"] == {"writers": 1, "readers": 1})
     done = faulty("slow-writes", *argv, env={"PIPE_CLOCK": "35"})
     if error is None:
         assert (done.returncode, done.stderr) == (0, "")

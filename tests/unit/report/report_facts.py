@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from report_synthetic import WRITE_SIZE, Plan
+from report_synthetic import Plan
 
 from kdelta.report.context import Arm, Factor, Regime, ReportContext, Variant
+from tests.workloads import METRICS, PIPE_BENCH
 
 
 def make_context(plan: Plan, **changes: object) -> ReportContext:
@@ -52,8 +53,13 @@ def make_context(plan: Plan, **changes: object) -> ReportContext:
         seconds_per_cell=dict.fromkeys(plan.regimes, 0.6),
         confidence=0.95,
         equivalence_margin=plan.margin,
-        write_size=None if {"write_bytes", "write_size"} & set(plan.matrix) else WRITE_SIZE,
-        pipe_size=1 << 20,
+        metrics=METRICS,
+        phrases=(
+            *(() if {"write_bytes", "write_size"} & set(plan.matrix) else ("64 KiB writes",)),
+            "1 MiB pipe",
+        ),
+        distribution="write latency",
+        workload_methods=tuple(PIPE_BENCH.methods.items()),
         acceleration="kvm",
         acceleration_reason="/dev/kvm boots the built kernel",
         vcpus=2,

@@ -22,6 +22,8 @@ from report_more import (
 )
 from scipy import stats
 
+from kdelta.schema import TABLES
+
 METRICS = (
     ("throughput_mib_s", "MiB/s", "higher"),
     ("latency_mean_ns", "ns", "lower"),
@@ -337,10 +339,21 @@ def write_results(plan: Plan, folder: Path) -> Path:
     """Write every CSV file of a results folder and return the folder."""
     samples, validity = make_samples(plan)
     (folder / "tables").mkdir(parents=True, exist_ok=True)
-    samples.to_csv(folder / "samples.csv", index=False)
-    validity.to_csv(folder / "validity.csv", index=False)
-    for name, frame in all_tables(plan, samples, validity).items():
-        frame.to_csv(folder / "tables" / f"{name}.csv", index=False)
+    tables = {
+        "samples.csv": samples,
+        "validity.csv": validity,
+        **{f"tables/{k}.csv": v for k, v in all_tables(plan, samples, validity).items()},
+    }
+    for table in TABLES:
+        # What the report does not look at is not made up.
+        frame = tables.get(table.path, pd.DataFrame())
+        empty = [name for name in table.dtypes if name not in frame]
+        assert not empty or not table.path.endswith("set_aside.csv"), "its rules come last"
+        columns = [*frame.columns, *empty]
+        filled = frame.reindex(columns=columns)
+        if "round" in empty and table.path == "samples.csv":
+            filled["round"] = 1
+        filled.to_csv(folder / table.path, index=False)
     return folder
 
 

@@ -13,7 +13,7 @@ from report_cases import Case, render
 from report_synthetic import FLAGSHIP
 
 from kdelta.report.disturbance import HostState, host_state
-from kdelta.report.macro_names import noise_floor
+from kdelta.report.macro_names import Names
 from kdelta.report.macros import macros
 from kdelta.report.text import render_text
 
@@ -125,7 +125,7 @@ def test_the_noise_floor_stands_beside_each_answer(measured: Case) -> None:
         answer = measured.text.partition("Answer:")[2].partition("What weakens it:")[0]
         assert re.search(rf"{re.escape(regime.title)} .* {floor:.1f}%\n", answer)
         assert f"], {told} (95" in words(measured.html)
-        name = noise_floor(regime.name, "throughput_mib_s")
+        name = Names(measured.context.metrics).noise_floor(regime.name, "throughput_mib_s")
         assert f"], noise floor of a cell \\{name}{{}} (95" in words(measured.tex)
         bodies = {macro.name: macro.body for macro in macros(measured.frames, measured.context)}
         assert bodies[name] == f"{floor:.1f}\\%"

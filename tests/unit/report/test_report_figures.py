@@ -29,10 +29,16 @@ from kdelta.report.heatmap import colour_limit, heatmap_figures
 from kdelta.report.html import render_html
 from kdelta.report.latency import latency_figures
 from kdelta.report.latex import count_pages
-from kdelta.report.metrics import LATENCY_MEAN, THROUGHPUT
-from kdelta.report.run import figure_files
+from kdelta.report.metrics import figure_stems
 from kdelta.report.trace_pages import pages_figures
 from kdelta.report.trace_waits import wait_figures
+from tests.workloads import LATENCY_MEAN, PIPE_BENCH, THROUGHPUT
+
+FILES = [
+    f"figures/{stem}.{kind}"
+    for stem in figure_stems(PIPE_BENCH, mechanism=True)
+    for kind in ("svg", "pdf")
+]
 
 
 def texts(figure: Figure) -> list[str]:
@@ -41,9 +47,9 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_the_promised_files_are_there(measured: Case) -> None:
-    assert len(figure_files()) == 2 * 6
-    assert len(figure_files(mechanism=True)) == 2 * 8
-    for name in figure_files(mechanism=True):
+    assert len(figure_stems(PIPE_BENCH)) == 6
+    assert len(figure_stems(PIPE_BENCH, mechanism=True)) == 8
+    for name in FILES:
         assert (measured.folder / name).stat().st_size > 2000, name
 
 
@@ -54,7 +60,7 @@ def test_same_input_same_bytes(measured: Case, tmp_path: Path) -> None:
 
 
 def test_no_dates_in_the_files(measured: Case) -> None:
-    for name in figure_files(mechanism=True):
+    for name in FILES:
         data = (measured.folder / name).read_bytes()
         assert b"CreationDate" not in data
         assert b"dc:date" not in data

@@ -21,15 +21,16 @@ from kdelta.report.context import Arm, Factor, Regime, ReportContext
 from kdelta.report.figure_style import PAGE_HEIGHT, PAGE_WIDTH, arm_styles, figure_style
 from kdelta.report.figures import drawings
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import FIGURES, MECHANISM_FIGURES
+from kdelta.report.metrics import figure_stems
 from kdelta.report.palette import (
     ARM_COLOURS,
     BASELINE_COLOUR,
     CONTROL_COLOUR,
     PAPER,
 )
+from tests.workloads import PIPE_BENCH
 
-STEMS = [name.stem for name in FIGURES + MECHANISM_FIGURES]
+STEMS = figure_stems(PIPE_BENCH, mechanism=True)
 DARK_PAGE = "#181d23"
 
 
@@ -83,7 +84,7 @@ def test_type_is_at_least_eight_points_and_fits_the_page(emulated: Case, stem: s
     assert min(t.get_fontsize() for t in shown) >= 8
 
 
-@pytest.mark.parametrize("stem", [name.stem for name in FIGURES])
+@pytest.mark.parametrize("stem", figure_stems(PIPE_BENCH))
 def test_pages_of_four_regimes_fit(four: Case, stem: str) -> None:
     pages = draw(four.frames, four.context, stem, PAGE_HEIGHT)
     assert all(page.get_figheight() <= PAGE_HEIGHT for page in pages)
@@ -229,7 +230,7 @@ def empty(frames: ReportFrames) -> ReportFrames:
     return replace(frames, **tables)
 
 
-@pytest.mark.parametrize("stem", [name.stem for name in FIGURES])
+@pytest.mark.parametrize("stem", figure_stems(PIPE_BENCH))
 def test_empty_tables_still_draw(measured: Case, stem: str) -> None:
     # Nothing at all but the plan: what was to be run is known from the experiment.
     context = make_context(FLAGSHIP)

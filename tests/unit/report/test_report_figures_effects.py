@@ -18,9 +18,9 @@ from kdelta.report.context import Regime
 from kdelta.report.drift import after_baseline, drift_figures
 from kdelta.report.figure_style import PAGE_HEIGHT, figure_style
 from kdelta.report.forest import all_cells, forest_figures
-from kdelta.report.metrics import THROUGHPUT
 from kdelta.report.palette import PAPER
 from kdelta.report.percent_axis import percent_ticks, ratio_limits
+from tests.workloads import THROUGHPUT
 
 IDLE = Regime("idle", "No memory pressure")
 

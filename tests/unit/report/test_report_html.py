@@ -22,8 +22,9 @@ from kdelta.report.html import render_html
 from kdelta.report.metrics import figure_stems
 from kdelta.report.svg import inline_svg
 from kdelta.report.view import build_view
+from tests.workloads import PIPE_BENCH
 
-FIGURES = len(figure_stems(mechanism=True))
+FIGURES = len(figure_stems(PIPE_BENCH, mechanism=True))
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -272,7 +273,7 @@ def test_the_arms_are_explained_above_the_answer(measured: Case) -> None:
 def test_tables_of_several_arms_and_levels_have_their_names_on_top(
     wide: Case, tmp_path: Path
 ) -> None:
-    for stem in figure_stems(mechanism=False):
+    for stem in figure_stems(PIPE_BENCH, mechanism=False):
         (tmp_path / f"{stem}.svg").write_text('<svg viewBox="0 0 1 1"></svg>')
     html = render_html(wide.frames, wide.context, ASSETS, tmp_path, wide.folder)
     assert html.count('<h4 class="arm">bulk against baseline</h4>') == 3 * 4

@@ -21,6 +21,7 @@ from kdelta.report.metrics import figure_stems
 from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.tables import choose_precision
 from kdelta.report.view import build_view
+from tests.workloads import PIPE_BENCH
 
 
 def blocks_of(case: Case, folder: Path = Path("nowhere"), **frames: object) -> Drilldown:
@@ -90,7 +91,8 @@ def test_counters_that_grew_are_shown_and_the_others_named(measured: Case) -> No
     assert idle.counters == ()
     assert idle.unmoved == (
         "0 in every sample: scanned in direct reclaim and OOM kills. "
-        "Not counted by this kernel: swapped in."
+        "Not counted by this kernel: allocation stalls, scanned by kswapd, swapped in, swapped "
+        "out, some task waited for memory and some task waited for a CPU."
     )
     reclaim = cell_of(found, "memory-pressure", "patched", "1", "1")
     assert [(c.title, c.unit) for c in reclaim.counters] == [("scanned in direct reclaim", "pages")]
@@ -152,7 +154,7 @@ def test_ten_thousand_samples_make_a_light_page(tmp_path: Path) -> None:
     plan = big_plan()
     write_results(plan, tmp_path)
     (tmp_path / "figures").mkdir()
-    for stem in figure_stems():
+    for stem in figure_stems(PIPE_BENCH):
         (tmp_path / "figures" / f"{stem}.svg").write_text('<svg viewBox="0 0 9 9"></svg>')
     for regime in plan.regimes:
         for block in range(1, plan.blocks + 1):

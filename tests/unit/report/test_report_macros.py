@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 from report_cases import ASSETS, Case
 
 from kdelta.report.latex import LatexReport
-from kdelta.report.macro_names import METRIC_WORDS, claims, noise_floor, overall, plain, spell
+from kdelta.report.macro_names import Names, plain, spell
 from kdelta.report.macros import macros
 from kdelta.report.pdf import compile_pdf
+from tests.workloads import METRICS
 
 # Words that a macro's name is made of, and characters that are spelled out as such words.
 WORDS = ("overall", "word", "throughput", "latency", "dash", "dot", "one", "nine", "bulk", "x")
 NAMES = st.text("ab19-._", min_size=1, max_size=6) | st.lists(
     st.sampled_from([*WORDS, "-", ".", "_", "1"]), min_size=1, max_size=5
 ).map("".join)
+NAMED = Names(METRICS)
 WHAT = ("", "Low", "High", "Verdict", "Blocks", "Cells")
 DEFINITION = re.compile(r"^\\newcommand\{\\(\w+)\}\{(.*)\}$", re.M)
 
@@ -58,10 +60,10 @@ def test_two_names_are_never_spelled_alike(one: str, other: str) -> None:
 
 @given(st.sets(NAMES, min_size=1, max_size=3), st.sets(NAMES, min_size=1, max_size=3))
 def test_no_two_macros_share_a_name(arms: set[str], regimes: set[str]) -> None:
-    metrics = list(METRIC_WORDS)
-    found = [overall(*parts) for parts in product([*arms, ""], regimes, metrics, WHAT)]
-    found += [noise_floor(*parts) for parts in product(regimes, metrics)]
-    found += [claims(*parts) for parts in product(metrics, ("", "reproduced", "not settled"))]
+    metrics = [metric.name for metric in METRICS]
+    found = [NAMED.overall(*parts) for parts in product([*arms, ""], regimes, metrics, WHAT)]
+    found += [NAMED.noise_floor(*parts) for parts in product(regimes, metrics)]
+    found += [NAMED.claims(*parts) for parts in product(metrics, ("", "reproduced", "not settled"))]
     found += [plain(what) for what in ("Blocks", "Cells", "Acceleration", "EmulatedMark")]
     assert all(re.fullmatch("kd[A-Za-z]+", name) for name in found)
     assert len(found) == len(set(found))
@@ -88,7 +90,7 @@ def test_every_headline_number_is_there(emulated: Case, measured: Case) -> None:
         table = pd.read_csv(case.folder / "tables" / "overall.csv", keep_default_na=False)
         checked = 0
         for row in table.to_dict("records"):
-            name = overall(row["arm"], row["regime"], row["metric"])
+            name = NAMED.overall(row["arm"], row["regime"], row["metric"])
             if row["verdict"] == "invalid" or row["ratio"] == "":
                 assert found[name] == "no result"
                 continue
@@ -104,7 +106,7 @@ def test_every_headline_number_is_there(emulated: Case, measured: Case) -> None:
         floors = pd.read_csv(case.folder / "tables" / "control.csv")
         for row in floors.to_dict("records"):
             if row["noise_floor_percent"] == row["noise_floor_percent"] < 100:
-                text = found[noise_floor(row["regime"], row["metric"])]
+                text = found[NAMED.noise_floor(row["regime"], row["metric"])]
                 assert float(text.removesuffix(r"\%")) == pytest.approx(
                     row["noise_floor_percent"], abs=0.051
                 )
@@ -129,15 +131,15 @@ def test_the_short_form_is_the_claimed_arm(measured: Case) -> None:
     first = str(claimed.iloc[0]) if len(claimed) else measured.context.treatments[0].name
     found = {macro.name: macro.body for macro in macros(measured.frames, measured.context)}
     regime = measured.context.regimes[0].name
-    short = overall("", regime, "throughput_mib_s")
-    assert found[short] == "\\" + overall(first, regime, "throughput_mib_s")
+    short = NAMED.overall("", regime, "throughput_mib_s")
+    assert found[short] == "\\" + NAMED.overall(first, regime, "throughput_mib_s")
 
 
 def test_the_paper_takes_its_answer_from_the_macros(measured: Case) -> None:
     answer = measured.tex[measured.tex.index(r"\section*{Answer}") :].split(r"\section*")[1]
     regimes = [regime.name for regime in measured.context.regimes]
     for regime in regimes:
-        assert overall("", regime, "throughput_mib_s") + "{}" in answer
+        assert NAMED.overall("", regime, "throughput_mib_s") + "{}" in answer
     sentences = re.findall(r"throughput (.*?) \(", answer)
     assert sentences
     assert not any(re.search(r"\d", sentence) for sentence in sentences), "typed by hand"

@@ -13,9 +13,9 @@ from report_synthetic import FLAGSHIP, write_results
 
 from kdelta.report.context import Factor
 from kdelta.report.frames import load_frames
-from kdelta.report.metrics import THROUGHPUT
 from kdelta.report.tables import Precision, choose_precision, delta_tables
 from kdelta.report.view import build_view
+from tests.workloads import THROUGHPUT
 
 WHOLE = Precision(0, {"throughput_mib_s": 0})
 

@@ -46,7 +46,7 @@ def test_a_selftest_patch_has_the_committed_sources(patch: Path, tmp_path: Path)
     subprocess.run(arguments, cwd=tmp_path, check=True, env={"PATH": "/usr/bin:/bin"})
     for name, source in SOURCES.items():
         made = (tmp_path / FOLDER / name).read_bytes()
-        wanted = (CHECKOUT / "src/pipe_bench" / source).read_bytes()
+        wanted = (CHECKOUT / "workloads/pipe_bench" / source).read_bytes()
         assert made == wanted, f"make the patch anew: see {patch.parents[1]}/README.md"
 
 

@@ -68,8 +68,7 @@ def test_moving_the_project_changes_nothing(project: Project) -> None:
         ("patches/series/0002-second.patch", {"build patched"}),
         ("patches/other.patch", {"build other"}),
         ("kernel-configs/guest.config", BUILDS),
-        ("src/pipe_bench/pipe_bench.c", {"workload"}),
-        ("src/speed_check/speed_check.c", {"workload"}),
+        ("workloads/pipe_bench/pipe_bench.c", {"workload"}),
     ],
 )
 def test_a_byte_of_a_file(project: Project, name: str, expected: set[str]) -> None:

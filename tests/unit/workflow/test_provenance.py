@@ -250,7 +250,7 @@ def test_what_the_report_is_told(run: Path) -> None:
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     context = report_context(EXPERIMENT, "quick", manifest)
     assert (context.row_factor, context.column_factor) == ("writers", "readers")
-    assert (context.write_size, context.pipe_size) == (65536, 1048576)
+    assert context.phrases == ("64 KiB writes", "1 MiB pipe")
     assert (context.vcpus, context.host_cpus, context.memory_mib) == (3, 2, 256)
     assert [arm.name for arm in context.arms if arm.is_control] == ["control"]
     assert context.environment["Guest"].endswith("(more vCPUs than the host has CPUs)")
@@ -324,12 +324,12 @@ def test_differences_from_the_published_set_up(run: Path) -> None:
     assert [v.patches for v in context.variants if v.name == "patched"] == [("fs/pipe: faster",)]
 
 
-@pytest.mark.parametrize(("size", "expected"), [("64K", 65536), ("1M", 2**20), (1, 1)])
-def test_sizes_as_pipe_bench_takes_them(run: Path, size: str | int, expected: int) -> None:
+@pytest.mark.parametrize(("size", "expected"), [("64K", "64 KiB writes"), ("1M", "1 MiB writes")])
+def test_sizes_in_words(run: Path, size: str, expected: str) -> None:
     data = SMALL | {"workload": {"arguments": {"write_size": size}}}
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     context = report_context(Experiment.model_validate(data), "quick", manifest)
-    assert context.write_size == expected
+    assert context.phrases[0] == expected
 
 
 def test_a_size_that_varies_is_none_of_the_runs(run: Path) -> None:
@@ -338,7 +338,7 @@ def test_a_size_that_varies_is_none_of_the_runs(run: Path) -> None:
     data = SMALL | {"workload": fixed, "matrix": matrix}
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     context = report_context(Experiment.model_validate(data), "quick", manifest)
-    assert context.write_size is None
+    assert context.phrases == ("1 MiB pipe",)
     assert [factor.levels for factor in context.factors] == [("4096", "64K"), ("true",)]
 
 

@@ -1,21 +1,201 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The data dictionary's part on the delta tables and what stands beside them."""
+"""Every result table and every column, once: type, unit, meaning.
+
+The analysis makes its tables by it, the report reads them by it; docs/data-dictionary.md and
+datapackage.json are generated from it. A column is added here, and where its values are made.
+"""
 
 from __future__ import annotations
 
-from kdelta.analysis.breach import DISTURBANCE_RULES
-from kdelta.export.dictionary_types import (
-    ARM,
-    BLOCK,
-    DELTA,
-    EFFECT,
-    FACTORS,
-    METRIC,
-    REGIME,
-    RULE,
+from typing import Literal, NamedTuple
+
+Type = Literal["string", "integer", "number", "boolean"]
+
+FACTOR = "<factor>"
+"""Stands for one column per factor of the matrix, of any type, in the experiment's order."""
+PARAMETER = "<parameter>"
+"""Stands for one column per parameter of the workload that is the same in every cell."""
+VALUE = "<value>"
+"""Stands for one column per value and metric that the workload declares."""
+RULE = "<rule>"
+"""Stands for one column per validity rule that was broken, in alphabetical order."""
+
+DISTURBANCE_RULES = ("host-load", "host-steal", "host-other-cpu", "guest-steal", "cpu-speed")
+"""Validity rules that say that the host was disturbed."""
+
+
+class Column(NamedTuple):
+    """A column: what it is called, holds, is measured in and means.
+
+    `missing` says that whole numbers and truths may be missing, which is not 0 or false.
+    """
+
+    name: str
+    type: Type
+    unit: str
+    meaning: str
+    missing: bool = False
+
+    @property
+    def placeholder(self) -> bool:
+        """Whether it stands for several columns, which depend on the run."""
+        return self.name.startswith("<")
+
+    @property
+    def dtype(self) -> str:
+        """Its type in pandas."""
+        match self.type:
+            case "integer":
+                return "Int64" if self.missing else "int64"
+            case "boolean":
+                return "boolean" if self.missing else "bool"
+            case "number":
+                return "float64"
+        return "str"
+
+
+class Table(NamedTuple):
+    """A CSV file below a run's folder: what a row is, and its columns in order.
+
+    `key` names the columns that identify a row; the factors are among them where `FACTOR` is.
+    """
+
+    path: str
+    row: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Type in pandas by name, of the columns that every run has."""
+        return {c.name: c.dtype for c in self.columns if not c.placeholder}
+
+    @property
+    def has_factors(self) -> bool:
+        """Whether its rows are about cells."""
+        return any(column.name == FACTOR for column in self.columns)
+
+
+REGIME = Column("regime", "string", "", "condition of the guest, by its name")
+ARM = Column("arm", "string", "", "kernel as run: a variant's name, or `control`")
+BLOCK = Column("block", "integer", "", "number of the block, from 1")
+FACTORS = Column(FACTOR, "string", "", "one column per factor of the matrix: the cell's level")
+PARAMETERS = Column(
+    PARAMETER, "string", "", "one column per parameter that is the same in every cell: its value"
+)
+VALUES = Column(
+    VALUE, "number", "", "one column per value and metric of the workload, as it declares them"
+)
+METRIC = (
+    Column("metric", "string", "", "column of samples.csv that the row is about"),
+    Column("unit", "string", "", "unit of the metric"),
+    Column("direction", "string", "", "which way is better: higher or lower"),
+)
+VERDICT = Column(
+    "verdict", "string", "", "faster, slower, equivalent, inconclusive or invalid; after Holm"
+)
+DELTA = (
+    Column("delta_percent", "number", "%", "100 x (ratio - 1)"),
+    Column("delta_low_percent", "number", "%", "lower end of the delta's interval"),
+    Column("delta_high_percent", "number", "%", "upper end of the delta's interval"),
+)
+EFFECT = (
+    Column("ratio", "number", "", "arm over baseline: geometric mean over blocks"),
+    Column("ratio_low", "number", "", "lower end of the ratio's interval; empty below 3 blocks"),
+    Column("ratio_high", "number", "", "upper end of the ratio's interval; empty below 3 blocks"),
+    *DELTA,
+    Column("confidence", "number", "", "of the interval, for example 0.95"),
+    Column("p_value", "number", "", "two-sided t test of no change, on log ratios"),
+    Column("p_holm", "number", "", "p_value adjusted by Holm over the family"),
+    Column("p_sign_flip", "number", "", "sign-flip permutation test of no change"),
     VERDICT,
-    Column,
-    Table,
+    Column(
+        "blocks_to_settle",
+        "integer",
+        "",
+        "blocks in all that would settle it; empty if settled",
+        True,
+    ),
+)
+
+_IDENTITY = (
+    REGIME,
+    BLOCK,
+    ARM,
+    Column("variant", "string", "", "kernel image that the arm booted"),
+    Column("boot_order", "integer", "", "place of the arm's boot in its block, from 1"),
+    Column("round", "integer", "", "round of the block, from 1"),
+    Column("slot", "integer", "", "place of the arm among those that ran the cell, from 1", True),
+    Column("cell_order", "integer", "", "which of its boot's slices it was, from 1"),
+    FACTORS,
+)
+_GUEST = (
+    Column("acceleration", "string", "", "kvm, or tcg: emulated, not a measurement"),
+    Column("vcpus", "integer", "", "virtual CPUs of the guest", True),
+    Column("memory_mib", "integer", "MiB", "MemTotal that the guest sees", True),
+    Column("status", "string", "", "ok or failed"),
+)
+_COUNTERS = (
+    Column("pgscan_direct", "integer", "pages", "scanned in direct reclaim", True),
+    Column("pgsteal_direct", "integer", "pages", "reclaimed in direct reclaim", True),
+    Column("pgscan_kswapd", "integer", "pages", "scanned by kswapd", True),
+    Column("allocstall", "integer", "", "entries into direct reclaim, all zones", True),
+    Column("oom_kill", "integer", "", "processes that the OOM killer ended", True),
+    Column("pswpin", "integer", "pages", "swapped in", True),
+    Column("pswpout", "integer", "pages", "swapped out", True),
+    Column(
+        "psi_memory_some_us", "integer", "us", "pressure stall: some task waited for memory", True
+    ),
+    Column(
+        "psi_memory_full_us", "integer", "us", "pressure stall: all tasks waited for memory", True
+    ),
+    Column("psi_cpu_some_us", "integer", "us", "pressure stall: some task waited for a CPU", True),
+    Column("steal_ticks", "integer", "USER_HZ ticks", "CPU time that a hypervisor took away", True),
+    Column("speed_before", "number", "1e6/s", "steps per CPU second before it, mean over vCPUs"),
+    Column("speed_after", "number", "1e6/s", "the same directly after the sample"),
+    Column(
+        "relative_speed",
+        "number",
+        "",
+        "mean of the two over the 90th percentile of the regime's, same kind of host",
+    ),
+    Column("memcg", "boolean", "", "whether the workload ran in a child memory cgroup", True),
+    Column("stressor_alive", "boolean", "", "at the sample's end; empty without a stressor", True),
+    Column("valid", "boolean", "", "whether no validity rule is broken; else set aside"),
+)
+
+SAMPLES = Table(
+    "samples.csv",
+    "one slice: one cell in one boot in one round. Kernel counters are their growth over the "
+    "slice; empty means that the kernel has no such counter, which is not 0",
+    ("regime", "block", "arm", "round"),
+    (*_IDENTITY, PARAMETERS, *_GUEST, VALUES, *_COUNTERS),
+)
+
+RUN_COLUMNS = (
+    Column("run_id", "string", "", "of the run's manifest.json"),
+    Column("experiment", "string", "", "name of the experiment"),
+    Column("protocol", "string", "", "name of the protocol"),
+    Column("regime_title", "string", "", "the regime in words"),
+    Column("arm_title", "string", "", "the arm in words"),
+)
+"""What `kdelta export --format samples` puts before the columns of samples.csv."""
+
+VALIDITY = Table(
+    "validity.csv",
+    "one sample and one rule that it breaks",
+    ("regime", "block", "arm", "round", "rule"),
+    (
+        REGIME,
+        BLOCK,
+        ARM,
+        FACTORS,
+        Column("round", "integer", "", "round of the block, from 1"),
+        Column("rule", "string", "", "name of the rule"),
+        Column("value", "number", "", "what was found, in the rule's unit; may be empty"),
+        Column("limit", "number", "", "what the rule allows; may be empty"),
+        Column("detail", "string", "", "the same in words"),
+    ),
 )
 
 _BLOCKS = Column("blocks", "integer", "", "blocks that the row rests on")
@@ -143,7 +323,7 @@ _PRESSURE = (
     ARM,
     FACTORS,
     Column("samples", "integer", "", "run, set aside or not"),
-    Column("with_direct_reclaim", "integer", "", "samples with pgscan_direct above 0"),
+    Column("with_direct_reclaim", "integer", "", "samples with pgscan_direct above 0", True),
     Column("pgscan_direct_per_s", "number", "pages/s", "scanned in direct reclaim"),
     Column("pgsteal_direct_per_s", "number", "pages/s", "reclaimed in direct reclaim"),
     Column("pgscan_kswapd_per_s", "number", "pages/s", "scanned by kswapd"),
@@ -153,7 +333,22 @@ _PRESSURE = (
     Column("psi_memory_some_percent", "number", "%", "of the time, some task waited for memory"),
     Column("psi_memory_full_percent", "number", "%", "of the time, all tasks waited for memory"),
     Column("psi_cpu_some_percent", "number", "%", "of the time, some task waited for a CPU"),
-    Column("oom_kill", "integer", "", "processes that the OOM killer ended, sum"),
+    Column("oom_kill", "integer", "", "processes that the OOM killer ended, sum", True),
+)
+_COUNTERS_MOVED = (
+    REGIME,
+    ARM,
+    Column("counter", "string", "", "of the kernel: file below /proc and name"),
+    Column("unit", "string", "", "of the rates"),
+    _BLOCKS,
+    Column("baseline", "number", "as `unit`", "growth per second of slices, mean over blocks"),
+    Column("baseline_sd_percent", "number", "%", "its standard deviation over blocks"),
+    Column("value", "number", "as `unit`", "the arm's"),
+    Column("value_sd_percent", "number", "%", "its standard deviation over blocks"),
+    Column("change_percent", "number", "%", "value over baseline, minus 1"),
+    Column("p_value", "number", "", "t test of no change, paired by blocks"),
+    Column("q_value", "number", "", "adjusted for the false discovery rate, over the arm's"),
+    Column("moved", "boolean", "", "whether q_value is below 5 %"),
 )
 _EXPECTATIONS = (
     REGIME,
@@ -202,25 +397,27 @@ _MECHANISM = (
     ARM,
     FACTORS,
     Column(_STATUS, "string", "", "ok or failed"),
-    Column("writes", "integer", "", "traced from begin to end, allocation run"),
+    Column("writes", "integer", "", "traced from begin to end, allocation run", True),
     Column("pages_before_lock_per_write", "number", "pages", "allocated without pipe->mutex"),
     Column("pages_under_lock_per_write", "number", "pages", "allocated with pipe->mutex held"),
-    Column("bulk_calls", "integer", "", "calls of the bulk allocator"),
+    Column("bulk_calls", "integer", "", "calls of the bulk allocator", True),
     Column("bulk_pages_requested_per_call", "number", "pages", "that a call asked for"),
     Column("bulk_pages_per_call", "number", "pages", "that a call got"),
-    Column("reclaims_before_lock", "integer", "", "direct reclaims without pipe->mutex"),
-    Column("reclaims_under_lock", "integer", "", "direct reclaims with pipe->mutex held"),
-    Column("contention_writes", "integer", "", "writes of the contention run"),
+    Column("reclaims_before_lock", "integer", "", "direct reclaims without pipe->mutex", True),
+    Column("reclaims_under_lock", "integer", "", "direct reclaims with pipe->mutex held", True),
+    Column("contention_writes", "integer", "", "writes of the contention run", True),
     Column("waits_per_write", "number", "", "waits for pipe->mutex"),
     Column("wait_us_per_write", "number", "us", "waited for pipe->mutex"),
     Column("wait_mean_us", "number", "us", "mean of a wait"),
     Column("wait_p50_us", "number", "us", "median of a wait"),
     Column("wait_p99_us", "number", "us", "99th percentile of a wait"),
     Column("wait_max_us", "number", "us", "longest wait"),
-    Column("lost_events", "integer", "", "that the trace buffer lost, both runs"),
+    Column("lost_events", "integer", "", "that the trace buffer lost, both runs", True),
 )
 
 TABLES = (
+    SAMPLES,
+    VALIDITY,
     Table("tables/deltas.csv", "the effect of an arm in a cell", _CELL_KEY, _DELTAS),
     Table("tables/overall.csv", "the effect of an arm in a whole regime", _CELL_KEY, _OVERALL),
     Table(
@@ -263,6 +460,12 @@ TABLES = (
     ),
     Table("tables/pressure.csv", "what memory pressure there was", ("regime", "arm"), _PRESSURE),
     Table(
+        "tables/counters.csv",
+        "a kernel counter of an arm beside the baseline's",
+        ("regime", "arm", "counter"),
+        _COUNTERS_MOVED,
+    ),
+    Table(
         "tables/expectations.csv",
         "one thing that a regime has to do to the kernel, and whether it did",
         ("regime", "arm", "counter", "bound"),
@@ -282,3 +485,9 @@ TABLES = (
         _MECHANISM,
     ),
 )
+
+BY_PATH = {table.path: table for table in TABLES}
+RESULT_FILES = tuple(BY_PATH)
+"""Path below a run's folder of every table, in the order in which they are told."""
+COLUMN_NAMES = frozenset(name for table in TABLES for name in table.dtypes)
+"""Names that no factor of a matrix can have."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Building what runs in guests: static binaries, the same bytes for every guest."""
+"""What runs in guests: static binaries, the same bytes for every guest, and the host's programs."""
 
 from __future__ import annotations
 
@@ -10,40 +10,91 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from kdelta.cache import copy_atomically, make_entry, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
+from kdelta.workload.declaration import Workload
 
-_SOURCES = Path(__file__).resolve().parents[1]
-PROGRAMS = ("pipe_bench", "speed_check", "guest_init")
-"""What is copied into a guest: each is one C file in a folder of its name."""
-SOURCE, SPEED_SOURCE, INIT_SOURCE = (_SOURCES / name / f"{name}.c" for name in PROGRAMS)
+_SOURCES = Path(__file__).resolve().parents[2]
+HELPERS = ("speed_check", "guest_init")
+"""What every guest is given beside the workload: each is one C file in a folder of its name."""
+SPEED_SOURCE, INIT_SOURCE = (_SOURCES / name / f"{name}.c" for name in HELPERS)
+RECORD = "workload.json"
+"""What the workload's program is, beside the programs."""
 # The build ID and macro prefixes would tie the bytes to this folder.
 FLAGS = ("-O2", "-Wall", "-Wextra", "-static", "-pthread", "-Wl,--build-id=none")
 
 
-def build_workload(output: Path, log: Path, cache: Path, compiler: str = "gcc") -> str:
-    """Compile pipe_bench and what runs beside it in a guest, or take them from the cache.
+def built_programs(workload: Workload) -> list[str]:
+    """Names of the programs that are built for a workload's guests."""
+    own = [workload.program.name] if workload.program.source is not None else []
+    return [*own, *HELPERS]
+
+
+def program_sources(workload: Workload, folder: Path) -> list[Path]:
+    """The C files of these programs.
 
     Args:
-        output: where pipe_bench goes; `speed_check` and `guest_init` go beside it, and
-            `<name>.json` beside each records its origin.
+        workload: the workload.
+        folder: of the workload.
+    """
+    own = [folder / workload.program.source] if workload.program.source is not None else []
+    return [*own, SPEED_SOURCE, INIT_SOURCE]
+
+
+def host_program(workload: Workload) -> Path:
+    """A package's program on the host, and so in guests, whose root is the host's.
+
+    Raises:
+        KdeltaError: it is not installed.
+    """
+    name = workload.program.name
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if found is None:
+        raise KdeltaError(
+            f"workload.program: {name} is not installed on this host (guests use the host's "
+            f"programs); apt-get install {workload.program.package}"
+        )
+    return Path(found)
+
+
+def build_programs(
+    workload: Workload, folder: Path, output: Path, log: Path, cache: Path, compiler: str = "gcc"
+) -> None:
+    """Compile what guests run, or take it from the cache.
+
+    Args:
+        workload: the workload.
+        folder: of the workload.
+        output: folder that gets the programs, and `RECORD` about the workload's own.
         log: receives what the compiler says.
         cache: the cache's root.
         compiler: C compiler.
 
-    Returns:
-        The sha256 of pipe_bench.
-
     Raises:
-        KdeltaError: no compiler, or one of them does not compile.
+        KdeltaError: no compiler, one of them does not compile, or a package is not installed.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
-    for source in (SPEED_SOURCE, INIT_SOURCE):
-        _place(source, output.with_name(source.stem), log, cache, compiler)
-    return _place(SOURCE, output, log, cache, compiler)
+    record: dict[str, Any] = {}
+    if workload.program.source is None:
+        path = host_program(workload)
+        record = {
+            "program": str(path),
+            "package": workload.program.package,
+            "binary_sha256": sha256_file(path.resolve()),
+        }
+    for source in program_sources(workload, folder):
+        program = cached_program(source, log, cache, compiler)
+        placed = output / source.stem
+        output.mkdir(parents=True, exist_ok=True)
+        copy_atomically(program, placed)
+        placed.chmod(0o755)
+        if source.name == workload.program.source:
+            record = {"binary_sha256": sha256_file(placed), **_origin(source, compiler)[1]}
+    write_atomically(output / RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def cached_program(source: Path, log: Path, cache: Path, compiler: str = "gcc") -> Path:
@@ -64,18 +115,6 @@ def cached_program(source: Path, log: Path, cache: Path, compiler: str = "gcc") 
         _compile(compiler, source, folder / source.stem, log)
 
     return make_entry(cache / "workloads" / key, compile_into) / source.stem
-
-
-def _place(source: Path, output: Path, log: Path, cache: Path, compiler: str) -> str:
-    program = cached_program(source, log, cache, compiler)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    copy_atomically(program, output)
-    output.chmod(0o755)
-    record = {"binary_sha256": sha256_file(output), **_origin(source, compiler)[1]}
-    write_atomically(
-        output.with_name(output.name + ".json"), (json.dumps(record, indent=1) + "\n").encode()
-    )
-    return str(record["binary_sha256"])
 
 
 def _origin(source: Path, compiler: str) -> tuple[str, dict[str, object]]:

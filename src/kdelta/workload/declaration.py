@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A workload, as `workloads/<name>/workload.yaml` describes it.
+
+What is measured is a folder: the program, how it is called, what its output says, what has to
+hold of that. Nothing else of kdelta knows any workload.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kdelta.schema import BY_PATH, COLUMN_NAMES
+from kdelta.workload.expression import Expression
+from kdelta.workload.parameters import Level, Parameter
+
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
+
+Direction = Literal["higher", "lower"]
+Reader = Literal["json", "regex", "key-value", "csv", "ktap", "script", "nothing"]
+
+_TIMES = ("seconds", "milliseconds", "warmup", "timeout")
+
+ELAPSED = "elapsed_s"
+"""A value that every workload has: the seconds that its command ran, measured in the guest."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Program(_Model):
+    """Where the program comes from. Exactly one of `source`, `package` and `tree` is given."""
+
+    source: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_.-]+\.c$",
+        description="one C file in the workload's folder, built static with the host's compiler",
+    )
+    package: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9+.-]+$",
+        description="a Debian package of the host, whose root file system the guest has",
+    )
+    command: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_.+-]+$",
+        description="with package: the program's name; the package's name without it",
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.source is None) == (self.package is None):
+            raise ValueError("program: give one of source and package")
+        if self.command is not None and self.package is None:
+            raise ValueError("program: command is the name of a program of a package")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The program's file name."""
+        if self.source is not None:
+            return self.source.removesuffix(".c")
+        return self.command or str(self.package)
+
+
+class Value(_Model):
+    """A number or word that each sample has: read from the output, or made of others."""
+
+    read: str | None = Field(
+        default=None,
+        description="where the output has it: a path with dots (json), a pattern with one group "
+        "(regex), a key (key-value), a column (csv), a part of a test's description (ktap)",
+    )
+    expression: Expression | None = Field(
+        default=None, description="arithmetic on other values of the sample and its parameters"
+    )
+    type: Literal["integer", "number", "text", "flag"] = "number"
+    unit: str = ""
+    meaning: str = Field(default="", description="for the data dictionary")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.read is not None and self.expression is not None:
+            raise ValueError("give one of read and expression")
+        return self
+
+
+class Metric(Value):
+    """A value that arms are compared by."""
+
+    title: str = Field(min_length=1, description="as tables are headed")
+    short: str = Field(default="", description="within a sentence; the title in lower case")
+    better: Direction = Field(description="which way is better")
+    primary: bool = Field(default=False, description="verdicts are about it; one of them is")
+    shown: Literal["main", "detail"] = Field(
+        default="main", description="in every output, or on the page only, folded"
+    )
+    slug: str = Field(
+        default="",
+        pattern=r"^([a-z]+(-[a-z]+)*)?$",
+        description="in names of files and LaTeX macros, letters and dashes",
+    )
+    remark: str = Field(default="", description="a sentence that claims about it end with")
+
+
+class Check(_Model):
+    """What has to hold of a sample, or it is set aside. One of the bounds is given."""
+
+    rule: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="what validity.csv calls it")
+    value: Expression = Field(description="the number that is looked at")
+    equals: float | str | None = Field(default=None, description="a number, or a limit's name")
+    at_least: float | str | None = None
+    at_most: float | str | None = None
+    within: float | str | None = Field(default=None, description="largest size, whatever the sign")
+    unless: Expression | None = Field(default=None, description="holds all the same where this is")
+    detail: str = Field(
+        min_length=1,
+        description="what a breach means; {name} or {name:.0f} stands for a value of the sample",
+    )
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        given = [name for name in self.bounds if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give one of equals, at_least, at_most and within")
+        return self
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """Keys that may give the bound."""
+        return ("equals", "at_least", "at_most", "within")
+
+    @property
+    def bound(self) -> tuple[str, float | str]:
+        """The key that gives the bound, and the number or the limit's name."""
+        return next((k, v) for k in self.bounds if (v := getattr(self, k)) is not None)
+
+
+class Limit(_Model):
+    """A bound of a check that an experiment may set."""
+
+    default: float
+    meaning: str = Field(min_length=1)
+
+
+class Distribution(_Model):
+    """A histogram that the output holds: buckets [lower, upper, count]."""
+
+    read: str
+    title: str = Field(min_length=1, description="of what, for example write latency")
+    unit: Literal["ns"] = "ns"
+
+
+class Workload(_Model):
+    """One workload."""
+
+    title: str = Field(min_length=1, max_length=120)
+    summary: str = ""
+    parameters: dict[Word, Parameter] = Field(default_factory=dict)
+    program: Program
+    command: tuple[str, ...] = Field(
+        min_length=1,
+        strict=False,
+        description="the argument vector. {program} is the program's path, {parameters}, a word of "
+        "its own, all that parameters add; {NAME} one parameter's value; {seconds} (or "
+        "{milliseconds}), {warmup} and {timeout} are the protocol's. Without {seconds} it ends by "
+        "itself",
+    )
+    self_check: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="a short run before anything is timed, likewise; it has to exit with 0",
+    )
+    output: Reader = "json"
+    script: str = Field(
+        default="",
+        pattern=r"^([a-z][a-z0-9_]*\.py)?$",
+        description="with output: script, a file in the folder whose `parse(text)` gives a mapping",
+    )
+    metrics: dict[Word, Metric] = Field(min_length=1)
+    values: dict[Word, Value] = Field(
+        default_factory=dict, description="what is recorded beside them, for checks and readers"
+    )
+    checks: tuple[Check, ...] = Field(default=(), strict=False)
+    limits: dict[Word, Limit] = Field(default_factory=dict)
+    distribution: Distribution | None = None
+    operations: Word | None = Field(
+        default=None, description="the value that counts what was done, for exports"
+    )
+    memory: Expression | None = Field(
+        default=None, description="bytes that a cell needs at least, of its parameters"
+    )
+    fragments: tuple[str, ...] = Field(
+        default=(), strict=False, description="kernel options that it needs: files in the folder"
+    )
+    methods: dict[str, str] = Field(
+        default_factory=dict, description="label and text of paragraphs for the report's methods"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        primaries = [name for name, metric in self.metrics.items() if metric.primary]
+        if len(primaries) != 1 and len(self.metrics) > 1:
+            raise ValueError(
+                f"metrics: one of {', '.join(self.metrics)} has primary: true; "
+                f"here {'none has' if not primaries else ' and '.join(primaries) + ' have'}"
+            )
+        shared = [name for name in self.values if name in self.metrics]
+        if shared:
+            raise ValueError(f"values.{shared[0]}: it is a metric already; call one otherwise")
+        self._free_names()
+        self._known_names()
+        self._known_placeholders()
+        if (self.output == "script") != bool(self.script):
+            raise ValueError("output: script and the key script, its file, belong together")
+        return self
+
+    def _free_names(self) -> None:
+        """What it declares becomes columns of the result tables, beside those of all runs."""
+        parameters, taken = self.parameters.keys(), BY_PATH["samples.csv"].dtypes.keys()
+        for key, names in (
+            ("parameters", parameters & COLUMN_NAMES),
+            ("metrics", self.metrics.keys() & (taken | parameters)),
+            ("values", self.values.keys() & (taken | parameters)),
+        ):
+            if names:
+                raise ValueError(
+                    f"{key}.{min(names)}: a result table has a column of that name already; "
+                    "call it otherwise"
+                )
+
+    def _known_names(self) -> None:
+        """Expressions speak of what there is."""
+        for name, value in self.recorded.items():
+            if value.read is None and value.expression is None and name != ELAPSED:
+                raise ValueError(f"{name}: give read, where the output has it, or expression")
+        for name, parameter in self.parameters.items():
+            if parameter.same_as is not None and parameter.same_as not in self.parameters:
+                raise ValueError(
+                    f"parameters.{name}.same_as: there is no parameter {parameter.same_as!r}"
+                )
+        known = {ELAPSED, *self.metrics, *self.values, *self.parameters}
+        wanted = [
+            (f"{kind}.{name}.expression", value.expression)
+            for kind, group in (("metrics", self.metrics), ("values", self.values))
+            for name, value in group.items()
+        ]
+        wanted += [(f"checks.{n}.value", check.value) for n, check in enumerate(self.checks)]
+        limited = known | self.limits.keys()
+        wanted += [(f"checks.{n}.unless", check.unless) for n, check in enumerate(self.checks)]
+        for key, expression in wanted:
+            names = limited if key.startswith("checks.") else known
+            strange = sorted(expression.names - names) if expression else []
+            if strange:
+                raise ValueError(f"{key}: there is no value {strange[0]!r}")
+        if self.operations is not None and self.operations not in self.recorded:
+            raise ValueError(f"operations: there is no value {self.operations!r}")
+        if self.memory and (strange := sorted(self.memory.names - self.parameters.keys())):
+            raise ValueError(f"memory: there is no parameter {strange[0]!r}")
+        for number, check in enumerate(self.checks):
+            key, bound = check.bound
+            if isinstance(bound, str) and bound not in self.limits:
+                raise ValueError(f"checks.{number}.{key}: there is no limit {bound!r}")
+
+    def _known_placeholders(self) -> None:
+        known = {*_TIMES, "program", "parameters", *self.parameters}
+        for key, words in (("command", self.command), ("self_check", self.self_check)):
+            for word in words:
+                for name in _placeholders(key, word):
+                    if name not in known:
+                        raise ValueError(
+                            f"{key}: {{{name}}} stands for nothing; it may be "
+                            f"{', '.join(sorted(known))}"
+                        )
+                    if name == "parameters" and word != "{parameters}":
+                        raise ValueError(f"{key}: {word!r}: {{parameters}} is a word of its own")
+
+    @property
+    def primary(self) -> str:
+        """The name of the metric that verdicts are about."""
+        return next((n for n, m in self.metrics.items() if m.primary), next(iter(self.metrics)))
+
+    @property
+    def timed_by_protocol(self) -> bool:
+        """Whether the protocol says how long it runs, or it ends by itself."""
+        return any(name in word for word in self.command for name in ("{seconds}", "{millisec"))
+
+    @property
+    def recorded(self) -> dict[str, Value]:
+        """Metrics and values: what a sample has."""
+        return {**self.values, **self.metrics}
+
+    def required(self) -> list[str]:
+        """Parameters that every cell has to give."""
+        return [name for name, parameter in self.parameters.items() if parameter.required]
+
+    def needed_bytes(self, given: Mapping[str, Level]) -> float:
+        """Memory that a cell of these parameters needs at least; 0 where that is not known.
+
+        Args:
+            given: parameters that are set, each with a value that it takes.
+        """
+        if self.memory is None:
+            return 0.0
+        found = self.memory.value(self.meanings(given))
+        return 0.0 if math.isnan(found) else found
+
+    def meanings(self, given: Mapping[str, Level]) -> dict[str, object]:
+        """What every parameter comes to in a cell; None where the program decides.
+
+        Args:
+            given: parameters that are set.
+        """
+        found = {
+            name: parameter.meaning(given.get(name, parameter.default))
+            for name, parameter in self.parameters.items()
+        }
+        for name, parameter in self.parameters.items():
+            if found[name] is None and parameter.same_as is not None:
+                found[name] = found[parameter.same_as]
+        return found
+
+    def argv(
+        self,
+        words: tuple[str, ...],
+        given: Mapping[str, Level],
+        *,
+        program: str,
+        seconds: float = 0.0,
+        warmup: float = 0.0,
+        timeout: float = 0.0,
+    ) -> list[str]:
+        """A command line.
+
+        Args:
+            words: `command` or `self_check`.
+            given: parameters that are set.
+            program: path of the program in the guest.
+            seconds: that it measures.
+            warmup: seconds before.
+            timeout: seconds that it may take beyond.
+        """
+        values = {
+            **{
+                name: parameter.text(value)
+                for name, parameter in self.parameters.items()
+                if (value := given.get(name, parameter.default)) is not None
+            },
+            "program": program,
+            "seconds": seconds,
+            "milliseconds": round(1e3 * seconds),
+            "warmup": warmup,
+            "timeout": timeout,
+        }
+        named = {name for word in words for name in _placeholders("command", word)}
+        argv: list[str] = []
+        for word in words:
+            if word == "{parameters}":
+                for name, parameter in self.parameters.items():
+                    added = parameter.argv(name, given[name]) if name in given else []
+                    # One that the words set themselves is set there.
+                    if added and name not in named and added[0] not in words:
+                        argv += added
+            else:
+                argv.append(word.format_map(values))
+        return argv
+
+    def check_parameter(self, key: str, name: str, value: object, workload: str) -> None:
+        """Check a value that an experiment gives.
+
+        Args:
+            key: the place in the experiment file, for the message.
+            name: of the parameter.
+            value: as the file has it.
+            workload: name of this workload.
+
+        Raises:
+            ValueError: no such parameter, or a value that it does not take.
+        """
+        if name not in self.parameters:
+            raise ValueError(
+                f"{key}: {name!r} is not a parameter of {workload}; parameters are "
+                f"{', '.join(self.parameters) or '(none)'}"
+            )
+        if self.parameters[name].meaning(value) is None:
+            raise ValueError(f"{key}: should be {self.parameters[name].takes}, found {value!r}")
+
+
+def _placeholders(key: str, word: str) -> list[str]:
+    try:
+        return [name for _, name, _, _ in string.Formatter().parse(word) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"{key}: {word!r}: {error}; write {{{{ for a brace") from None

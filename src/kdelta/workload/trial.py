@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run of a workload on the host: whether its command works and its output is understood."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdelta.errors import KdeltaError
+from kdelta.workload.build import cached_program, host_program
+from kdelta.workload.declaration import Workload
+from kdelta.workload.parameters import Level
+from kdelta.workload.readers import ReadError
+from kdelta.workload.samples import Values, broken_checks, values_of
+
+SECONDS = 0.2
+"""That a workload runs whose length is the protocol's."""
+DEADLINE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one run gave.
+
+    Attributes:
+        argv: what was run.
+        values: what the output says.
+        broken: checks that do not hold, each with its detail.
+    """
+
+    argv: list[str]
+    values: Values
+    broken: tuple[str, ...]
+
+
+def try_on_host(
+    workload: Workload,
+    folder: Path,
+    given: Mapping[str, Level],
+    limits: Mapping[str, float],
+    cache: Path,
+    log: Path,
+) -> Trial:
+    """Run a workload once, as an ordinary program of the host. Its numbers are no measurement.
+
+    Args:
+        workload: what is run.
+        folder: of the workload.
+        given: parameters of the cell that is tried.
+        limits: of its checks, as the experiment sets them.
+        cache: the cache's root; a program that is built is kept there.
+        log: receives what the compiler says.
+
+    Raises:
+        KdeltaError: it cannot be built or run, fails, or its output is not understood.
+    """
+    source = workload.program.source
+    program = (
+        host_program(workload) if source is None else cached_program(folder / source, log, cache)
+    )
+    argv = workload.argv(
+        workload.command, given, program=str(program), seconds=SECONDS, timeout=DEADLINE_S
+    )
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DEADLINE_S,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired:
+        raise KdeltaError(
+            f"{_words(argv)}: not done after {DEADLINE_S:.0f} s on this host; give it less to do"
+        ) from None
+    except OSError as error:
+        raise KdeltaError(f"{_words(argv)}: cannot be run: {error.strerror}") from None
+    elapsed_s = time.monotonic() - begun
+    if done.returncode:
+        complaint = " ".join(done.stderr.split())[-300:] or "without a word"
+        raise KdeltaError(f"{_words(argv)}: exit status {done.returncode}: {complaint}")
+    script = folder / workload.script if workload.script else None
+    try:
+        values = values_of(workload, done.stdout, given, elapsed_s, script)
+    except ReadError as error:
+        shown = done.stdout.strip().splitlines()[-3:] or ["(nothing)"]
+        raise KdeltaError(
+            f"{_words(argv)}: {error}; the output ends with: {' / '.join(shown)[:300]}"
+        ) from None
+    broken = broken_checks(workload, values, given, limits)
+    return Trial(argv, values, tuple(f"{one.rule}: {one.detail}" for one in broken))
+
+
+def _words(argv: list[str]) -> str:
+    text = " ".join(argv)
+    return text if len(text) <= 200 else text[:197] + "..."

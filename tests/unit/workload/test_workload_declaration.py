@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""workload.yaml: mistakes in it have words, and what ships is described and understood."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kdelta.cli import main
+from kdelta.errors import KdeltaError
+from kdelta.workload.declaration import Workload
+from kdelta.workload.folder import load_workload, workload_folder
+from kdelta.workload.samples import broken_checks, values_of, wrong_parameter
+from tests.conftest import CHECKOUT
+
+SHIPPED = sorted(path.parent.name for path in CHECKOUT.glob("workloads/*/workload.yaml"))
+GOOD: dict[str, Any] = {
+    "title": "a program",
+    "parameters": {"size": {"type": "size", "required": True}, "fast": {"type": "flag"}},
+    "program": {"package": "coreutils", "command": "true"},
+    "command": ["{program}", "{parameters}", "--for", "{seconds}"],
+    "output": "key-value",
+    "metrics": {"rate": {"read": "rate", "title": "Rate", "unit": "1/s", "better": "higher"}},
+    "values": {"double": {"expression": "2 * rate"}},
+    "checks": [{"rule": "sane", "value": "rate", "at_least": "floor", "detail": "{rate:.1f} only"}],
+    "limits": {"floor": {"default": 3, "meaning": "lowest rate"}},
+}
+
+
+def workload(**changes: Any) -> Workload:
+    return Workload.model_validate({**copy.deepcopy(GOOD), **changes})
+
+
+def test_arguments() -> None:
+    made = workload()
+    given = {"size": "64K", "fast": True}
+    argv = made.argv(made.command, given, program="/run/p", seconds=0.4)
+    assert argv == ["/run/p", "--size", "65536", "--fast", "--for", "0.4"]
+    assert made.timed_by_protocol
+    assert not workload(command=["{program}"]).timed_by_protocol
+
+
+def test_values_and_checks() -> None:
+    made, cell = workload(), {"size": 1}
+    values = values_of(made, "rate: 2.5", cell)
+    assert values == {"rate": 2.5, "double": 5.0}
+    (broken,) = broken_checks(made, values, cell, {})
+    assert (broken.rule, broken.value, broken.limit, broken.detail) == ("sane", 2.5, 3, "2.5 only")
+    assert list(broken_checks(made, values, cell, {"floor": 2})) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"program": {}}, "give one of source and package"),
+        ({"command": ["{program}", "{speed}"]}, "{speed} stands for nothing"),
+        ({"command": ["{program}", "x{parameters}"]}, "a word of its own"),
+        ({"command": ["{program}", "{"]}, "command"),
+        ({"values": {"rate": {"read": "x"}}}, "it is a metric already"),
+        ({"values": {"more": {"expression": "2 * speed"}}}, "there is no value 'speed'"),
+        ({"values": {"more": {}}}, "more: give read"),
+        ({"checks": [{"rule": "a", "value": "rate", "detail": "x"}]}, "give one of equals"),
+        (
+            {"checks": [{"rule": "a", "value": "rate", "equals": "top", "detail": "x"}]},
+            "there is no limit 'top'",
+        ),
+        ({"output": "script"}, "belong together"),
+        ({"memory": "rate * 2"}, "there is no parameter 'rate'"),
+        ({"operations": "steps"}, "there is no value 'steps'"),
+        (
+            {
+                "metrics": dict.fromkeys(("one", "two"), GOOD["metrics"]["rate"]),
+                "values": {},
+                "checks": [],
+            },
+            "one of one, two has primary: true",
+        ),
+    ],
+)
+def test_mistakes(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=r"(?s).*" + said.replace("{", r"\{").replace("}", r"\}")):
+        workload(**changes)
+
+
+def test_an_unknown_workload_is_told_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no workload 'pipebench' .* pipe_bench"):
+        workload_folder("pipebench")
+    folder = tmp_path / "workloads" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "workload.yaml").write_text(yaml.safe_dump({**GOOD, "titel": "x"}))
+    with pytest.raises(KdeltaError, match=r"workload\.yaml: titel: unknown key"):
+        load_workload("mine", tmp_path)
+
+
+# What each of them prints, and what that says. Of the versions in Debian 12.
+PRINTED: dict[str, tuple[dict[str, Any], str, dict[str, float]]] = {
+    "hackbench": ({"groups": 1}, "Running in process mode\nTime: 0.123\n", {"time_s": 0.123}),
+    "cyclictest": (
+        {},
+        "# /dev/cpu_dma_latency set to 0us\n"
+        "T: 0 (  812) P:80 I:1000 C:    500 Min:      3 Act:    9 Avg:    7 Max:      91\n",
+        {"latency_mean_us": 7, "latency_max_us": 91},
+    ),
+    "perf-sched-pipe": (
+        {},
+        "# Running 'sched/pipe' benchmark:\n"
+        "# Executed 20000 pipe operations between two processes\n\n"
+        "     Total time: 0.131 [sec]\n\n       6.576250 usecs/op\n         152062 ops/sec\n",
+        {"time_per_op_us": 6.57625},
+    ),
+    "perf-sched-messaging": (
+        {"groups": 1},
+        "# 20 sender and receiver processes per group\n\n     Total time: 0.044 [sec]\n",
+        {"time_s": 0.044},
+    ),
+    "perf-futex-hash": (
+        {},
+        "Run summary [PID 1]: 1 threads, each operating on 1024 [private] futexes for 1 secs.\n\n"
+        "Averaged 4118764 operations/sec (+- 0.00%), total secs = 1\n",
+        {"operations_per_s": 4118764},
+    ),
+    "perf-syscall": (
+        {},
+        "# Executed 200000 getppid() calls\n     Total time: 0.019 [sec]\n\n"
+        "       0.095840 usecs/op\n       10434056 ops/sec\n",
+        {"time_per_op_us": 0.09584},
+    ),
+    "perf-memcpy": ({}, "9118236470.588236\n", {"bytes_per_s": 9118236470.588236}),
+    "stress-ng": (
+        {"stressor": "pipe", "ops": 1000},
+        "metrics:\n    - stressor: pipe\n      bogo-ops: 1000\n"
+        "      bogo-ops-per-second-usr-sys-time: 1.5\n"
+        "      bogo-ops-per-second-real-time: 250000.5\n",
+        {"operations_per_s": 250000.5},
+    ),
+    "fio": (
+        {"rw": "read"},
+        '{"jobs": [{"read": {"bw_bytes": 1048576, "total_ios": 10, "lat_ns": {"mean": 50.0}},'
+        ' "write": {"bw_bytes": 0, "total_ios": 0, "lat_ns": {"mean": 0.0}}}]}',
+        {"bandwidth_mib_s": 1.0, "latency_mean_ns": 50.0},
+    ),
+    "command": ({"line": "true"}, "", {"elapsed_s": 1.5}),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_ships_is_described(name: str) -> None:
+    text = (CHECKOUT / "docs/workloads.md").read_text()
+    assert f"`{name}`" in text
+    made = load_workload(name, CHECKOUT)
+    for value in made.metrics.values():
+        assert value.unit
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "pipe_bench"])
+def test_what_ships_understands_its_program(name: str) -> None:
+    cell, output, expected = PRINTED[name]
+    made = load_workload(name, CHECKOUT)
+    for parameter, value in cell.items():
+        made.check_parameter("here", parameter, value, name)
+    assert set(made.required()) <= set(cell)
+    script = workload_folder(name, CHECKOUT) / made.script if made.script else None
+    values = values_of(made, output, cell, 1.5, script)
+    assert {metric: values[metric] for metric in made.metrics} == expected
+    assert list(broken_checks(made, values, cell, {})) == []
+    assert wrong_parameter(made, output, cell, script) is None
+    assert made.argv(made.command, cell, program="/usr/bin/p")[0] == "/usr/bin/p"
+
+
+def test_a_new_workload_is_a_folder_whose_test_passes(tmp_path: Path) -> None:
+    assert main(["--root", str(tmp_path), "new", "workload", "my-thing"]) == 0
+    folder = tmp_path / "workloads" / "my-thing"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert main(["--root", str(tmp_path), "new", "workload", "my-thing"]) == 1
+    assert main(["--root", str(tmp_path), "new", "workload", "My Thing"]) == 1
