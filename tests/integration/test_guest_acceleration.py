@@ -49,7 +49,8 @@ class Host:
         deadline_s: float = PATIENCE_S,
     ) -> Acceleration:
         guest = "assert '--disable-kvm' not in sys.argv\n" + script
-        self.scripted.program("vng", VNG.format(python=self.scripted.python.resolve()) + guest)
+        words = VNG.format(python=self.scripted.python.resolve(), bench={})
+        self.scripted.program("vng", words + guest)
         mark = self.folder / "kvm_pvm"
         return choose(requested, cpu, self.kernel, self.folder / "kvm", deadline_s, mark)
 
