@@ -156,13 +156,14 @@ class Environment:
         path.chmod(0o755)
 
     def guest(self, script: str) -> None:
-        """Install a `vng` that does what `script` says, with the words of `VNG`."""
-        self.program(
-            "vng",
-            VNG.format(python=self.python.resolve(), bench=bench({}, 100.0))
-            + textwrap.dedent(script),
-        )
+        """Install a `vng` that does what `script` says, and a QEMU that says its version."""
+        self.vng(script)
         self.program("qemu-system-x86_64", "#!/bin/sh\necho scripted\n")
+
+    def vng(self, script: str) -> None:
+        """Install a `vng` that does what `script` says, with the words of `VNG`."""
+        words = VNG.format(python=self.python.resolve(), bench=bench({}, 100.0))
+        self.program("vng", words + textwrap.dedent(script))
 
     def kdelta(self, lock: Path) -> None:
         """Install a `kdelta` that uses another lock than the host's."""

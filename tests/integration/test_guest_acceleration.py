@@ -10,7 +10,7 @@ import pytest
 
 from kdelta.errors import KdeltaError
 from kdelta.guest.acceleration import Acceleration, choose, telling_line
-from tests.integration.scripted_guest import PATIENCE_S, VNG, Environment
+from tests.integration.scripted_guest import PATIENCE_S, Environment
 
 ANSWER = "(share / 'clocksources').write_text({!r})"
 # What QEMU says on a host whose KVM lacks a register.
@@ -48,9 +48,7 @@ class Host:
         cpu: str | None = None,
         deadline_s: float = PATIENCE_S,
     ) -> Acceleration:
-        guest = "assert '--disable-kvm' not in sys.argv\n" + script
-        words = VNG.format(python=self.scripted.python.resolve(), bench={})
-        self.scripted.program("vng", words + guest)
+        self.scripted.vng("assert '--disable-kvm' not in sys.argv\n" + script)
         mark = self.folder / "kvm_pvm"
         return choose(requested, cpu, self.kernel, self.folder / "kvm", deadline_s, mark)
 
