@@ -83,7 +83,7 @@ def run(tmp_path: Path) -> Path:
     base = tmp_path / "results" / "small"
     files: dict[str, Any] = {
         "acceleration.json": HOST["acceleration"],
-        "workload/pipe_bench.json": {"binary_sha256": "cd" * 32},
+        "workload/workload.json": {"binary_sha256": "cd" * 32},
         **{f"kernels/{name}/image.json": image(name) for name in EXPERIMENT.variants},
     }
     for regime in ("idle", "pressed"):
