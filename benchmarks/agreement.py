@@ -26,8 +26,8 @@ from scipy import stats
 
 from kdelta.cache import cache_root
 from kdelta.experiment import DebianSource
+from kdelta.host.facts import cpu_model, host_cpus
 from kdelta.kernel.source import fetch
-from kdelta.measure.host import cpu_model, host_cpus
 from kdelta.workload.build import cached_program
 from kdelta.workload.folder import workload_folder
 

@@ -26,7 +26,7 @@ from typing import Any
 from kdelta.cache import cache_root
 from kdelta.guest.launch import SHARE_IN_GUEST, Guest, GuestSpec
 from kdelta.guest.share import shared_folder
-from kdelta.measure.host import cpu_model, host_cpus
+from kdelta.host.facts import cpu_model, host_cpus
 from kdelta.workload.build import INIT_SOURCE, cached_program
 from kdelta.workload.folder import workload_folder
 

@@ -39,10 +39,10 @@ from kdelta.analysis.raw import read_raw
 from kdelta.analysis.run import analyse_boots
 from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
+from kdelta.host.facts import cpu_model, host_cpus
 from kdelta.measure import turns
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
-from kdelta.measure.host import cpu_model, host_cpus
 from kdelta.provenance import read_json
 from kdelta.run_context import analysis_settings
 

@@ -24,8 +24,8 @@ from pathlib import Path
 import yaml
 
 from kdelta.config import load_experiment
+from kdelta.host.facts import cpu_model, guest_vcpus, host_cpus
 from kdelta.kernel.source import fetch
-from kdelta.measure.host import cpu_model, guest_vcpus, host_cpus
 from kdelta.workload.build import cached_program
 from kdelta.workload.folder import workload_folder
 

@@ -34,7 +34,7 @@ def _another_lock(
         return
     lock = tmp_path_factory.getbasetemp() / "host.lock"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kdelta.measure.hostlock.lock_path", lambda: lock)
+        patch.setattr("kdelta.host.lock.lock_path", lambda: lock)
         yield
 
 

@@ -22,11 +22,11 @@ from kdelta.experiment import Experiment
 from kdelta.guest.acceleration import EMULATED_CPU
 from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
 from kdelta.guest.launch import KERNEL_ARGUMENTS
+from kdelta.host.facts import first_line
 from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
 from kdelta.kernel.toolchain import linker_of
 from kdelta.measure.budget import protocol_name, with_protocol
-from kdelta.measure.host import first_line
 from kdelta.measure.schedule import block_schedule, cells
 from kdelta.patch_files import patch_files, surely_cover_letter
 from kdelta.per_kernel import Series, fragment_files, series_of

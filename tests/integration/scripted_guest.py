@@ -116,7 +116,7 @@ KDELTA = """\
 import sys
 from pathlib import Path
 
-from kdelta.measure import hostlock
+from kdelta.host import lock as hostlock
 
 # The host's own lock belongs to measurements that count.
 hostlock.lock_path = lambda: Path({lock!r})

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from kdelta.guest import supervise
-from kdelta.measure.cpu_time import HostCpu
+from kdelta.host.cpu_time import HostCpu
 
 BURN_S = 0.6
 BURN = f"import time\nwhile time.process_time() < {BURN_S}: pass"

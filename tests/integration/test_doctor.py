@@ -15,16 +15,17 @@ from kdelta.cli import main
 from kdelta.commands import doctor
 from kdelta.commands.doctor import report_text
 from kdelta.commands.noise import noise_problems, noise_rows
-from kdelta.kernel.toolchain import read_toolchain
-from kdelta.measure import diagnosis, environment
-from kdelta.measure.diagnosis import (
+from kdelta.host import doctor as diagnosis
+from kdelta.host import environment
+from kdelta.host.doctor import (
     diagnose,
     host_problems,
     kvm_state,
     setting_problems,
     state_problems,
 )
-from kdelta.measure.restore import Change, Journal
+from kdelta.host.restore import Change, Journal
+from kdelta.kernel.toolchain import read_toolchain
 from tests.conftest import Project
 
 CPU = "sys/devices/system/cpu"
@@ -256,7 +257,7 @@ def no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This user's journal somewhere else, so that tests never touch a real one."""
     path = tmp_path / "state/environment.json"
     monkeypatch.setattr(environment, "journal_path", lambda: path)
-    monkeypatch.setattr("kdelta.measure.diagnosis.journal_path", lambda: path)
+    monkeypatch.setattr("kdelta.host.doctor.journal_path", lambda: path)
     return path
 
 

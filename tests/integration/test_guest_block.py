@@ -18,7 +18,7 @@ import pytest
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Environment as HostSettings
 from kdelta.experiment import Mechanism, Validity
-from kdelta.measure import hostlock
+from kdelta.host import lock as hostlock
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
 from kdelta.measure.mechanism import trace_regime

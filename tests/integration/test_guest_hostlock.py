@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from kdelta.errors import KdeltaError
-from kdelta.measure.hostlock import host_lock, lock_path
+from kdelta.host.lock import host_lock, lock_path
 
 HOLDER = """\
 import sys
 from pathlib import Path
 from kdelta.errors import KdeltaError
-from kdelta.measure.hostlock import host_lock
+from kdelta.host.lock import host_lock
 with host_lock(sys.argv[2], exclusive=sys.argv[3] == "alone", path=Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kdelta.measure import hostlock, turns
+from kdelta.host import lock as hostlock
+from kdelta.measure import turns
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
 from tests.conftest import Project

@@ -109,7 +109,7 @@ def run(tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> Ru
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # Not the host's: these tests do not wait for a measurement.
-    monkeypatch.setattr("kdelta.measure.hostlock.lock_path", lambda: tmp_path / "lock")
+    monkeypatch.setattr("kdelta.host.lock.lock_path", lambda: tmp_path / "lock")
     tree = cached_tree(tmp_path / "cache" / "kdelta").path
     (tree / "scripts").mkdir()
     (tree / "scripts" / "checkpatch.pl").write_text(CHECKPATCH)

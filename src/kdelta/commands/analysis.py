@@ -22,7 +22,7 @@ from kdelta.config import load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.export.run_folder import how_to_analyse, other_runs, read_run, require_folder
-from kdelta.measure.hostlock import host_lock
+from kdelta.host.lock import host_lock
 from kdelta.plain import printable
 from kdelta.provenance import MANIFEST, build_manifest, check_raw, read_json
 

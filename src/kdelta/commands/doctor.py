@@ -17,10 +17,10 @@ from kdelta.commands.noise import noise, noise_problems, noise_rows
 from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.measure.diagnosis import FATAL, diagnose
-from kdelta.measure.environment import replay_messages, restore_left_behind
-from kdelta.measure.host import guest_vcpus
-from kdelta.measure.hostlock import host_lock
+from kdelta.host.doctor import FATAL, diagnose
+from kdelta.host.environment import replay_messages, restore_left_behind
+from kdelta.host.facts import guest_vcpus
+from kdelta.host.lock import host_lock
 from kdelta.yaml_file import parse_model, read_yaml
 
 Json = dict[str, Any]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kdelta.commands.analysis import add_run_folder, run_folder
 from kdelta.commands.common import Verbs
 from kdelta.errors import KdeltaError
-from kdelta.measure.hostlock import host_lock
+from kdelta.host.lock import host_lock
 
 if TYPE_CHECKING:
     from kdelta.export.run_folder import RunFolder

@@ -16,11 +16,11 @@ from kdelta.commands.common import (
     write_json,
 )
 from kdelta.errors import KdeltaError
+from kdelta.host.facts import host_cpus
+from kdelta.host.lock import host_lock
 from kdelta.kernel.build import build, request_for
 from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.source import fetch, restore
-from kdelta.measure.host import host_cpus
-from kdelta.measure.hostlock import host_lock
 from kdelta.provenance import read_json
 from kdelta.workload.build import build_programs
 from kdelta.workload.folder import workload_folder

@@ -47,11 +47,11 @@ def add_verbs(verbs: Verbs) -> None:
 
 def _series(args: argparse.Namespace) -> int:
     # Loaded late: pandas takes a second, and other verbs do without.
+    from kdelta.host.lock import host_lock
     from kdelta.kernel.source import restore
     from kdelta.mail import choice, series
     from kdelta.mail.identity import git_identity
     from kdelta.mail.trees import TreeStore
-    from kdelta.measure.hostlock import host_lock
     from kdelta.report.frames import load_frames
     from kdelta.run_context import report_context
 

@@ -21,11 +21,11 @@ from kdelta.commands.common import (
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.acceleration import choose
+from kdelta.host.lock import host_lock
 from kdelta.kernel.build import build, request_for
 from kdelta.kernel.source import restore
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
-from kdelta.measure.hostlock import host_lock
 from kdelta.measure.mechanism import trace_regime
 from kdelta.plain import printable
 from kdelta.provenance import read_json

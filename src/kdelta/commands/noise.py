@@ -8,7 +8,7 @@ from typing import Any
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.measure.diagnosis import DOUBT, Problem
+from kdelta.host.doctor import DOUBT, Problem
 from kdelta.measure.schedule import cells
 from kdelta.measure.speed_series import SpeedSeries, measure_speed
 

@@ -13,7 +13,7 @@ from kdelta.cache import write_atomically
 from kdelta.commands.common import Verbs
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import read_run
-from kdelta.measure.hostlock import host_lock
+from kdelta.host.lock import host_lock
 from kdelta.reference.layout import SUMS
 from kdelta.reference.pack import pack
 from kdelta.reference.scrub import Scrubber

@@ -17,8 +17,8 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.boot import POWER_OFF_S, BootError, BootRequest, BootResult, LiveBoot
 from kdelta.guest.pinning import Pinning
-from kdelta.measure.cpu_time import HostCpu
-from kdelta.measure.host import guest_vcpus, load_average
+from kdelta.host.cpu_time import HostCpu
+from kdelta.host.facts import guest_vcpus, load_average
 from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import Schedule
 from kdelta.plain import one_line

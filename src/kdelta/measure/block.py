@@ -15,13 +15,13 @@ from typing import Any
 from kdelta.errors import KdeltaError
 from kdelta.guest.launch import require_tools
 from kdelta.guest.pinning import Pinning
+from kdelta.host.environment import HostEnvironment, host_environment
+from kdelta.host.facts import host_cpus, host_facts
+from kdelta.host.lock import host_lock
+from kdelta.host.quiet import wait_for_quiet
 from kdelta.measure import attempts
 from kdelta.measure.arm import ArmBoot, BlockPlan, GuestSource, require_cpus, require_programs
-from kdelta.measure.environment import HostEnvironment, host_environment
-from kdelta.measure.host import host_cpus, host_facts
-from kdelta.measure.hostlock import host_lock
 from kdelta.measure.progress import CHANGED, BlockProgress, pending
-from kdelta.measure.quiet import wait_for_quiet
 from kdelta.measure.same_guest import guest_of, require_same_guest
 from kdelta.measure.schedule import Schedule, block_schedule, schedule_record
 from kdelta.measure.turns import Taken, take_turns

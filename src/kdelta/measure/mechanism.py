@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from kdelta.guest.launch import require_tools
+from kdelta.host.lock import host_lock
 from kdelta.measure.arm import BlockPlan, GuestSource, require_cpus, require_programs
-from kdelta.measure.hostlock import host_lock
 from kdelta.measure.progress import BlockProgress, pending
 from kdelta.measure.schedule import block_schedule
 from kdelta.measure.turns import take_turns

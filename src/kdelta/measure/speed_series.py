@@ -14,7 +14,7 @@ from typing import Any
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.speed import DEADLINE_S, WORK, check_speed
-from kdelta.measure.quiet import HostWindow, Window
+from kdelta.host.quiet import HostWindow, Window
 from kdelta.workload.build import SPEED_SOURCE, cached_program
 
 Json = dict[str, Any]

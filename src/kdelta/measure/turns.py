@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from kdelta.host.facts import host_cpus
 from kdelta.measure.arm import ArmBoot, BlockPlan, LiveArm
-from kdelta.measure.host import host_cpus
 
 Note = Callable[[str, int], None]
 """Told what is being done and how many slices are done."""

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kdelta.measure.cpu_topology import (
+from kdelta.host.facts import policy_folders, read_text
+from kdelta.host.restore import IRQ_FOLDER, Change
+from kdelta.host.topology import (
     CPU_FOLDER,
     Core,
     format_cpu_list,
@@ -24,8 +26,6 @@ from kdelta.measure.cpu_topology import (
     parse_cpu_list,
     parse_cpu_mask,
 )
-from kdelta.measure.host import policy_folders, read_text
-from kdelta.measure.restore import IRQ_FOLDER, Change
 
 GOVERNOR = "performance"
 

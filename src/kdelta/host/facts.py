@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kdelta.measure.cpu_topology import (
+from kdelta.host.topology import (
     CPU_FOLDER,
     numa_nodes,
     online_cpus,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kdelta.measure.cpu_time import HostCpu, StatTimes, own_cpu_s, parse_stat
-from kdelta.measure.host import (
+from kdelta.host.cpu_time import HostCpu, StatTimes, own_cpu_s, parse_stat
+from kdelta.host.facts import (
     MAX_AUTO_VCPUS,
     cpu_model,
     first_line,

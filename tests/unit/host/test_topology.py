@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdelta.experiment import Environment
-from kdelta.measure.cpu_topology import (
+from kdelta.host.environment import plan_environment, planned_record
+from kdelta.host.facts import host_cores, topology_facts
+from kdelta.host.topology import (
     Core,
     choose_cpus,
     format_cpu_list,
@@ -21,8 +23,6 @@ from kdelta.measure.cpu_topology import (
     parse_cpu_mask,
     read_cores,
 )
-from kdelta.measure.environment import plan_environment, planned_record
-from kdelta.measure.host import host_cores, topology_facts
 
 CPUS = st.sets(st.integers(0, 300))
 

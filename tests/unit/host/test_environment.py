@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kdelta.experiment import Environment
-from kdelta.measure import restore as restoring
-from kdelta.measure.environment import (
+from kdelta.host import restore as restoring
+from kdelta.host.environment import (
     host_environment,
     plan_environment,
     planned_record,

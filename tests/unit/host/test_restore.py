@@ -18,12 +18,12 @@ import pytest
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Environment
-from kdelta.measure.environment import (
+from kdelta.host.environment import (
     host_environment,
     replay_messages,
     restore_left_behind,
 )
-from kdelta.measure.restore import Change, Journal, journal_path
+from kdelta.host.restore import Change, Journal, journal_path
 
 CPU = "sys/devices/system/cpu"
 ALL = Environment()
@@ -47,7 +47,7 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from kdelta.experiment import Environment
-from kdelta.measure.environment import host_environment
+from kdelta.host.environment import host_environment
 
 os.sched_getaffinity = lambda pid: {0, 1, 2, 3}
 with host_environment(Environment(), 2, Path(sys.argv[1]), Path(sys.argv[2])):
@@ -116,8 +116,8 @@ KILLED_WHILE_SETTING = """
 import os, signal, sys
 from pathlib import Path
 from kdelta.experiment import Environment
-from kdelta.measure import restore
-from kdelta.measure.environment import host_environment
+from kdelta.host import restore
+from kdelta.host.environment import host_environment
 
 os.sched_getaffinity = lambda pid: {0, 1, 2, 3}
 write, left = restore.write_setting, int(sys.argv[3])

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
-from kdelta.measure.cpu_topology import CPU_FOLDER, parse_cpu_list, parse_cpu_mask
-from kdelta.measure.host import read_text
+from kdelta.host.facts import read_text
+from kdelta.host.topology import CPU_FOLDER, parse_cpu_list, parse_cpu_mask
 
 IRQ_FOLDER = "proc/irq"
 

@@ -14,12 +14,12 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import Environment, Validity
 from kdelta.guest.acceleration import choose, device_refusal, early_refusal
 from kdelta.guest.launch import require_tools
+from kdelta.host.cpu_time import HostCpu
+from kdelta.host.environment import plan_environment, planned_record
+from kdelta.host.facts import host_facts, load_average, meminfo_mib, read_text
+from kdelta.host.lock import host_lock
+from kdelta.host.restore import Journal, journal_path
 from kdelta.kernel.toolchain import read_toolchain
-from kdelta.measure.cpu_time import HostCpu
-from kdelta.measure.environment import plan_environment, planned_record
-from kdelta.measure.host import host_facts, load_average, meminfo_mib, read_text
-from kdelta.measure.hostlock import host_lock
-from kdelta.measure.restore import Journal, journal_path
 
 Json = dict[str, Any]
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdelta.measure.quiet import HostWindow, Window, busiest, wait_for_quiet
+from kdelta.host.quiet import HostWindow, Window, busiest, wait_for_quiet
 
 LIMIT = 0.05
 

@@ -13,17 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdelta.experiment import Environment
-from kdelta.measure.cpu_topology import Choice, Core, choose_cpus, read_cores
-from kdelta.measure.host_settings import (
-    Wish,
-    cpus_text,
-    governor_wish,
-    interrupt_wishes,
-    reason,
-    remaining_cpus,
-    turbo_wish,
-)
-from kdelta.measure.restore import (
+from kdelta.host.restore import (
     IRQ_FOLDER,
     Change,
     Journal,
@@ -32,7 +22,17 @@ from kdelta.measure.restore import (
     make_change,
     restore,
 )
-from kdelta.measure.signals import ending_signals_raise, undisturbed
+from kdelta.host.settings import (
+    Wish,
+    cpus_text,
+    governor_wish,
+    interrupt_wishes,
+    reason,
+    remaining_cpus,
+    turbo_wish,
+)
+from kdelta.host.signals import ending_signals_raise, undisturbed
+from kdelta.host.topology import Choice, Core, choose_cpus, read_cores
 
 _PINNING = "vCPU pinning"
 

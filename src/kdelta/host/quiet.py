@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from kdelta.measure.cpu_time import HostCpu
+from kdelta.host.cpu_time import HostCpu
 
 Json = dict[str, Any]
 
