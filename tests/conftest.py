@@ -39,14 +39,14 @@ def _another_lock(
 
 
 SMALL: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "name": "small",
     "title": "A small experiment",
     "kernel": {
         "source": {"type": "debian", "package": "linux-source-6.12"},
         "config": {"fragments": ["kernel-configs/guest.config"]},
     },
-    "variants": {
+    "arms": {
         "baseline": {"title": "as it was"},
         "patched": {"title": "with the series", "patches": ["patches/series"]},
         "other": {"title": "with another patch", "patches": ["patches/other.patch"]},

@@ -56,14 +56,14 @@ def load_experiment(path: Path, root: Path | None = None) -> Experiment:
 
 def _require_files(experiment: Experiment, root: Path, path: Path) -> None:
     _require_fragments("kernel.config", experiment.kernel.config.fragments, root, path)
-    for name, variant in experiment.variants.items():
+    for name, arm in experiment.arms.items():
         try:
-            patch_files(variant, root, experiment.kernel.source.series)
+            patch_files(arm, root, experiment.kernel.source.series)
         except OSError as error:
             raise KdeltaError(
-                f"{path}: variants.{name}.patches: no such patch: {error} (looked in {root})"
+                f"{path}: arms.{name}.patches: no such patch: {error} (looked in {root})"
             ) from None
-        _require_fragments(f"variants.{name}", variant.fragments, root, path)
+        _require_fragments(f"arms.{name}", arm.fragments, root, path)
     if experiment.claims and not (root / experiment.claims.file).is_file():
         raise KdeltaError(
             f"{path}: claims.file: no such file: {experiment.claims.file} (looked in {root})"

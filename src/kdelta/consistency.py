@@ -29,8 +29,8 @@ def check_names(experiment: Experiment) -> None:
         ValueError: naming key, name and reason.
     """
     check_name("name", experiment.name)
-    for name in experiment.variants:
-        check_name("variants", name)
+    for name in experiment.arms:
+        check_name("arms", name)
     for name in experiment.regimes:
         check_name("regimes", name)
     for name in experiment.protocols:
@@ -82,7 +82,7 @@ def check_times(experiment: Experiment) -> None:
     Raises:
         ValueError: naming key, value and what to do.
     """
-    boots = len(experiment.arms())
+    boots = len(experiment.booted_arms())
     cells = math.prod(len(levels) for levels in experiment.matrix.values())
     for name, protocol in experiment.protocols.items():
         key = f"protocols.{name}"

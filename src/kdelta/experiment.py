@@ -127,7 +127,7 @@ class Kernel(_Model):
     )
 
 
-class Variant(_Model):
+class Arm(_Model):
     """A kernel: the source, plus patches, plus config fragments of its own."""
 
     title: str = Field(min_length=1, max_length=200)
@@ -321,7 +321,7 @@ class Protocol(_Model):
     arms: tuple[Name, ...] | None = Field(
         default=None,
         strict=False,
-        description="variants that are measured beside the baseline; without it all of them. The "
+        description="arms that are measured beside the baseline; without it all of them. The "
         "control comes besides",
     )
     blocks: Annotated[int, Field(ge=1, le=200)]
@@ -437,7 +437,7 @@ class Claims(_Model):
 
     file: str = Field(description="CSV of claims, see config/README.md")
     source: str = Field(min_length=1, description="where they were published")
-    arm: Name = Field(description="the variant that the claims are about")
+    arm: Name = Field(description="the arm that the claims are about")
     setup: dict[str, str] = Field(
         default_factory=dict, description="how the published numbers were measured, label to text"
     )
@@ -463,12 +463,12 @@ class Statistics(_Model):
 class Experiment(_Model):
     """One experiment file."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     name: Name
     title: str = Field(min_length=1, max_length=200)
     summary: str = ""
     kernel: Kernel
-    variants: dict[Name, Variant] = Field(min_length=1)
+    arms: dict[Name, Arm] = Field(min_length=1)
     baseline: Name = "baseline"
     control: bool = Field(
         default=True, description="boot the baseline image once more in every block, as an A/A arm"
@@ -490,19 +490,18 @@ class Experiment(_Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.baseline not in self.variants:
+        if self.baseline not in self.arms:
             raise ValueError(
-                f"baseline: {self.baseline!r} is not a variant; variants are "
-                f"{', '.join(self.variants)}"
+                f"baseline: {self.baseline!r} is not an arm; arms are {', '.join(self.arms)}"
             )
         check_names(self)
         check_cells(self)
         for name, protocol in self.protocols.items():
-            strange = [arm for arm in protocol.arms or () if arm not in self.variants]
+            strange = [arm for arm in protocol.arms or () if arm not in self.arms]
             if strange:
                 raise ValueError(
-                    f"protocols.{name}.arms: {', '.join(strange)}: no such variant; variants are "
-                    f"{', '.join(self.variants)}"
+                    f"protocols.{name}.arms: {', '.join(strange)}: no such arm; arms are "
+                    f"{', '.join(self.arms)}"
                 )
             traced = [r for r in protocol.mechanism or () if r not in self.regimes]
             if traced or (protocol.mechanism and self.mechanism is None):
@@ -531,22 +530,20 @@ class Experiment(_Model):
                     f"mechanism.regimes: {regime!r} is not a regime; regimes are "
                     f"{', '.join(self.regimes)}"
                 )
-        if self.claims and (
-            self.claims.arm not in self.variants or self.claims.arm == self.baseline
-        ):
+        if self.claims and (self.claims.arm not in self.arms or self.claims.arm == self.baseline):
             raise ValueError(
-                f"claims.arm: {self.claims.arm!r} is not a variant beside the baseline; variants "
-                f"are {', '.join(self.variants)}"
+                f"claims.arm: {self.claims.arm!r} is not an arm beside the baseline; arms "
+                f"are {', '.join(self.arms)}"
             )
         if self.mail and (
-            self.mail.variant == self.baseline
-            or self.mail.variant not in self.variants
-            or not self.variants[self.mail.variant].patches
+            self.mail.arm == self.baseline
+            or self.mail.arm not in self.arms
+            or not self.arms[self.mail.arm].patches
         ):
-            patched = [name for name, v in self.variants.items() if v.patches]
+            patched = [name for name, v in self.arms.items() if v.patches]
             raise ValueError(
-                f"mail.variant: {self.mail.variant!r} is not a variant with patches beside the "
-                f"baseline; variants with patches are {', '.join(patched) or '(none)'}"
+                f"mail.arm: {self.mail.arm!r} is not an arm with patches beside the "
+                f"baseline; arms with patches are {', '.join(patched) or '(none)'}"
             )
         for number, control in enumerate(self.negative_controls):
             self._consistent_cells(f"negative_controls.{number}.cells", control.cells)
@@ -577,13 +574,13 @@ class Experiment(_Model):
         if protocol not in self.protocols:
             raise ValueError(f"no protocol {protocol!r}; it defines {', '.join(self.protocols)}")
         chosen = self.protocols[protocol]
-        arms = self.variants if chosen.arms is None else {self.baseline, *chosen.arms}
+        arms = self.arms if chosen.arms is None else {self.baseline, *chosen.arms}
         return self.model_copy(
             update={
                 "protocols": {protocol: chosen},
-                "variants": {name: v for name, v in self.variants.items() if name in arms},
+                "arms": {name: v for name, v in self.arms.items() if name in arms},
                 "claims": self.claims if self.claims and self.claims.arm in arms else None,
-                "mail": self.mail if self.mail and self.mail.variant in arms else None,
+                "mail": self.mail if self.mail and self.mail.arm in arms else None,
             }
         )
 
@@ -600,9 +597,13 @@ class Experiment(_Model):
         wanted = self.mechanism.regimes if self.mechanism else ()
         return [name for name in self.protocol_regimes(protocol) if name in wanted]
 
-    def arms(self) -> dict[str, str]:
-        """Arm name -> variant name, baseline first, the control last."""
-        order = [self.baseline, *(name for name in self.variants if name != self.baseline)]
+    def arm(self, name: str) -> Arm:
+        """The arm of that name; the control is the baseline once more."""
+        return self.arms[self.baseline if name == CONTROL_ARM else name]
+
+    def booted_arms(self) -> dict[str, str]:
+        """Arm that is booted -> arm whose kernel it boots; baseline first, control last."""
+        order = [self.baseline, *(name for name in self.arms if name != self.baseline)]
         arms = {name: name for name in order}
         if self.control:
             arms[CONTROL_ARM] = self.baseline

@@ -16,14 +16,14 @@ from pydantic import AfterValidator, Field
 
 CONTROL_ARM = "control"
 
-Kind = Literal["name", "variants", "regimes", "protocols"]
+Kind = Literal["name", "arms", "regimes", "protocols"]
 
 RESERVED: dict[Kind, dict[str, str]] = {
     "name": {
         "reference": "results/reference/ holds the runs that ship with the project",
         "from-reference": "results/from-reference/ is made from the runs that ship",
     },
-    "variants": {
+    "arms": {
         CONTROL_ARM: "this name is kept for the A/A arm",
         "schedule": "a block's schedule.json lies beside its arms' files",
         "host": "a block's host.json lies beside its arms' files",

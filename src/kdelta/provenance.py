@@ -56,9 +56,7 @@ def build_manifest(
             names it.
     """
     base = run.parent
-    kernels = {
-        name: read_json(base / "kernels" / name / "image.json") for name in experiment.variants
-    }
+    kernels = {name: read_json(base / "kernels" / name / "image.json") for name in experiment.arms}
     folders = block_folders(experiment, protocol, run)
     hosts = [read_json(folder / "host.json") for folder in folders]
     distinct = distinct_hosts(hosts)

@@ -20,9 +20,9 @@ from kdelta.report.context import (
     Arm,
     EarlierAttempt,
     Factor,
+    Image,
     Regime,
     ReportContext,
-    Variant,
 )
 from kdelta.report.formatting import format_size
 from kdelta.report.metrics import metrics_of
@@ -58,7 +58,7 @@ def analysis_settings(
     return AnalysisSettings(
         factors=tuple(experiment.matrix),
         baseline=experiment.baseline,
-        arms=tuple(experiment.arms()),
+        arms=tuple(experiment.booted_arms()),
         regimes=tuple(regimes),
         other_regimes=tuple(name for name in experiment.regimes if name not in regimes),
         traced_regimes=tuple(experiment.mechanism_regimes(protocol)) if protocol else None,
@@ -127,14 +127,14 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         memory_mib=host.get("memory_mib", experiment.memory_mib()),
         environment=environment_facts(manifest),
         provenance=provenance_facts(manifest),
-        variants=tuple(
-            Variant(
+        images=tuple(
+            Image(
                 name,
-                variant.title,
+                arm.title,
                 tuple(patch["subject"] or patch["file"] for patch in image_patches(manifest, name)),
                 objects_changed(manifest["kernels"][name]),
             )
-            for name, variant in experiment.variants.items()
+            for name, arm in experiment.arms.items()
         ),
         kernel_release=manifest["kernels"][experiment.baseline]["kernel_release"],
         reproduce=reproduction_command(manifest, protocol),
@@ -159,12 +159,11 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
 
 
 def _arms(experiment: Experiment) -> list[Arm]:
-    titles = {name: variant.title for name, variant in experiment.variants.items()}
     return [
-        Arm(name, titles[variant], is_control=False)
+        Arm(name, experiment.arm(name).title, is_control=False)
         if name != CONTROL_ARM
-        else Arm(name, f"{titles[variant]}, again (A/A control)", is_control=True)
-        for name, variant in experiment.arms().items()
+        else Arm(name, f"{experiment.arm(name).title}, again (A/A control)", is_control=True)
+        for name in experiment.booted_arms()
     ]
 
 

@@ -13,9 +13,9 @@ from kdelta.report.formatting import plural
 Json = dict[str, Any]
 
 
-def image_patches(manifest: Json, variant: str) -> list[Json]:
-    """The patches of a variant as its image was built with them."""
-    patches: list[Json] = manifest["kernels"][variant].get("patches", [])
+def image_patches(manifest: Json, arm: str) -> list[Json]:
+    """The patches of an arm as its image was built with them."""
+    patches: list[Json] = manifest["kernels"][arm].get("patches", [])
     return patches
 
 

@@ -77,7 +77,7 @@ class Table(NamedTuple):
 
 
 REGIME = Column("regime", "string", "", "condition of the guest, by its name")
-ARM = Column("arm", "string", "", "kernel as run: a variant's name, or `control`")
+ARM = Column("arm", "string", "", "the arm's name, or `control`")
 BLOCK = Column("block", "integer", "", "number of the block, from 1")
 FACTORS = Column(FACTOR, "string", "", "one column per factor of the matrix: the cell's level")
 PARAMETERS = Column(
@@ -122,7 +122,6 @@ _IDENTITY = (
     REGIME,
     BLOCK,
     ARM,
-    Column("variant", "string", "", "kernel image that the arm booted"),
     Column("boot_order", "integer", "", "place of the arm's boot in its block, from 1"),
     Column("round", "integer", "", "round of the block, from 1"),
     Column("slot", "integer", "", "place of the arm among those that ran the cell, from 1", True),

@@ -70,8 +70,8 @@ class RunPlan:
         return f"{self.base}/{self.protocol}"
 
     @property
-    def variants(self) -> list[str]:
-        return list(self.experiment.variants)
+    def kernels(self) -> list[str]:
+        return list(self.experiment.arms)
 
     @property
     def regimes(self) -> list[str]:
@@ -84,7 +84,7 @@ class RunPlan:
 
     @property
     def arms(self) -> list[str]:
-        return list(self.experiment.arms())
+        return list(self.experiment.booted_arms())
 
     @property
     def blocks(self) -> list[str]:
@@ -123,12 +123,12 @@ class RunPlan:
         except FileNotFoundError:
             return "not known yet"
 
-    def planned_build_key(self, variant: str) -> str:
-        """A variant's `build_key` by the records of earlier steps, likewise."""
+    def planned_build_key(self, arm: str) -> str:
+        """An arm's `build_key` by the records of earlier steps, likewise."""
 
         def make(series: Series) -> str:
             mode = json.loads(Path(self.acceleration_record).read_text())["mode"]
-            return self.build_key(variant, series, mode)
+            return self.build_key(arm, series, mode)
 
         return self.planned_key(make)
 
@@ -147,25 +147,25 @@ class RunPlan:
             asked["kernel"] = self._kernel_facts(self.experiment.baseline, series, "kvm")
         return _digest(asked)
 
-    def build_key(self, variant: str, series: Series, acceleration: str) -> str:
-        """Of one variant's kernel: source, patches, configuration, toolchain.
+    def build_key(self, arm: str, series: Series, acceleration: str) -> str:
+        """Of one arm's kernel: source, patches, configuration, toolchain.
 
         Args:
-            variant: its name.
+            arm: its name.
             series: of the kernel.
             acceleration: `kvm` or `tcg`, as the probe found.
         """
         # A probe that runs again may find something else: then kernels have to be looked at.
         probe = self.probe_key(series)
-        return _digest({**self._kernel_facts(variant, series, acceleration), "probe": probe})
+        return _digest({**self._kernel_facts(arm, series, acceleration), "probe": probe})
 
-    def patches_key(self, variant: str, series: Series) -> str:
-        """Of a variant's patches for a kernel of this series."""
-        files = patch_files(self.experiment.variants[variant], self.root, series)
+    def patches_key(self, arm: str, series: Series) -> str:
+        """Of an arm's patches for a kernel of this series."""
+        files = patch_files(self.experiment.arms[arm], self.root, series)
         return _digest([sha256_file(file) for file in files])
 
-    def _kernel_facts(self, variant: str, series: Series, acceleration: str) -> dict[str, Any]:
-        chosen = self.experiment.variants[variant]
+    def _kernel_facts(self, arm: str, series: Series, acceleration: str) -> dict[str, Any]:
+        chosen = self.experiment.arms[arm]
         config = self.experiment.kernel.config
         names = [*config.fragments, *chosen.fragments]
         return {
@@ -248,15 +248,15 @@ class RunPlan:
             "guest": experiment.guest.model_dump(mode="json"),
             **self._workload_facts(),
             "conditions": conditions,
-            "arms": experiment.arms(),
+            "arms": experiment.booted_arms(),
             **({"booting": booting} if (booting := self._booting()) else {}),
             "seed": experiment.seed,
         }
 
     def _booting(self) -> dict[str, Any]:
         """How arms are booted, of those that are not booted as all others."""
-        variants = self.experiment.variants.items()
-        return {name: v.booting for name, v in variants if any(v.booting.values())}
+        arms = self.experiment.arms.items()
+        return {name: v.booting for name, v in arms if any(v.booting.values())}
 
     def _workload_facts(self) -> dict[str, Any]:
         """What is run, cell by cell; what its output means can be looked at again."""
@@ -332,7 +332,7 @@ def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str
     """Of what guests boot and run and of what executes them, by what the files hold.
 
     Args:
-        records: the variants' `image.json`.
+        records: the arms' `image.json`.
         acceleration: record of `kdelta probe`.
         programs: the binaries that are run in them.
     """

@@ -65,7 +65,7 @@ class Project:
             },
         }
         experiment["mechanism"] = {"regimes": ["idle", "idle-memcg"]}
-        if change and "variants" in change:  # other kernels than the flagship's
+        if change and "arms" in change:  # other kernels than the flagship's
             for key in ("claims", "mechanism", "mail"):
                 experiment.pop(key)
         experiment.update(change or {})

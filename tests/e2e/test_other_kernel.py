@@ -18,7 +18,7 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = copy_checkout(tmp_path_factory.mktemp("later"))
     project.write_experiment(
         {
-            "variants": {"baseline": {"title": "as it is"}},
+            "arms": {"baseline": {"title": "as it is"}},
             "matrix": {"writers": [1], "readers": [1]},
             "regimes": {"idle-memcg": {"title": "in a memory cgroup", "memcg": True}},
             "protocols": {

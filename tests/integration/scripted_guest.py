@@ -223,10 +223,10 @@ IMAGE: dict[str, Any] = {
 }
 
 
-def lay_out_inputs(root: Path, variants: Sequence[str]) -> list[str]:
+def lay_out_inputs(root: Path, arms: Sequence[str]) -> list[str]:
     """What a block needs besides the experiment; returns `kdelta measure`'s arguments for it."""
-    for variant in variants:
-        folder = root / "kernels" / variant
+    for arm in arms:
+        folder = root / "kernels" / arm
         folder.mkdir(parents=True)
         (folder / "bzImage").write_bytes(b"a kernel\n")
         (folder / "image.json").write_text(json.dumps(IMAGE))

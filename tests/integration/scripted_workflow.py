@@ -43,8 +43,8 @@ def write(folder, *names):
         path.write_text(verb)
 
 def image(folder):
-    # What of a source and a variant's files goes into an image is the build's to say.
-    words = (root / "source").read_text() + options["--variant"]
+    # What of a source and an arm's files goes into an image is the build's to say.
+    words = (root / "source").read_text() + options["--arm"]
     words += "".join(path.read_text() for path in sorted((root / "patches").rglob("*.patch")))
     words += (root / "kernel-configs/guest.config").read_text()
     digest = hashlib.sha256(words.encode()).hexdigest()

@@ -27,7 +27,7 @@ from tests.workloads import PROGRAMS
 
 CELLS = [{"levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
 PLAN: dict[str, Any] = {
-    "identity": {"regime": "idle", "block": 1, "arm": "patched", "variant": "patched"},
+    "identity": {"regime": "idle", "block": 1, "arm": "patched"},
     "stressor": None,
     "mechanism": False,
     "programs": ["pipe_bench", "speed_check"],

@@ -36,7 +36,7 @@ def baseline(tmp_path: Path, cache: Path) -> BuildRequest:
     fragment = tmp_path / "guest.config"
     fragment.write_text("# why\nCONFIG_A=y\n")
     return BuildRequest(
-        variant="baseline",
+        arm="baseline",
         source=cached_tree(cache),
         patches=(),
         base="allnoconfig",
@@ -54,7 +54,7 @@ def patched(baseline: BuildRequest, change: dict[str, tuple[str, str]]) -> Build
     folder.mkdir(exist_ok=True)
     return replace(
         baseline,
-        variant="patched",
+        arm="patched",
         patches=(make_patch(folder / "0001.patch", change),),
         output=baseline.output.parent / "patched",
         log=baseline.log.with_name("patched.log"),
@@ -82,7 +82,7 @@ def test_output_folder_and_record(baseline: BuildRequest, cache: Path) -> None:
     ]
     facts = json.loads((baseline.output / "image.json").read_text())
     assert facts == built.facts
-    assert facts["variant"] == "baseline"
+    assert facts["arm"] == "baseline"
     assert facts["kernel_release"] == "6.12.1"
     assert facts["kernel_banner"].startswith(f"Linux version 6.12.1 (kdelta@{built.key[:12]}) #1 ")
     assert facts["options_set"] == 2
@@ -147,9 +147,7 @@ def test_a_header_change_is_traced_to_its_objects(baseline: BuildRequest, cache:
     assert listed(request) == {"fs/exec.o": "patched", "init/version-timestamp.o": "identity"}
 
 
-def test_objects_that_another_variant_left_are_not_listed(
-    baseline: BuildRequest, cache: Path
-) -> None:
+def test_objects_that_another_arm_left_are_not_listed(baseline: BuildRequest, cache: Path) -> None:
     build(baseline, cache)
     (workspace,) = cache.glob("workspaces/*")
     (workspace / "obj/fs/stale.o").write_text("of an option that is off by now")
@@ -159,9 +157,7 @@ def test_objects_that_another_variant_left_are_not_listed(
     assert "stale.o" not in listed(request)
 
 
-def test_rebuilt_after_another_variant_it_is_bit_identical(
-    baseline: BuildRequest, cache: Path
-) -> None:
+def test_rebuilt_after_another_arm_it_is_bit_identical(baseline: BuildRequest, cache: Path) -> None:
     first = build(baseline, cache).bzimage.read_bytes()
     build(patched(baseline, PIPE_CHANGE), cache)
     shutil.rmtree(cache / "images")
@@ -182,12 +178,12 @@ def test_cached_image_is_not_built_again(baseline: BuildRequest, cache: Path) ->
     shutil.rmtree(cache / "workspaces")
     os.utime(baseline.fragments[0], (1, 1))
     other = replace(
-        baseline, variant="same", output=baseline.output.with_name("same"), log=cache / "same.log"
+        baseline, arm="same", output=baseline.output.with_name("same"), log=cache / "same.log"
     )
     second = build(other, cache)
     assert second.from_cache
     assert not (cache / "workspaces").exists()
-    assert {**second.facts, "variant": "baseline"} == first.facts
+    assert {**second.facts, "arm": "baseline"} == first.facts
     assert other.log.read_bytes() == baseline.log.read_bytes()
 
 
@@ -228,7 +224,7 @@ def test_compile_error_names_the_line_and_keeps_the_log(
     with pytest.raises(KdeltaError) as caught:
         build(request, cache)
     message = str(caught.value)
-    assert "variant patched: the kernel does not compile" in message
+    assert "arm patched: the kernel does not compile" in message
     assert "error: 'five' undeclared" in message.replace("‘", "'").replace("’", "'")
     assert str(request.log) in message
     assert "five" in request.log.read_text()
@@ -242,7 +238,7 @@ def test_full_disk_while_compiling(baseline: BuildRequest, cache: Path) -> None:
     text = makefile.read_text().replace("vmlinux.bin.gz > $@", "vmlinux.bin.gz > /dev/full")
     assert "/dev/full" in text
     makefile.write_text(text)
-    with pytest.raises(KdeltaError, match="no space left on the device while building variant"):
+    with pytest.raises(KdeltaError, match="no space left on the device while building arm"):
         build(baseline, cache)
 
 
@@ -253,7 +249,7 @@ def test_an_image_that_holds_another_kernel(baseline: BuildRequest, cache: Path)
     with pytest.raises(KdeltaError) as caught:
         build(request, cache)
     message = str(caught.value)
-    assert "variant patched: the image that make built is not of this kernel" in message
+    assert "arm patched: the image that make built is not of this kernel" in message
     assert "does not hold the kernel that was compressed last" in message
     assert str(cache / "compiler") in message
     assert not request.output.exists()

@@ -133,7 +133,7 @@ def run(tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> Ru
             "title": TITLE,
             "regimes": {"idle": {"title": "idle"}},
             "protocols": {"quick": {"blocks": 4, "duration_s": {"idle": 0.5}}},
-            "mail": {"variant": "patched", "prose": "prose.txt", "cc": ["list@example.org"]},
+            "mail": {"arm": "patched", "prose": "prose.txt", "cc": ["list@example.org"]},
         }
     )
     folder = tmp_path / "results" / "small" / "quick"
@@ -146,10 +146,10 @@ def write_records(folder: Path, project: Project) -> None:
     """The manifest, and the record of the source."""
     experiment = project.load()
     images: dict[str, Any] = {}
-    for name, variant in experiment.variants.items():
+    for name, arm in experiment.arms.items():
         found = [
             {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-            for file in patch_files(variant, project.root)
+            for file in patch_files(arm, project.root)
         ]
         patches = [{**patch, "subject": "a subject"} for patch in found]
         images[name] = {**image(name), "source": SOURCE, "patches": patches}
@@ -372,12 +372,12 @@ def test_another_source_than_the_measured_one_is_refused(run: Run, capsys: Captu
     assert "measured on source another" in capsys.readouterr().err
 
 
-def test_a_variant_that_is_not_in_the_run(run: Run, capsys: Captured) -> None:
+def test_a_arm_that_is_not_in_the_run(run: Run, capsys: Captured) -> None:
     manifest = json.loads((run.folder / "manifest.json").read_text())
     del manifest["kernels"]["patched"]
     (run.folder / "manifest.json").write_text(json.dumps(manifest))
     assert run.series() == 1
-    assert "variant patched: not in this run" in capsys.readouterr().err
+    assert "arm patched: not in this run" in capsys.readouterr().err
 
 
 def test_no_identity(run: Run, capsys: Captured) -> None:

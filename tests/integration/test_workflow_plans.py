@@ -41,7 +41,7 @@ def test_every_shipped_run_is_planned(workflow: Workflow, path: Path, protocol: 
         "Build what runs in the guests",
         "Does this host run guests with KVM?",
         "What guests boot and run",
-        *(f"Build the kernel: {variant}" for variant in experiment.variants),
+        *(f"Build the kernel: {arm}" for arm in experiment.arms),
         *(
             f"Measure {regime}, block {block:03d}"
             for regime in experiment.protocol_regimes(protocol)

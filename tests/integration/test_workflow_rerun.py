@@ -18,7 +18,7 @@ from tests.integration.scripted_workflow import Workflow
 
 MEASURE = {f"Measure {regime}, block 00{n}" for regime in ("idle", "pressed") for n in (1, 2)}
 TRACE = {"Trace the mechanism: idle"}
-BUILD = {f"Build the kernel: {variant}" for variant in ("baseline", "patched", "other")}
+BUILD = {f"Build the kernel: {arm}" for arm in ("baseline", "patched", "other")}
 REPORT = {"Tables as text", "Figures", "The page", "The paper"}
 ANALYSE = {"Samples, validity and delta tables", *REPORT}
 MANIFEST = {"Record what ran, on what, from which bytes"}
@@ -72,7 +72,7 @@ def test_what_a_run_calls(finished: Workflow) -> None:
     }
     # the baseline is built first: the others' objects are compared with its
     builds = [call for call in calls if call.startswith("build")]
-    assert "--variant baseline" in builds[0]
+    assert "--arm baseline" in builds[0]
     assert "--baseline" not in builds[0]
     assert all("--baseline results/small/kernels/baseline" in call for call in builds[1:])
     # nothing runs beside a measurement

@@ -17,7 +17,7 @@ rule manifest:
     input:
         hosts=HOSTS,
         traces=TRACES,
-        images=expand(rules.build_kernel.output.record, variant=RUN.variants),
+        images=expand(rules.build_kernel.output.record, arm=RUN.kernels),
         acceleration=rules.probe_acceleration.output,
     output:
         report(

@@ -38,7 +38,7 @@ RAW = f"{RUN.run}/raw/{{regime}}/block-{{block}}"
 
 
 wildcard_constraints:
-    variant="|".join(map(re.escape, RUN.variants)),
+    arm="|".join(map(re.escape, RUN.kernels)),
     regime="|".join(map(re.escape, {*RUN.regimes, *RUN.mechanism_regimes})),
     block=r"\d{3}",
 

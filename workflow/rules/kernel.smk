@@ -15,8 +15,8 @@ rule fetch_source:
 
 
 def baseline_objects(wildcards):
-    """The baseline's object hashes, which every other variant's are compared with."""
-    if wildcards.variant == RUN.experiment.baseline:
+    """The baseline's object hashes, which every other arm's are compared with."""
+    if wildcards.arm == RUN.experiment.baseline:
         return []
     return f"{RUN.base}/kernels/{RUN.experiment.baseline}/objects.sha256"
 
@@ -47,25 +47,25 @@ rule build_kernel:
         acceleration=ancient(RUN.acceleration_record),
         baseline=baseline_objects,
     output:
-        image=f"{RUN.base}/kernels/{{variant}}/bzImage",
-        config=f"{RUN.base}/kernels/{{variant}}/config",
-        record=f"{RUN.base}/kernels/{{variant}}/image.json",
-        objects=f"{RUN.base}/kernels/{{variant}}/objects.sha256",
+        image=f"{RUN.base}/kernels/{{arm}}/bzImage",
+        config=f"{RUN.base}/kernels/{{arm}}/config",
+        record=f"{RUN.base}/kernels/{{arm}}/image.json",
+        objects=f"{RUN.base}/kernels/{{arm}}/objects.sha256",
     log:
-        f"{RUN.base}/kernels/{{variant}}/build.log",
-    # Variants share one build folder, in which only changed objects are compiled again.
+        f"{RUN.base}/kernels/{{arm}}/build.log",
+    # Arms share one build folder, in which only changed objects are compiled again.
     threads: all_cores()
     params:
-        key=lambda wildcards: RUN.planned_build_key(wildcards.variant),
+        key=lambda wildcards: RUN.planned_build_key(wildcards.arm),
         baseline=lambda wildcards, input: (
             f"--baseline {shlex.quote(str(Path(str(input.baseline)).parent))}"
             if input.baseline
             else ""
         ),
     message:
-        "Build the kernel: {wildcards.variant}"
+        "Build the kernel: {wildcards.arm}"
     shell:
-        "exec kdelta build --experiment {EXPERIMENT:q} --variant {wildcards.variant:q}"
+        "exec kdelta build --experiment {EXPERIMENT:q} --arm {wildcards.arm:q}"
         " --source {input.source:q} --acceleration {input.acceleration:q}"
         ' --output "$(dirname {output.image:q})" --log {log:q}'
         " {params.baseline} --jobs {threads}"

@@ -12,9 +12,9 @@ def series_prose(wildcards):
     return [mail.prose] if mail and os.path.exists(mail.prose) else []
 
 
-def series_variant(wildcards):
+def series_arm(wildcards):
     try:
-        return chosen_mail(RUN.experiment, None, EXPERIMENT).variant
+        return chosen_mail(RUN.experiment, None, EXPERIMENT).arm
     except KdeltaError as error:
         raise WorkflowError(str(error)) from None
 
@@ -39,7 +39,7 @@ rule series:
     params:
         mail=RUN.experiment.mail.model_dump_json() if RUN.experiment.mail else "",
         patches=lambda wildcards: RUN.planned_key(
-            lambda series: RUN.patches_key(series_variant(wildcards), series)
+            lambda series: RUN.patches_key(series_arm(wildcards), series)
         ),
         sender=lambda wildcards: identity_or_nobody(Path(workflow.basedir)),
     message:

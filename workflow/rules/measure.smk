@@ -7,8 +7,8 @@ from kdelta.workflow import guests_key
 # checkpoint, after which snakemake looks once more: hours are spent on a step that gave something
 # else than the last time, and not on one that was made again and gave the same.
 # Paths, not `rules.X.output`: ancient() would mark that for every rule that names it.
-IMAGES = expand(f"{RUN.base}/kernels/{{variant}}/bzImage", variant=RUN.variants)
-RECORDS = expand(f"{RUN.base}/kernels/{{variant}}/image.json", variant=RUN.variants)
+IMAGES = expand(f"{RUN.base}/kernels/{{arm}}/bzImage", arm=RUN.kernels)
+RECORDS = expand(f"{RUN.base}/kernels/{{arm}}/image.json", arm=RUN.kernels)
 ACCELERATION = RUN.acceleration_record
 PROGRAMS = RUN.programs
 

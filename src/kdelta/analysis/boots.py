@@ -61,7 +61,6 @@ class RawBoot:
     regime: str
     block: int
     arm: str
-    variant: str
     boot_order: int
     planned: tuple[Cell, ...]
     boot: BootRecord | None

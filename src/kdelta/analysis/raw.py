@@ -113,7 +113,7 @@ def _read_block(
     schedule = parse_schedule(path.read_bytes(), str(path))
     _require_same(str(path), "regime", schedule.regime, regime)
     _require_same(str(path), "block", schedule.block, number)
-    arms = [entry.arm for entry in schedule.arms]
+    arms = list(schedule.arms)
     for arm in arms:
         if arm not in settings.arms or arms.count(arm) > 1:
             raise KdeltaError(
@@ -157,8 +157,8 @@ def _read_boot(
     host: HostRecord | None,
     settings: AnalysisSettings,
 ) -> RawBoot:
-    entry = schedule.arms[order - 1]
-    path = folder / f"{entry.arm}.jsonl"
+    arm = schedule.arms[order - 1]
+    path = folder / f"{arm}.jsonl"
     boot: BootRecord | None = None
     end: EndRecord | None = None
     samples: dict[tuple[Cell, int], RawSample] = {}
@@ -180,8 +180,7 @@ def _read_boot(
             raise KdeltaError(f"{where}: a file holds one boot record, and holds it first")
         _require_same(where, "regime", record.regime, schedule.regime)
         _require_same(where, "block", record.block, schedule.block)
-        _require_same(where, "arm", record.arm, entry.arm)
-        _require_same(where, "variant", record.variant, entry.variant)
+        _require_same(where, "arm", record.arm, arm)
         _require_same(where, "boot_order", record.boot_order, order)
         if isinstance(record, BootRecord):
             if record.mechanism:
@@ -210,12 +209,11 @@ def _read_boot(
                 "in schedule.json"
             )
         samples[sample.place] = sample
-    log = folder / f"{entry.arm}.console.log"
+    log = folder / f"{arm}.console.log"
     return RawBoot(
         regime=schedule.regime,
         block=schedule.block,
-        arm=entry.arm,
-        variant=entry.variant,
+        arm=arm,
         boot_order=order,
         planned=planned,
         boot=boot,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -77,7 +78,6 @@ class BootRecord(StrictRecord):
     regime: str
     block: int
     arm: str
-    variant: str
     boot_order: int
     mechanism: bool = False
     gate: Gate
@@ -139,7 +139,6 @@ class StressorRecord(StressorStart):
     regime: str
     block: int
     arm: str
-    variant: str
     boot_order: int
 
 
@@ -159,7 +158,6 @@ class SampleRecord(StrictRecord):
     regime: str
     block: int
     arm: str
-    variant: str
     boot_order: int
     cell_order: int
     round: Annotated[int, Field(ge=1)] = 1
@@ -199,16 +197,16 @@ class EndRecord(StrictRecord):
     stressor_alive: bool | None = None
 
 
-class ArmEntry(StrictRecord):
-    arm: str
-    variant: str
-
-
 class Turn(StrictRecord):
     """A cell in one round: its number in the schedule's cells, and the order of the arms."""
 
     cell: Count
     arms: tuple[str, ...]
+
+
+def _arm_name(entry: Any) -> Any:
+    """An arm's name; earlier versions wrote its kernel's beside it."""
+    return entry.get("arm") if isinstance(entry, dict) else entry
 
 
 class Schedule(StrictRecord):
@@ -220,7 +218,7 @@ class Schedule(StrictRecord):
     schema_version: Literal[1] = Field(alias="schema")
     regime: str
     block: int
-    arms: tuple[ArmEntry, ...]
+    arms: tuple[Annotated[str, BeforeValidator(_arm_name)], ...]
     cells: tuple[dict[str, Level], ...]
     rounds: tuple[tuple[Turn, ...], ...] = Field(default=((),), min_length=1)
 

@@ -60,9 +60,9 @@ def _check(args: argparse.Namespace) -> int:
     source = cached_source(experiment.kernel.source, cache_root())
     series = source.series if source else None
     patches = read_inputs(experiment, args.root, str(args.experiment), series)
-    for name, variant in experiment.variants.items():
+    for name, arm in experiment.arms.items():
         number = sum(len(file.commits) for file in patches[name])
-        print(f"  variant {name}: {variant.title} ({number} patch{'' if number == 1 else 'es'})")
+        print(f"  arm {name}: {arm.title} ({number} patch{'' if number == 1 else 'es'})")
         for line in _patch_lines(patches[name]):
             print(f"    {line}")
     if source is not None:

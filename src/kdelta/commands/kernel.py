@@ -33,9 +33,9 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("--output", type=Path, required=True, help="record of the source (JSON)")
     parser.set_defaults(run=_fetch)
 
-    parser = verbs.add_parser("build", help="build one variant's kernel")
+    parser = verbs.add_parser("build", help="build one arm's kernel")
     add_experiment(parser)
-    parser.add_argument("--variant", required=True)
+    parser.add_argument("--arm", required=True)
     parser.add_argument("--source", type=Path, required=True, help="record written by `fetch`")
     parser.add_argument(
         "--acceleration", type=Path, required=True, help="record of `probe`: kernels differ by it"
@@ -74,15 +74,15 @@ def _fetch(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     die_with_parent()
     experiment = experiment_of(args)
-    if args.variant not in experiment.variants:
+    if args.arm not in experiment.arms:
         raise KdeltaError(
-            f"{args.experiment}: variants: there is no variant {args.variant!r}; "
-            f"it defines {', '.join(experiment.variants)}"
+            f"{args.experiment}: arms: there is no arm {args.arm!r}; "
+            f"it defines {', '.join(experiment.arms)}"
         )
-    with host_lock(f"building {experiment.name}: {args.variant}", exclusive=False):
+    with host_lock(f"building {experiment.name}: {args.arm}", exclusive=False):
         request = request_for(
             experiment,
-            args.variant,
+            args.arm,
             args.root,
             restore(read_json(args.source), cache_root()),
             read_json(args.acceleration)["mode"],

@@ -28,7 +28,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     add_experiment(parser, protocol=True)
     parser.add_argument("--run", dest="run_dir", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--variant", help="whose patches (default: the experiment's mail.variant)")
+    parser.add_argument("--arm", help="whose patches (default: the experiment's mail.arm)")
     parser.add_argument(
         "--output", type=Path, help="folder of the mails (default: report/series in the run's)"
     )
@@ -59,7 +59,7 @@ def _series(args: argparse.Namespace) -> int:
     run: Path = args.run_dir
     folder: Path = args.output or run / "report" / "series"
     # What can be wrong is looked for before a minute goes into hashing.
-    mail = choice.chosen_mail(experiment, args.variant, args.experiment)
+    mail = choice.chosen_mail(experiment, args.arm, args.experiment)
     sender = git_identity(args.root)
     prose = choice.prose_of(experiment, args.root)
     manifest = read_json(run / "manifest.json")
@@ -75,7 +75,7 @@ def _series(args: argparse.Namespace) -> int:
             mail=mail,
             sender=sender,
             date=datetime.fromisoformat(manifest["written_at"]),
-            patches=choice.measured_patches(experiment, mail.variant, args.root, source, manifest),
+            patches=choice.measured_patches(experiment, mail.arm, args.root, source, manifest),
             store=TreeStore(source, cache_root()),
             source=source,
             cache=cache_root(),

@@ -61,7 +61,7 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_guest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kernels", type=Path, required=True, help="folder of built variants")
+    parser.add_argument("--kernels", type=Path, required=True, help="folder of built arms")
     parser.add_argument(
         "--workload", type=Path, required=True, help="folder of what runs in guests"
     )

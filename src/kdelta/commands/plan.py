@@ -125,7 +125,7 @@ def _plan(args: argparse.Namespace) -> int:
         )
         for rounds in (ROUNDS if splits else ())
     ]
-    print(plan_text(wish, found, design, times, list(experiment.arms()), splits, choices))
+    print(plan_text(wish, found, design, times, list(experiment.booted_arms()), splits, choices))
     return 0
 
 

@@ -73,7 +73,7 @@ def _nothing_to_compare(found: Comparison) -> str:
     cells = sum(len(rows.cells) for arm in found.arms for rows in arm.regimes)
     arms = join_words(arm.arm_a for arm in found.arms)
     text = f"Their deltas are the same in {plural(cells, 'cell')} of {arms}: nothing to compare."
-    ours = [arm for arm in found.a.experiment.arms() if arm != found.a.experiment.baseline]
+    ours = [arm for arm in found.a.experiment.booted_arms() if arm != found.a.experiment.baseline]
     if len(ours) > 1:
         text += f" For two arms of one run: --arm-a {ours[0]} --arm-b {ours[1]}."
     return _fold(text)

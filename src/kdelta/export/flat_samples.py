@@ -17,7 +17,7 @@ from kdelta.export.run_folder import RunFolder
 def flat_samples(run: RunFolder) -> pd.DataFrame:
     """samples.csv as text, digit for digit, with what tells runs, regimes and arms apart."""
     samples = run.table("samples.csv")
-    titles = {arm: run.arm_title(arm) for arm in run.experiment.arms()}
+    titles = {arm: run.arm_title(arm) for arm in run.experiment.booted_arms()}
     ours = {
         "run_id": run.run_id,
         "experiment": run.experiment.name,

@@ -62,7 +62,7 @@ def go_files(run: RunFolder) -> dict[str, str]:
         )
     return {
         f"{arm}.txt": go_text(run, arm, samples[samples["arm"] == arm])
-        for arm in run.experiment.arms()
+        for arm in run.experiment.booted_arms()
     }
 
 
@@ -92,7 +92,7 @@ def arms_without_samples(run: RunFolder) -> list[str]:
     """The arms of the experiment whose files hold no result."""
     samples = run.table("samples.csv")
     found = set(samples.loc[samples["valid"] == "true", "arm"])
-    return [arm for arm in run.experiment.arms() if arm not in found]
+    return [arm for arm in run.experiment.booted_arms() if arm not in found]
 
 
 def configuration(run: RunFolder) -> list[tuple[str, str]]:

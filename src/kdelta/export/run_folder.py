@@ -68,7 +68,7 @@ class RunFolder:
 
     def arm_title(self, arm: str) -> str:
         """The arm in words."""
-        title = self.experiment.variants[self.experiment.arms()[arm]].title
+        title = self.experiment.arm(arm).title
         return f"{title}, again (A/A control)" if arm == CONTROL_ARM else title
 
     def check_raw(self) -> str | None:

@@ -203,7 +203,7 @@ def _arm_pairs(
 
 
 def _compared(run: RunFolder) -> list[str]:
-    return [arm for arm in run.experiment.arms() if arm != run.experiment.baseline]
+    return [arm for arm in run.experiment.booted_arms() if arm != run.experiment.baseline]
 
 
 def _arm_rows(

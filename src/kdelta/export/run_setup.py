@@ -72,8 +72,8 @@ def setup_facts(run: RunFolder) -> dict[str, str]:
 
 def arm_facts(run: RunFolder, arm: str) -> str:
     """Which bytes an arm is: its image's key and the patches that it was built with."""
-    variant = run.experiment.arms()[arm]
-    image = run.manifest.get("kernels", {}).get(variant, {})
+    booted = run.experiment.booted_arms()[arm]
+    image = run.manifest.get("kernels", {}).get(booted, {})
     # A file of several commits is listed with each.
     hashes = dict.fromkeys(_hash(patch.get("sha256")) for patch in image.get("patches", []))
     patches = ", ".join(hashes)

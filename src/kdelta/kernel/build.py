@@ -38,10 +38,10 @@ from kdelta.per_kernel import fragment_files
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One variant to build, and where to put it.
+    """One arm to build, and where to put it.
 
     Attributes:
-        variant: its name, for messages and image.json.
+        arm: its name, for messages and image.json.
         source: the unpatched tree.
         patches: patch files in the order they apply, cover letters among them.
         base: allnoconfig, defconfig or tinyconfig.
@@ -55,7 +55,7 @@ class BuildRequest:
         root: the project's root; image.json names files relative to it.
     """
 
-    variant: str
+    arm: str
     source: SourceTree
     patches: tuple[Path, ...]
     base: str
@@ -70,7 +70,7 @@ class BuildRequest:
 
 def request_for(
     experiment: Experiment,
-    variant: str,
+    arm: str,
     root: Path,
     source: SourceTree,
     acceleration: str,
@@ -79,30 +79,30 @@ def request_for(
     log: Path | None = None,
     baseline: Path | None = None,
 ) -> BuildRequest:
-    """The request for one variant of an experiment.
+    """The request for one arm of an experiment.
 
     Args:
         experiment: checked by `config.load_experiment`.
-        variant: the variant's name.
+        arm: the arm's name.
         root: the folder that patches and fragments are relative to.
         source: what `fetch` or `restore` returned.
         acceleration: what guests of this kernel run with, `kvm` or `tcg`.
-        output: usually ``results/<experiment>/kernels/<variant>``.
+        output: usually ``results/<experiment>/kernels/<arm>``.
         log: by default build.log in `output`.
         baseline: the baseline's output folder, if it is built already.
 
     Raises:
         KdeltaError: there are no patches for a kernel of this series.
     """
-    chosen = experiment.variants[variant]
+    chosen = experiment.arms[arm]
     kernel = experiment.kernel
     try:
         patches = tuple(patch_files(chosen, root, source.series))
     except FileNotFoundError as error:
-        raise KdeltaError(f"variants.{variant}.patches: {error} (looked in {root})") from None
+        raise KdeltaError(f"arms.{arm}.patches: {error} (looked in {root})") from None
     names = (*kernel.config.fragments, *chosen.fragments)
     return BuildRequest(
-        variant=variant,
+        arm=arm,
         source=source,
         patches=patches,
         base=kernel.config.base,
@@ -111,7 +111,7 @@ def request_for(
         compiler=chosen.compiler or kernel.compiler,
         output=output,
         log=log or output / "build.log",
-        baseline=None if variant == experiment.baseline else baseline,
+        baseline=None if arm == experiment.baseline else baseline,
         root=root,
     )
 
@@ -142,7 +142,7 @@ def _content(path: Path) -> bytes:
 
 
 def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Image:
-    """The image of a variant, from the cache or built, in the request's output folder.
+    """The image of an arm, from the cache or built, in the request's output folder.
 
     A build that was interrupted goes on where it was when it is asked for again.
 
@@ -160,7 +160,7 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
     cache = cache.resolve()  # programs are run in other folders
     with (
         ending_on_sigterm(),
-        storage_errors_are_clear(cache, f"building variant {request.variant}"),
+        storage_errors_are_clear(cache, f"building arm {request.arm}"),
     ):
         key = request_key(request)
         patches = read_patches(request.patches)
@@ -183,7 +183,7 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
             request.output,
             request.log,
             image.Naming(
-                request.variant,
+                request.arm,
                 records(patches, _named(request.patches, request.root)),
                 cover_letters(patches, _named(request.patches, request.root)),
                 _named(request.fragments, request.root),
@@ -213,7 +213,7 @@ def _build(
 ) -> None:
     began = time.monotonic()
     staged = stage(
-        request.source.path, workspace.staging, patches, request.variant, request.source.title
+        request.source.path, workspace.staging, patches, request.arm, request.source.title
     )
     requested = read_fragments(request.fragments)
     ccache_log = workspace.root / "ccache.log"
@@ -240,14 +240,14 @@ def _build(
             make,
             env,
             workspace,
-            request.variant,
+            request.arm,
             log,
             jobs=jobs or len(os.sched_getaffinity(0)),
             total=image.expected_steps(cache / "images", count_set(config)),
             first=first,
         )
         workspace.end_build()
-    require_own_kernel(workspace.obj, build_host(key), request.variant, compiler_cache(cache))
+    require_own_kernel(workspace.obj, build_host(key), request.arm, compiler_cache(cache))
     facts = _facts(request, key, toolchain, workspace, compiled, count_set(config), ccache_log)
     digests = objects.hash_objects(workspace.obj)
     why = objects.reasons(workspace.obj, workspace.src, digests, staged.files)
@@ -298,7 +298,7 @@ def _facts(
 
 def _head(log: BinaryIO, request: BuildRequest, key: str, toolchain: Toolchain) -> None:
     lines = [
-        f"# variant {request.variant}, image {key}",
+        f"# arm {request.arm}, image {key}",
         f"# {request.source.title}, {toolchain.compiler}, {toolchain.linker}",
     ]
     log.write(("\n".join(lines) + "\n").encode())

@@ -57,14 +57,14 @@ class Naming:
     """What the same image is called in one experiment.
 
     Attributes:
-        variant: whose it is.
+        arm: whose it is.
         patches: of each commit, in order: file, sha256 of the file, subject and author.
         cover_letters: file, sha256 and subject of each.
         fragments: names of the config fragments, in order.
         acceleration: `kvm` or `tcg`, which the fragments were chosen for.
     """
 
-    variant: str
+    arm: str
     patches: Sequence[Mapping[str, str]]
     cover_letters: Sequence[Mapping[str, str]]
     fragments: tuple[str, ...]
@@ -215,7 +215,7 @@ def publish(
     facts = json.loads((entry / "image.json").read_bytes())
     facts = {
         "schema": facts.pop("schema"),
-        "variant": naming.variant,
+        "arm": naming.arm,
         "acceleration": naming.acceleration,
         **facts,
     }

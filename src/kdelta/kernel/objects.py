@@ -54,7 +54,7 @@ def is_aggregate(name: str) -> bool:
 def hash_objects(obj: Path) -> dict[str, str]:
     """SHA-256 of every object of a finished kernel: path below `obj` -> digest, sorted.
 
-    Objects that an earlier variant left in the folder are not listed. Debug
+    Objects that an earlier arm left in the folder are not listed. Debug
     information, where the kernel's makefiles ask for some, does not count.
     """
     linked = _linked(obj)
@@ -154,7 +154,7 @@ def reasons(obj: Path, src: Path, names: Iterable[str], touched: Iterable[str]) 
 
 def differing(
     baseline: Mapping[str, str],
-    variant: Mapping[str, str],
+    arm: Mapping[str, str],
     why: Mapping[str, str],
     *,
     same_config: bool,
@@ -163,12 +163,12 @@ def differing(
 
     Args:
         baseline: object -> digest.
-        variant: object -> digest.
-        why: object of the variant -> reason (`reasons`).
+        arm: object -> digest.
+        why: object of the arm -> reason (`reasons`).
         same_config: whether both have the same .config.
     """
     names = sorted(
-        name for name in baseline.keys() | variant.keys() if baseline.get(name) != variant.get(name)
+        name for name in baseline.keys() | arm.keys() if baseline.get(name) != arm.get(name)
     )
     otherwise = "unexplained" if same_config else "config"
     return {name: why.get(name, otherwise) for name in names}

@@ -29,15 +29,15 @@ class Refused:
     Attributes:
         pristine: the unpatched kernel tree.
         repository: the staged copies, as they were before the patch.
-        patches: all of the variant's, in order.
-        variant: its name.
+        patches: all of the arm's, in order.
+        arm: its name.
         kernel: the kernel's description.
     """
 
     pristine: Path
     repository: Path
     patches: Sequence[PatchFile]
-    variant: str
+    arm: str
     kernel: str
 
 
@@ -137,7 +137,7 @@ def _already_there(refused: Refused, file: PatchFile, commit: Commit) -> str | N
             if other is commit:
                 return (
                     "It is in this kernel already: what it would change is changed; take it out "
-                    "of the variant, or name a kernel without it (kernel.source)"
+                    "of the arm, or name a kernel without it (kernel.source)"
                 )
             same = other.subject == commit.subject or _changes(other) == _changes(commit)
             if same:
@@ -265,6 +265,6 @@ def _several_versions(refused: Refused) -> str | None:
     if versions is None:
         return None
     return (
-        f"The variant has patches of several versions: {versions}; keep those of one version, "
+        f"The arm has patches of several versions: {versions}; keep those of one version, "
         "or list the wanted files one by one"
     )

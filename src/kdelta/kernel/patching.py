@@ -40,9 +40,9 @@ class Staged:
 
 
 def stage(
-    pristine: Path, staging: Path, patches: Sequence[PatchFile], variant: str, kernel: str
+    pristine: Path, staging: Path, patches: Sequence[PatchFile], arm: str, kernel: str
 ) -> Staged:
-    """Apply a variant's patches to copies of the files they touch, one commit each.
+    """Apply an arm's patches to copies of the files they touch, one commit each.
 
     The kernel tree itself is only read. What `git am` takes is taken, with the tree that it
     gives: context must match exactly, line numbers may be off. A plain diff, which `git am` does
@@ -52,11 +52,11 @@ def stage(
         pristine: the unpatched kernel tree.
         staging: an empty folder, which becomes a repository of the patched copies.
         patches: in the order they apply.
-        variant: its name, for messages.
+        arm: its name, for messages.
         kernel: the kernel's description, for messages.
 
     Raises:
-        KdeltaError: a patch does not apply; the message names the variant,
+        KdeltaError: a patch does not apply; the message names the arm,
             the patch, the source file, the hunk and the kernel, and what helps.
     """
     if not any(file.commits for file in patches):
@@ -69,7 +69,7 @@ def stage(
     git(["commit", "--quiet", "--allow-empty", "--message=base"], staging)
     base = _head(staging)
     for file in patches:
-        _apply_file(file, Refused(pristine, staging, patches, variant, kernel))
+        _apply_file(file, Refused(pristine, staging, patches, arm, kernel))
     listed = git(["rev-list", "--reverse", f"{base}..HEAD"], staging).decode().split()
     files, submodules = _differences(staging, base)
     return Staged(files, submodules, staging, base, tuple(listed))
@@ -167,7 +167,7 @@ def _does_not_apply(file: PatchFile, commit: Commit, error: str, refused: Refuse
         of = f" (patch {number} of {len(file.commits)} in it, {commit.subject!r})"
     program = "git apply" if commit.mail is None else "git am"
     return (
-        f"variant {refused.variant}: {file.path}{of} does not apply to {refused.kernel}\n"
+        f"arm {refused.arm}: {file.path}{of} does not apply to {refused.kernel}\n"
         f"  {where(commit.diff, error)}\n"
         f"  {program} says: {error}\n"
         f"{advice(refused, file, commit, error, apply_commit, restore)}. "

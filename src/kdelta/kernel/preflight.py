@@ -29,7 +29,7 @@ def read_inputs(
         series: of the kernel; None: what the experiment tells of it.
 
     Returns:
-        Variant -> its patch files, in the order they apply.
+        Arm -> its patch files, in the order they apply.
 
     Raises:
         KdeltaError: a fragment has a line that is none, or a file is no patch or damaged.
@@ -38,32 +38,32 @@ def read_inputs(
     series = series or experiment.kernel.source.series
     shared = experiment.kernel.config.fragments
     _read_fragments(f"{name}: kernel.config.fragments", shared, root)
-    for variant, chosen in experiment.variants.items():
-        _read_fragments(f"{name}: variants.{variant}.fragments", chosen.fragments, root)
+    for arm, chosen in experiment.arms.items():
+        _read_fragments(f"{name}: arms.{arm}.fragments", chosen.fragments, root)
         try:
-            found[variant] = read_patches(patch_files(chosen, root, series))
+            found[arm] = read_patches(patch_files(chosen, root, series))
         except (FileNotFoundError, KdeltaError) as error:
-            raise KdeltaError(f"{name}: variants.{variant}.patches: {error}") from None
-        if chosen.patches and not any(file.commits for file in found[variant]):
+            raise KdeltaError(f"{name}: arms.{arm}.patches: {error}") from None
+        if chosen.patches and not any(file.commits for file in found[arm]):
             raise KdeltaError(
-                f"{name}: variants.{variant}.patches: a cover letter and no patch; add the patches"
+                f"{name}: arms.{arm}.patches: a cover letter and no patch; add the patches"
             )
     return found
 
 
 def try_patches(patches: Mapping[str, Sequence[PatchFile]], source: SourceTree) -> None:
-    """Apply every variant's patches to copies of the files that they touch.
+    """Apply every arm's patches to copies of the files that they touch.
 
     Args:
-        patches: variant -> its patch files, from `read_inputs`.
+        patches: arm -> its patch files, from `read_inputs`.
         source: the kernel; only read.
 
     Raises:
         KdeltaError: one does not apply; the message says why and what helps.
     """
-    for variant, files in patches.items():
+    for arm, files in patches.items():
         with tempfile.TemporaryDirectory(prefix="kdelta-try-") as folder:
-            stage(source.path, Path(folder), files, variant, source.title)
+            stage(source.path, Path(folder), files, arm, source.title)
 
 
 def _read_fragments(key: str, fragments: Sequence[str], root: Path) -> None:

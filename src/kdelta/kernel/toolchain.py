@@ -123,7 +123,7 @@ def _first_line(program: str) -> str:
 def make_command(toolchain: Toolchain, src: Path, obj: Path) -> list[str]:
     """The make command, with what is constant for a workspace."""
     # ccache remembers what a workspace forgets: when it is deleted, or when
-    # a variant switches an option that everything depends on and back.
+    # an arm switches an option that everything depends on and back.
     ccache = "ccache " if shutil.which("ccache") else ""
     make = ["make", "-C", str(src), f"O={obj}", f"CC={ccache}{toolchain.compiler_command}"]
     return [*make, f"LLVM={toolchain.llvm}"] if toolchain.llvm else make
@@ -141,7 +141,7 @@ def build_environment(
         ccache_log: where ccache notes hits and misses.
         first: nothing is built in the workspace yet. A compilation that ccache does not find
             takes half as long again with it (docs/architecture.md), and of a first
-            build it would find nothing: what it keeps is what variants switch to and back.
+            build it would find nothing: what it keeps is what arms switch to and back.
     """
     return clean_environment(
         {

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The folder that all variants of a kernel are built in, one after another.
+"""The folder that all arms of a kernel are built in, one after another.
 
 One workspace per source and compiler: the same absolute paths for every
-variant, so that nothing but what a patch changes is compiled again.
+arm, so that nothing but what a patch changes is compiled again.
 
     src/        the kernel tree: hard links to the cached source, except for
-                the files that the current variant's patches touch
+                the files that the current arm's patches touch
     obj/        make's output folder (O=)
     state.json  which files of src differ from the source, and whether a
                 build is under way; written before anything it announces
@@ -72,7 +72,7 @@ class Workspace:
 
     @property
     def built(self) -> bool:
-        """Whether some variant was once built here to the end."""
+        """Whether some arm was once built here to the end."""
         return self._state.built
 
     def set_files(self, contents: Mapping[str, Path | None]) -> list[str]:

@@ -148,8 +148,8 @@ def mechanism_table(part: MechanismPart, baseline: str) -> Grid:
     )
 
 
-def other_variants(view: View, kept: set[str]) -> list[tuple[str, str]]:
-    """Name of every variant that is not mailed, and its answers, one after the other.
+def other_arms(view: View, kept: set[str]) -> list[tuple[str, str]]:
+    """Name of every arm that is not mailed, and its answers, one after the other.
 
     Args:
         view: of all arms.
@@ -202,7 +202,7 @@ def _weak_cells(frames: ReportFrames, context: ReportContext, arm: str) -> str:
 
 
 def with_all_samples(frames: ReportFrames, context: ReportContext) -> str:
-    """The mailed variant's answers with the samples that were set aside taken in."""
+    """The mailed arm's answers with the samples that were set aside taken in."""
     table = frames.overall_all[frames.overall_all["metric"] == context.primary.name]
     words = []
     for regime in context.regimes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is mailed: the variant, its author's prose, and the very patches that were measured."""
+"""What is mailed: the arm, its author's prose, and the very patches that were measured."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ Json = dict[str, Any]
 _PROSE_WIDTH = 72
 
 
-def chosen_mail(experiment: Experiment, variant: str | None, name: str) -> Mail:
+def chosen_mail(experiment: Experiment, arm: str | None, name: str) -> Mail:
     """How the series is mailed: the experiment's `mail`, or what goes without saying.
 
     Args:
         experiment: the experiment.
-        variant: overrides the experiment's.
+        arm: overrides the experiment's.
         name: of the experiment file, for messages.
 
     Raises:
-        KdeltaError: no variant is chosen and there are several, or it has no patches.
+        KdeltaError: no arm is chosen and there are several, or it has no patches.
     """
-    patched = [key for key, v in experiment.variants.items() if v.patches]
+    patched = [key for key, v in experiment.arms.items() if v.patches]
     patched = [key for key in patched if key != experiment.baseline]
-    if variant is None and experiment.mail is None and len(patched) == 1:
-        variant = patched[0]
-    if variant is None and experiment.mail is None:
+    if arm is None and experiment.mail is None and len(patched) == 1:
+        arm = patched[0]
+    if arm is None and experiment.mail is None:
         raise KdeltaError(
-            f"{name}: mail.variant: not given, and variants with patches are "
+            f"{name}: mail.arm: not given, and arms with patches are "
             f"{', '.join(patched) or '(none)'}; say which one is mailed"
         )
-    if variant is not None and variant not in patched:
+    if arm is not None and arm not in patched:
         raise KdeltaError(
-            f"{name}: {variant!r} is not a variant with patches beside the baseline; these are "
+            f"{name}: {arm!r} is not an arm with patches beside the baseline; these are "
             f"{', '.join(patched) or '(none)'}"
         )
-    mail = experiment.mail or Mail(variant=variant or "", prose="-")
-    return mail if variant is None else mail.model_copy(update={"variant": variant})
+    mail = experiment.mail or Mail(arm=arm or "", prose="-")
+    return mail if arm is None else mail.model_copy(update={"arm": arm})
 
 
 def prose_of(experiment: Experiment, root: Path) -> str:
@@ -65,27 +65,27 @@ def prose_of(experiment: Experiment, root: Path) -> str:
 
 
 def require_measured(experiment: Experiment, manifest: Json) -> None:
-    """See to it that a run is of all variants that the experiment has now.
+    """See to it that a run is of all arms that the experiment has now.
 
     Raises:
-        KdeltaError: a variant was added since.
+        KdeltaError: an arm was added since.
     """
-    late = [name for name in experiment.variants if name not in manifest["kernels"]]
+    late = [name for name in experiment.arms if name not in manifest["kernels"]]
     if late:
         raise KdeltaError(
-            f"variant {', '.join(late)}: not in this run; the experiment was changed after it was "
+            f"arm {', '.join(late)}: not in this run; the experiment was changed after it was "
             "measured: measure again"
         )
 
 
 def measured_patches(
-    experiment: Experiment, variant: str, root: Path, source: SourceTree, manifest: Json
+    experiment: Experiment, arm: str, root: Path, source: SourceTree, manifest: Json
 ) -> list[PatchFile]:
-    """The variant's patches, if they are the ones that were measured, on that source.
+    """The arm's patches, if they are the ones that were measured, on that source.
 
     Args:
         experiment: the experiment.
-        variant: whose patches.
+        arm: whose patches.
         root: the folder that they are relative to.
         source: the kernel that they apply to.
         manifest: of the run.
@@ -93,8 +93,8 @@ def measured_patches(
     Raises:
         KdeltaError: a patch or the source is another than the run's.
     """
-    image: Mapping[str, Any] = manifest["kernels"][variant]
-    files = read_patches(patch_files(experiment.variants[variant], root, source.series))
+    image: Mapping[str, Any] = manifest["kernels"][arm]
+    files = read_patches(patch_files(experiment.arms[arm], root, source.series))
     # A file of several commits is recorded with each.
     now = list(dict.fromkeys(file.sha256 for file in files if file.commits))
     then = list(dict.fromkeys(patch["sha256"] for patch in image["patches"]))
@@ -102,12 +102,12 @@ def measured_patches(
         changed = [str(f.path) for f in files if f.commits and f.sha256 not in then]
         what = f"changed since: {', '.join(changed)}" if changed else "others, or in another order"
         raise KdeltaError(
-            f"variant {variant}: its patches are not those that were measured ({what}); "
+            f"arm {arm}: its patches are not those that were measured ({what}); "
             "measure again, or put back the patches that were"
         )
     if image["source"]["id"] != source.id:
         raise KdeltaError(
-            f"variant {variant}: measured on source {image['source']['id'][:12]}, but "
+            f"arm {arm}: measured on source {image['source']['id'][:12]}, but "
             f"kernels/source.json now names {source.id[:12]} ({source.title}); measure again"
         )
     return files

@@ -16,7 +16,7 @@ from kdelta.errors import KdeltaError
 from kdelta.mail.brief import (
     RegimeBrief,
     mechanism_table,
-    other_variants,
+    other_arms,
     regime_briefs,
     weak_points,
     with_all_samples,
@@ -46,7 +46,7 @@ class Letter:
 
     Attributes:
         prose: the author's own words, as they wrote them.
-        arm: the variant that is mailed.
+        arm: the arm that is mailed.
         kernel: the source in words.
         base: last lines: what the patches apply to.
         sign_off: the sender, ``Name <mail>``.
@@ -159,11 +159,11 @@ def _laid_out(regimes: Sequence[RegimeBrief]) -> dict[DeltaTable, str]:
 def _others(
     frames: ReportFrames, context: ReportContext, kept: set[str]
 ) -> list[tuple[str, str, str]]:
-    """Name, title and answers of the variants that were measured beside the mailed one."""
+    """Name, title and answers of the arms that were measured beside the mailed one."""
     if all(arm.name in kept for arm in context.treatments):
         return []
     titles = {arm.name: arm.title for arm in context.arms}
-    found = other_variants(build_view(frames, context), kept)
+    found = other_arms(build_view(frames, context), kept)
     return [(name, titles[name], words) for name, words in found]
 
 

@@ -66,7 +66,7 @@ class SeriesMaker:
     Attributes:
         title: of the series: subject of the cover letter.
         prose: of its author.
-        mail: variant, prefix, version, addresses.
+        mail: arm, prefix, version, addresses.
         sender: who mails it.
         date: of the mails.
         patches: the measured patches, in order.
@@ -135,7 +135,7 @@ class SeriesMaker:
         """The measured patches as commits with the sender's sign-off, and the last of these."""
         with tempfile.TemporaryDirectory(prefix="kdelta-series-") as name:
             pristine, title = self.source.path, self.source.title
-            staged = stage(pristine, Path(name), self.patches, self.mail.variant, title)
+            staged = stage(pristine, Path(name), self.patches, self.mail.arm, title)
             commits = commits_to_mail(self.patches)
             yield staged, sign_commits(staged, commits, self.sender, self.date)
 
@@ -157,7 +157,7 @@ class SeriesMaker:
         if applied.tree != measured:
             raise KdeltaError(
                 f"{folder}: git am of these mails gives tree {applied.tree}, but {measured} was "
-                f"measured (variant {self.mail.variant}); do not mail them. Make them anew with "
+                f"measured (arm {self.mail.arm}); do not mail them. Make them anew with "
                 "`kdelta series`, or measure what they say"
             )
         if differences:
@@ -181,7 +181,7 @@ class SeriesMaker:
             ("source tree", self.store.base_tree),
             (
                 "measured tree",
-                f"{measured}  patches of {self.mail.variant}, applied as for its build",
+                f"{measured}  patches of {self.mail.arm}, applied as for its build",
             ),
             ("mailed tree", f"{applied.tree}  git am of {folder.name}/"),
             ("patches", f"{patches} measured, {len(applied.commits)} mailed"),
@@ -197,7 +197,7 @@ class SeriesMaker:
     def _cover(self, staged: Staged, tip: str) -> str:
         letter = Letter(
             prose=self.prose,
-            arm=self.mail.variant,
+            arm=self.mail.arm,
             kernel=self.source.title,
             base=base_lines(
                 self.source.title, self.source.describe.get("commit"), self.store.base_tree

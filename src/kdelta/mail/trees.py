@@ -84,7 +84,7 @@ class TreeStore:
         (repository / "index").unlink()
 
     def measured_tree(self, staged: Staged) -> str:
-        """Hash of the tree that a variant's kernel was built from: the source with these files."""
+        """Hash of the tree that an arm's kernel was built from: the source with these files."""
         with self._scratch() as repository:
             git(["read-tree", _BASE], repository)
             for path, file in staged.files.items():

@@ -35,7 +35,7 @@ class GuestSource:
     Attributes:
         experiment: the experiment.
         protocol: name of the protocol.
-        kernels: folder with `<variant>/bzImage` and `<variant>/image.json`.
+        kernels: folder with `<arm>/bzImage` and `<arm>/image.json`.
         workload: folder of the programs that run in guests.
         acceleration: record written by `kdelta probe`.
         scripts: folder of the workload's own script, if it has one.
@@ -127,15 +127,16 @@ class LiveArm:
         source, schedule = plan.source, plan.schedule
         self._source = source
         experiment, mode = source.experiment, source.acceleration["mode"]
-        self.arm, variant = schedule.arms[position]
-        image = json.loads((source.kernels / variant / "image.json").read_text())
-        require_configuration(image, source.kernels / variant, mode)
+        self.arm = schedule.arms[position]
+        folder = source.kernels / experiment.booted_arms()[self.arm]
+        image = json.loads((folder / "image.json").read_text())
+        require_configuration(image, folder, mode)
         console = plan.consoles / f"{self.arm}.console.log"
         # Left from an earlier try, they would look like this one's.
         console.with_suffix(".partial.jsonl").unlink(missing_ok=True)
         request = BootRequest(
             label=f"{plan.label}, arm {self.arm}",
-            kernel=source.kernels / variant / "bzImage",
+            kernel=folder / "bzImage",
             workload=source.workload,
             acceleration=mode,
             vcpus=source.vcpus,
@@ -154,11 +155,10 @@ class LiveArm:
             deadline_s=plan.deadline_s,
             pinning=plan.pinning,
             cpu=source.acceleration.get("cpu"),
-            boot_parameters=tuple(experiment.variants[variant].boot_parameters),
+            boot_parameters=tuple(experiment.arm(self.arm).boot_parameters),
         )
         self._entry: Json = {
             "arm": self.arm,
-            "variant": variant,
             "order": position + 1,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "load_before": load_average(),

@@ -96,7 +96,7 @@ def amount(experiment: Experiment, name: str) -> str:
     protocol = experiment.protocols[name]
     experiment = experiment.of_protocol(name)
     blocks = protocol.blocks * len(protocol.duration_s)
-    arms = len(experiment.arms())
+    arms = len(experiment.booted_arms())
     traces_s, block_s = _seconds(experiment, name)
     seconds = traces_s + protocol.blocks * block_s
     traced = len(experiment.mechanism_regimes(name))

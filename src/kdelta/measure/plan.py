@@ -40,14 +40,14 @@ def boot_plan(
         protocol: name of the protocol.
         schedule: the block's schedule.
         position: index into the schedule's arms.
-        image: the variant's `image.json`.
+        image: the arm's `image.json`.
         acceleration: `kvm` or `tcg`.
         vcpus: virtual CPUs.
         mechanism: trace the cells instead of timing them.
     """
     duration_s, warmup_s = _cell_times(experiment, protocol, schedule.regime, mechanism)
-    arm, variant = schedule.arms[position]
-    regime, chosen = experiment.regimes[schedule.regime], experiment.variants[variant]
+    name = schedule.arms[position]
+    regime, arm = experiment.regimes[schedule.regime], experiment.arm(name)
     stressor = regime.stressor
     swap_bytes = parse_size_bytes(regime.swap) if regime.swap else 0
 
@@ -73,8 +73,7 @@ def boot_plan(
         "identity": {
             "regime": schedule.regime,
             "block": schedule.block,
-            "arm": arm,
-            "variant": variant,
+            "arm": name,
             "boot_order": position + 1,
         },
         "expected": {
@@ -90,11 +89,11 @@ def boot_plan(
             "workload_cgroup": f"/{CHILD}" if regime.memcg else "/",
             "swap_total_kib": swap_bytes // 1024,
             "acceleration": acceleration,
-            "boot_parameters": chosen.boot_parameters,
+            "boot_parameters": arm.boot_parameters,
         },
         "conditions": {
-            "sysctl": {**regime.sysctl, **chosen.sysctl},
-            "files": chosen.files,
+            "sysctl": {**regime.sysctl, **arm.sysctl},
+            "files": arm.files,
             "swap_bytes": swap_bytes,
             "memcg": regime.memcg,
         },

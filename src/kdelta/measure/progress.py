@@ -66,7 +66,7 @@ def pending(experiment: Experiment, protocol: str, run: Path, current: Path) -> 
             regime
             for regime in experiment.mechanism_regimes(protocol)
             if (folder := run / "mechanism" / regime) != current
-            and not all((folder / f"{arm}.jsonl").exists() for arm in experiment.arms())
+            and not all((folder / f"{arm}.jsonl").exists() for arm in experiment.booted_arms())
         ],
         known=_known_seconds(experiment, protocol, run / "raw"),
     )
@@ -115,7 +115,7 @@ def _wall_s(file: Path) -> float | None:
 
 def block_seconds(experiment: Experiment, protocol: str, regime: str) -> float:
     """Seconds that a block takes, about, where none has been measured."""
-    chosen, arms = experiment.protocols[protocol], len(experiment.arms())
+    chosen, arms = experiment.protocols[protocol], len(experiment.booted_arms())
     each = chosen.slice_s(regime) + chosen.warmup_s + SLICE_OVERHEAD_S
     return arms * (BOOT_S + len(cells(experiment)) * chosen.rounds * each)
 
@@ -125,7 +125,7 @@ def trace_seconds(experiment: Experiment) -> float:
     if experiment.mechanism is None:
         return 0.0
     cell_s = _TRACED_RUNS * (experiment.mechanism.duration_s + _PROBES_S)
-    return len(experiment.arms()) * (BOOT_S + _traced_cells(experiment) * cell_s)
+    return len(experiment.booted_arms()) * (BOOT_S + _traced_cells(experiment) * cell_s)
 
 
 def _traced_cells(experiment: Experiment) -> int:
@@ -164,7 +164,7 @@ class BlockProgress:
             "mechanism" if block is None else f"block {block} of {chosen.blocks}"
         )
         each = _traced_cells(experiment) if self._traced else len(cells(experiment)) * chosen.rounds
-        self._slices = len(experiment.arms()) * each
+        self._slices = len(experiment.booted_arms()) * each
         self._guess_s = trace_seconds(experiment) if self._traced else self._block_s(regime)
         self._failed = 0
         self._live = sys.stderr.isatty()
@@ -207,7 +207,7 @@ class BlockProgress:
     def block_done(self) -> None:
         """Say that all guests of the job are over, and how long the rest will take."""
         took = duration_text(time.monotonic() - self._begun)
-        arms = len(self._experiment.arms())
+        arms = len(self._experiment.booted_arms())
         whole = f"{arms - self._failed} of {arms} guests " if self._failed else ""
         self._print(
             f"{self._prefix}: {whole}{'traced' if self._traced else 'measured'} in {took}"

@@ -28,7 +28,7 @@ class Schedule:
     """One block.
 
     Attributes:
-        arms: arm and variant, in the order in which they are booted.
+        arms: in the order in which they are booted.
         cells: all cells of the matrix.
         rounds: in each round every cell once, in the order in which they are run.
     """
@@ -36,7 +36,7 @@ class Schedule:
     regime: str
     block: int
     seed: str
-    arms: tuple[tuple[str, str], ...]
+    arms: tuple[str, ...]
     cells: tuple[Cell, ...]
     rounds: tuple[tuple[Turn, ...], ...]
 
@@ -79,11 +79,11 @@ def block_schedule(
         levels: as for `cells`.
     """
     seed = f"{experiment.seed}/{regime}/{block}"
-    variants = experiment.arms()
+    arms = experiment.booted_arms()
     every = cells(experiment, levels)
     # Seeding with text goes through SHA-512: the same on every Python 3.
     drawn = random.Random(seed)
-    booted = _order(variants, f"{experiment.seed}/{regime}/arms", block - 1)
+    booted = _order(arms, f"{experiment.seed}/{regime}/arms", block - 1)
     turns = []
     for number in range(rounds):
         order = list(range(len(every)))
@@ -91,12 +91,11 @@ def block_schedule(
         row = (block - 1) * rounds + number
         turns.append(
             tuple(
-                Turn(cell, _order(variants, f"{experiment.seed}/{regime}/cell-{cell}", row))
+                Turn(cell, _order(arms, f"{experiment.seed}/{regime}/cell-{cell}", row))
                 for cell in order
             )
         )
-    arms = tuple((arm, variants[arm]) for arm in booted)
-    return Schedule(regime, block, seed, arms, tuple(every), tuple(turns))
+    return Schedule(regime, block, seed, booted, tuple(every), tuple(turns))
 
 
 def _order(arms: Iterable[str], seed: str, row: int) -> tuple[str, ...]:
@@ -173,7 +172,7 @@ def schedule_record(schedule: Schedule, experiment: Experiment, protocol: str) -
         "regime": schedule.regime,
         "block": schedule.block,
         "seed": schedule.seed,
-        "arms": [{"arm": arm, "variant": variant} for arm, variant in schedule.arms],
+        "arms": list(schedule.arms),
         "cells": list(schedule.cells),
         "rounds": [
             [{"cell": turn.cell, "arms": list(turn.arms)} for turn in turns]

@@ -11,7 +11,7 @@ from kdelta.report.metrics import Metric
 
 
 class Arm(NamedTuple):
-    """A variant, or the control, as run.
+    """An arm, or the control, as run.
 
     Tables, figures and sentences call it by its ``name``; the ``title`` explains it once.
     """
@@ -42,7 +42,7 @@ class Regime(NamedTuple):
     description: str = ""
 
 
-class Variant(NamedTuple):
+class Image(NamedTuple):
     """A kernel, with the subjects of the patches on top of the source.
 
     ``objects_changed`` counts the object files that its patches or its configuration made
@@ -95,7 +95,7 @@ class ReportContext:
         memory_mib: Of the guest.
         environment: Label to text: host, guest and tools.
         provenance: Label to text: hashes, versions, seed.
-        variants: Kernels compared.
+        images: kernels of the arms.
         kernel_release: Of the baseline's kernel, such as ``6.12.9``; empty where it is unknown.
         reproduce: The command that makes this report again.
         generated_from: Which files this report was made from, without a full stop: it follows
@@ -138,7 +138,7 @@ class ReportContext:
     workload_methods: tuple[tuple[str, str], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
-    variants: tuple[Variant, ...] = ()
+    images: tuple[Image, ...] = ()
     kernel_release: str = ""
     reproduce: str = ""
     generated_from: str = ""

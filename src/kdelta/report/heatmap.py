@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Heat map of the deltas: one panel per regime and arm, the control beside the variants."""
+"""Heat map of the deltas: one panel per regime and arm, the control beside the arms."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Panel:
 def heatmap_figures(
     frames: ReportFrames, context: ReportContext, metric: Metric, page_height: float | None = None
 ) -> list[Figure]:
-    """Draw every delta of a metric, regime by regime, variants before the control.
+    """Draw every delta of a metric, regime by regime, arms before the control.
 
     The intervals stand in the cells if all arms of a regime then still stand side by side;
     otherwise they are left to the forest plot, which shows them better.

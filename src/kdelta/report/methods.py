@@ -106,7 +106,7 @@ def _control(_frames: ReportFrames, context: ReportContext) -> Paragraph:
     if context.controls:
         text = (
             "The control arm boots the baseline image as if it "
-            "were a variant and goes through the same analysis. Its true effect is zero: what it "
+            "were an arm and goes through the same analysis. Its true effect is zero: what it "
             "shows is the error of the experiment. The noise floor under each table is the "
             "smallest true effect that the table would have called faster or slower with "
             f"{context.power * 100:g}% probability, given the control's spread over blocks, pooled "

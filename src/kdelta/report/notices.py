@@ -100,17 +100,17 @@ def _first(frames: ReportFrames, regime: str, arm: str, rule: str) -> str:
 
 
 def _same_kernel(context: ReportContext) -> list[Notice]:
-    """Variants that were compiled to what the baseline was: there is nothing to compare."""
+    """Arms that were compiled to what the baseline was: there is nothing to compare."""
     return [
         Notice(
-            f"{variant.name}: compiled to the same code as the baseline",
+            f"{image.name}: compiled to the same code as the baseline",
             (
                 "No object file of its kernel differs from the baseline's, but for the image's "
                 "name and addresses. Is what its patches change part of this configuration?",
             ),
         )
-        for variant in context.variants
-        if variant.objects_changed == 0
+        for image in context.images
+        if image.objects_changed == 0
     ]
 
 

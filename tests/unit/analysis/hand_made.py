@@ -59,7 +59,6 @@ def boot_of(
         regime=first["regime"],
         block=first["block"],
         arm=first["arm"],
-        variant=ARMS[first["arm"]],
         boot_order=1 + list(ARMS).index(first["arm"]),
         planned=tuple(tuple(cell[name] for name in settings.factors) for cell in cells),
         boot=next((r for r in parsed if isinstance(r, BootRecord)), None),
@@ -97,5 +96,5 @@ def host_json(**boot: Any) -> Json:
         "schema": 1,
         "host": {"cpus": 4},
         "vcpus": 2,
-        "boots": [{"arm": "baseline", "variant": "baseline", "order": 1, "status": "ok", **boot}],
+        "boots": [{"arm": "baseline", "order": 1, "status": "ok", **boot}],
     }

@@ -203,14 +203,14 @@ def _experiment() -> Experiment:
     """With the arms of `ARMS`; of its matrix nothing is used."""
     return Experiment.model_validate(
         {
-            "schema": 1,
+            "schema": 2,
             "name": "simulated",
             "title": "simulated",
             "kernel": {
                 "source": {"type": "debian", "package": "linux-source-6.12"},
                 "config": {"fragments": ["fragment.config"]},
             },
-            "variants": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
+            "arms": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
             "matrix": {"writers": [1], "readers": [1]},
             "seed": 1,
             "regimes": {"idle": {"title": "idle"}},

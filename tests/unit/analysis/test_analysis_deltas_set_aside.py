@@ -134,7 +134,6 @@ def test_planned_pairs_count_blocks_that_planned_both_arms() -> None:
             regime="idle",
             block=block,
             arm=arm,
-            variant=arm,
             boot_order=1,
             planned=planned,
             boot=None,  # it never ran, and was planned all the same

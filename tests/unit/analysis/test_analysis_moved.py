@@ -21,7 +21,6 @@ def boots_of(blocks: int, rates: dict[str, dict[str, float]], seed: int) -> list
             regime="idle",
             block=block,
             arm=arm,
-            variant=ARMS[arm],
             boot_order=1,
             planned=(),
             boot=None,
@@ -76,7 +75,7 @@ def record(**more: object) -> SampleRecord:
     import json
 
     plain = {
-        **{"record": "sample", "regime": "idle", "block": 1, "arm": "a", "variant": "a"},
+        **{"record": "sample", "regime": "idle", "block": 1, "arm": "a"},
         **{"boot_order": 1, "cell_order": 1, "cell": {}, "status": "ok"},
     }
     found = parse_record(json.dumps({**plain, **more}).encode(), "here")

@@ -98,14 +98,14 @@ def test_a_pilot_of_two_blocks_is_none(tmp_path: Path) -> None:
 def experiment(tmp_path: Path) -> Path:
     """An experiment that the synthetic raw data is of."""
     document = {
-        "schema": 1,
+        "schema": 2,
         "name": "synthetic",
         "title": "synthetic",
         "kernel": {
             "source": {"type": "debian", "package": "linux-source-6.12"},
             "config": {"fragments": ["fragment.config"]},
         },
-        "variants": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
+        "arms": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
         "matrix": {name: list(levels) for name, levels in FACTORS.items()},
         "regimes": {name: {"title": name} for name in (*REGIMES, "reclaim")},
         "protocols": {

@@ -112,7 +112,7 @@ STRESSOR = {"record": "stressor", "name": "stress-ng", "command": [], "settled":
 
 
 def stressor_of(record: dict[str, Any]) -> dict[str, Any]:
-    identity = ("regime", "block", "arm", "variant", "boot_order")
+    identity = ("regime", "block", "arm", "boot_order")
     return STRESSOR | {name: record[name] for name in identity} | {"settle_s": 12.5}
 
 

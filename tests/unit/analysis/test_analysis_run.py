@@ -33,7 +33,7 @@ OVERALL = (
     "p_sign_flip,verdict,blocks_to_settle"
 )
 COLUMNS = {
-    "samples.csv": "regime,block,arm,variant,boot_order,round,slot,cell_order,writers,readers,"
+    "samples.csv": "regime,block,arm,boot_order,round,slot,cell_order,writers,readers,"
     "write_size,pipe_size,processes,nonblock,pin,acceleration,vcpus,memory_mib,status,"
     "mode,duration_requested_s,elapsed_s,writes,bytes_written,bytes_written_total,"
     "bytes_read_total,latency_p90_ns,latency_p99_9_ns,latency_max_ns,identity_error,"

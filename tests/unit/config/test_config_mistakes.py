@@ -45,7 +45,7 @@ def message(project: Project, small: dict[str, Any], key: str, value: Any) -> st
 
 MISTAKES = [
     # an unknown key, with the one that was meant
-    ("variant", {}, "variant: unknown key (value {}); did you mean 'variants'?"),
+    ("arm", {}, "arm: unknown key (value {}); did you mean 'arms'?"),
     ("guest.memroy", "1G", "guest.memroy: unknown key (value '1G'); did you mean 'memory'?"),
     # "title" is a key elsewhere, but not here
     (
@@ -70,7 +70,7 @@ MISTAKES = [
     ("matrix.writers", 5, "matrix.writers: should be a list, found 5; write [5]"),
     ("workload", None, "workload: should be a mapping of keys to values, found nothing; give a"),
     ("control", "no", "control: should be true or false, found 'no'"),
-    ("variants", [], "variants: should be a mapping of keys to values, found []"),
+    ("arms", [], "arms: should be a mapping of keys to values, found []"),
     ("matrix.writers.1", 1.5, "matrix.writers: should be a whole number from 1 to 1000, found 1.5"),
     ("guest.acceleration", "hvf", "guest.acceleration: should be 'auto', 'kvm' or 'tcg', found"),
     ("schema", 2, "schema: should be 1, found 2"),
@@ -79,7 +79,7 @@ MISTAKES = [
     ("statistics", {"confidence": 95}, "statistics.confidence: should be less than 1, found 95"),
     # a missing key
     ("title", REMOVE, "title: this key is required"),
-    ("variants.baseline.title", REMOVE, "variants.baseline.title: this key is required"),
+    ("arms.baseline.title", REMOVE, "arms.baseline.title: this key is required"),
     ("kernel.source.type", REMOVE, "kernel.source.type: this key is required; it is one of debian"),
     ("matrix", {}, "matrix: should have at least 1 item"),
     ("matrix.writers", [], "matrix.writers: should have at least 1 item"),
@@ -96,9 +96,9 @@ MISTAKES = [
     ("kernel.compiler", "gcc -O3", "kernel.compiler: should match pattern"),
     # names
     ("name", "Has Spaces", "name: should match pattern"),
-    ("variants.Bad Name", {"title": "x"}, "variants.Bad Name: this name should match pattern"),
-    ("baseline", "vanilla", "baseline: 'vanilla' is not a variant; variants are baseline, patched"),
-    ("variants.control", {"title": "x"}, "variants.control: this name is kept for the A/A arm"),
+    ("arms.Bad Name", {"title": "x"}, "arms.Bad Name: this name should match pattern"),
+    ("baseline", "vanilla", "baseline: 'vanilla' is not an arm; arms are baseline, patched"),
+    ("arms.control", {"title": "x"}, "arms.control: this name is kept for the A/A arm"),
     # the matrix and the workload's arguments
     ("matrix.threads", [1], "matrix.threads: 'threads' is not a parameter of pipe_bench; param"),
     ("workload.arguments.speed", 1, "workload.arguments.speed: 'speed' is not a parameter of pi"),
@@ -231,8 +231,8 @@ MISTAKES = [
     ("workload.limits", {"speed": 1}, "workload.limits.speed: not a limit of pipe_bench; limits"),
     ("workload.program", "pipebench", "workload.program: there is no workload 'pipebench' in "),
     ("workload.program", 3, "workload.program: should be text, found 3"),
-    ("variants.patched.boot_parameters", ["a b"], "variants.patched.boot_parameters.0: should mat"),
-    ("variants.patched.files", {"/etc/passwd": 1}, "variants.patched.files./etc/passwd: this name"),
+    ("arms.patched.boot_parameters", ["a b"], "arms.patched.boot_parameters.0: should mat"),
+    ("arms.patched.files", {"/etc/passwd": 1}, "arms.patched.files./etc/passwd: this name"),
     ("validity", {"clock_jump_ms": 0}, "validity.clock_jump_ms: should be greater than 0, found 0"),
     ("validity", {"steal": 5}, "validity.steal: should be less than or equal to 1, found 5"),
     ("validity", {"host_load": "low"}, "validity.host_load: should be a number, found 'low'"),
@@ -274,12 +274,12 @@ MISTAKES = [
     (
         "claims",
         {"file": "claims.csv", "source": "a mail", "arm": "baseline"},
-        "claims.arm: 'baseline' is not a variant beside the baseline; variants are baseline, pat",
+        "claims.arm: 'baseline' is not an arm beside the baseline; arms are baseline, pat",
     ),
     (
         "claims",
         {"file": "claims.csv", "source": "a mail", "arm": "control"},
-        "claims.arm: 'control' is not a variant beside the baseline; variants are",
+        "claims.arm: 'control' is not an arm beside the baseline; arms are",
     ),
     (
         "claims",
@@ -293,13 +293,13 @@ MISTAKES = [
         "kernel.config.fragments: no such file: kernel-configs/none.config (looked in ",
     ),
     (
-        "variants.patched.patches",
+        "arms.patched.patches",
         ["patches/none.patch"],
-        "variants.patched.patches: no such patch: patches/none.patch (looked in ",
+        "arms.patched.patches: no such patch: patches/none.patch (looked in ",
     ),
-    ("variants.patched.patches", ["kernel-configs"], "kernel-configs (a folder without *.patch"),
-    ("variants.patched.patches", ["x" * 300], "variants.patched.patches: no such patch: "),
-    ("variants.patched.fragments", ["x" * 300], "variants.patched.fragments: no such file: xxx"),
+    ("arms.patched.patches", ["kernel-configs"], "kernel-configs (a folder without *.patch"),
+    ("arms.patched.patches", ["x" * 300], "arms.patched.patches: no such patch: "),
+    ("arms.patched.fragments", ["x" * 300], "arms.patched.fragments: no such file: xxx"),
 ]
 
 
@@ -313,7 +313,7 @@ def test_a_mistake_is_one_line_that_names_it(
 def test_names_that_files_and_folders_of_ours_have(project: Project, small: dict[str, Any]) -> None:
     quick = {"blocks": 1, "duration_s": {"idle": 1}}
     for kind, entry in (
-        ("variants", {"title": "x"}),
+        ("arms", {"title": "x"}),
         ("regimes", {"title": "x"}),
         ("protocols", quick),
     ):
@@ -378,8 +378,8 @@ def test_the_command_line_prints_the_message_alone(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == (
-        f"kdelta: {project.file}: baseline: 'vanilla' is not a variant; "
-        "variants are baseline, patched, other\n"
+        f"kdelta: {project.file}: baseline: 'vanilla' is not an arm; "
+        "arms are baseline, patched, other\n"
     )
 
 
@@ -390,7 +390,7 @@ def test_a_good_file_is_told_what_it_amounts_to(
     monkeypatch.setenv("XDG_CACHE_HOME", str(project.root / "cache"))
     assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 0
     printed = capsys.readouterr().out
-    assert "variant patched: with the series (2 patches)" in printed
+    assert "arm patched: with the series (2 patches)" in printed
     # 2 blocks x 2 regimes
     assert "protocol quick: 4 blocks of 4 guests, 1 round of 4 cells: about " in printed
     assert "protocol long: 6 blocks of 4 guests, 1 round of 4 cells: about " in printed
@@ -421,5 +421,5 @@ def test_claims_that_the_analysis_would_refuse(
 
 
 def test_without_a_root_files_are_not_looked_for(project: Project, small: dict[str, Any]) -> None:
-    put(small, "variants.patched.patches", ["nowhere"])
-    assert load_experiment(project.write(small)).variants["patched"].patches == ["nowhere"]
+    put(small, "arms.patched.patches", ["nowhere"])
+    assert load_experiment(project.write(small)).arms["patched"].patches == ["nowhere"]

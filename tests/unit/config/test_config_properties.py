@@ -73,9 +73,7 @@ def use(project: Project) -> None:
         return  # anything else is a traceback
     protocol = next(iter(experiment.protocols))
     run = plan_run({"experiment": project.file.name, "protocol": protocol}, "c", project.root)
-    assert len({run.build_key(variant, (6, 12), "tcg") for variant in run.variants}) <= len(
-        run.variants
-    )
+    assert len({run.build_key(arm, (6, 12), "tcg") for arm in run.kernels}) <= len(run.kernels)
     assert run.workload_key()
     for regime in run.regimes:
         assert run.measure_key(regime)

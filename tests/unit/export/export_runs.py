@@ -19,14 +19,14 @@ from tests.unit.analysis.synthetic import Truth, write_raw
 Json = dict[str, Any]
 
 EXPERIMENT: Json = {
-    "schema": 1,
+    "schema": 2,
     "name": "pipes",
     "title": "fs/pipe: faster & <better>",
     "kernel": {
         "source": {"type": "debian", "package": "linux-source-6.12"},
         "config": {"fragments": ["guest.config"]},
     },
-    "variants": {"baseline": {"title": "as it was"}, "patched": {"title": "with the series"}},
+    "arms": {"baseline": {"title": "as it was"}, "patched": {"title": "with the series"}},
     "workload": {"arguments": {"write_size": 65536}},
     "matrix": {"writers": [1, 2], "readers": [1, 5]},
     "regimes": {
@@ -114,7 +114,7 @@ def manifest_of(experiment: Experiment, folder: Path, mode: str, host: Json) -> 
     content: Json = {
         "experiment": json.loads(experiment.model_dump_json(by_alias=True)),
         "protocol": "quick",
-        "kernels": {name: _image(name) for name in experiment.variants},
+        "kernels": {name: _image(name) for name in experiment.arms},
         "workload": {"binary_sha256": "cd" * 32},
         "acceleration": {"mode": mode, "requested": "auto", "reason": "so it is"},
         "hosts": [{**HOST, "host": {**HOST["host"], **host}}],
@@ -126,8 +126,8 @@ def manifest_of(experiment: Experiment, folder: Path, mode: str, host: Json) -> 
     return {"run_id": identity, "kdelta": kdelta, "argv": "", "schema": 1, **content}
 
 
-def _image(variant: str) -> Json:
-    digest = hashlib.sha256(variant.encode()).hexdigest()
+def _image(arm: str) -> Json:
+    digest = hashlib.sha256(arm.encode()).hexdigest()
     patches = [{"file": "a.patch", "sha256": "12" * 32, "subject": "faster"}]
     return {
         "kernel_release": "6.12.9",
@@ -136,5 +136,5 @@ def _image(variant: str) -> Json:
         "bzimage_sha256": digest,
         "source": {"package": "linux-source-6.12", "version": "6.12.9-1"},
         "compiler": "gcc 12.2",
-        "patches": patches if variant != "baseline" else [],
+        "patches": patches if arm != "baseline" else [],
     }

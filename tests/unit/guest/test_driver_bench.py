@@ -162,7 +162,7 @@ def test_a_failed_sample_keeps_its_counters(bench: Path) -> None:
 
 def test_a_sample_as_the_guest_records_it_is_one_that_the_analysis_reads(bench: Path) -> None:
     sample = measure(bench)
-    identity = {"regime": "idle", "block": 1, "arm": "a", "variant": "a", "boot_order": 1}
+    identity = {"regime": "idle", "block": 1, "arm": "a", "boot_order": 1}
     place = {"round": 1, "slot": 2, "cell_order": 3}
     record = {"record": "sample", **identity, **place, **sample, "bench": None}
     read = parse_record(json.dumps(record).encode(), "here")

@@ -12,7 +12,7 @@ from kdelta.mail.choice import chosen_mail, prose_of
 from tests.conftest import Project
 
 Data = dict[str, Any]
-MAIL = {"variant": "patched", "prose": "prose.txt"}
+MAIL = {"arm": "patched", "prose": "prose.txt"}
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +24,8 @@ def _prose(project: Project) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"variant": "baseline"}, "'baseline' is not a variant with patches.*patched, other"),
-        ({"variant": "absent"}, "'absent' is not a variant with patches"),
+        ({"arm": "baseline"}, "'baseline' is not an arm with patches.*patched, other"),
+        ({"arm": "absent"}, "'absent' is not an arm with patches"),
         ({"to": ["nobody"]}, "mail.to.*'nobody' is not one mail address"),
         ({"cc": ["a@b.org\nBcc: c@d.org"]}, "mail.cc.*is not one mail address"),
         ({"cc": ["a@b.org, c@d.org"]}, "mail.cc.*is not one mail address"),
@@ -63,21 +63,19 @@ def test_how_it_is_mailed_is_no_part_of_what_is_measured(project: Project, small
     assert mailed.model_dump_json(by_alias=True) == plain.model_dump_json(by_alias=True)
 
 
-def test_the_variant(project: Project, small: Data) -> None:
+def test_the_arm(project: Project, small: Data) -> None:
     mailed = project.load({**small, "mail": MAIL})
-    assert chosen_mail(mailed, None, "x.yaml").variant == "patched"
-    assert chosen_mail(mailed, "other", "x.yaml").variant == "other"
-    with pytest.raises(KdeltaError, match=r"x\.yaml: 'baseline' is not a variant with patches"):
+    assert chosen_mail(mailed, None, "x.yaml").arm == "patched"
+    assert chosen_mail(mailed, "other", "x.yaml").arm == "other"
+    with pytest.raises(KdeltaError, match=r"x\.yaml: 'baseline' is not an arm with patches"):
         chosen_mail(mailed, "baseline", "x.yaml")
 
 
-def test_the_variant_goes_without_saying_only_where_there_is_one(
-    project: Project, small: Data
-) -> None:
-    with pytest.raises(KdeltaError, match=r"x\.yaml: mail\.variant: not given.*patched, other"):
+def test_the_arm_goes_without_saying_only_where_there_is_one(project: Project, small: Data) -> None:
+    with pytest.raises(KdeltaError, match=r"x\.yaml: mail\.arm: not given.*patched, other"):
         chosen_mail(project.load(small), None, "x.yaml")
-    del small["variants"]["other"]
-    assert chosen_mail(project.load(small), None, "x.yaml").variant == "patched"
+    del small["arms"]["other"]
+    assert chosen_mail(project.load(small), None, "x.yaml").arm == "patched"
 
 
 def test_prose(project: Project, small: Data) -> None:

@@ -164,19 +164,19 @@ def test_it_tells_what_weakens_it(tmp_path: Path) -> None:
     assert "are below" not in weak
 
 
-def test_tables_are_of_the_mailed_variant_alone(tmp_path: Path) -> None:
+def test_tables_are_of_the_mailed_arm_alone(tmp_path: Path) -> None:
     text = cover(FOUR, tmp_path, letter("bulk"))
     assert "baseline -> bulk" in text
     assert "baseline -> loop" not in text
-    others = text.partition("== Other variants, measured in the same blocks ==")[2]
+    others = text.partition("== Other arms, measured in the same blocks ==")[2]
     assert "loop" in others.partition("==")[0]
     assert "bulk" not in others.partition("==")[0]
-    # A boot of the other variant failed: no matter of this series.
+    # A boot of the other arm failed: no matter of this series.
     assert "Boots failed" not in text
 
 
-def test_with_one_variant_there_are_no_others(tmp_path: Path) -> None:
-    assert "Other variants" not in cover(FLAGSHIP, tmp_path)
+def test_with_one_arm_there_are_no_others(tmp_path: Path) -> None:
+    assert "Other arms" not in cover(FLAGSHIP, tmp_path)
 
 
 def test_a_commit_to_base_on(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class Series:
 
 
 def series(folder: Path, head: str, body: str, title: str = "t", text: str = "Hi.\n") -> Series:
-    mail = Mail(variant="patched", prose="-", version=2, to=("l@example.org",))
+    mail = Mail(arm="patched", prose="-", version=2, to=("l@example.org",))
     return Series(folder, f"{head}\n\n{body}".encode() + DIFF, mail, title, text)
 
 
@@ -162,7 +162,7 @@ def test_a_body_beyond_ascii_is_declared(tmp_path: Path) -> None:
     ],
 )
 def test_names_in_addresses_are_encoded_as_git_does(tmp_path: Path, address: str) -> None:
-    mail = Mail(variant="patched", prose="-", cc=(address, "other@example.org"))
+    mail = Mail(arm="patched", prose="-", cc=(address, "other@example.org"))
     made = Series(tmp_path, b"From: A <a@b>\nSubject: x\n\nWhy.\n" + DIFF, mail, "t", "Hi.\n")
     name, mailbox = parseaddr(address)
     for file in made.files:

@@ -28,13 +28,12 @@ def plan(regime: str, position: int = 0) -> dict[str, Any]:
 
 def test_the_plan_of_a_boot() -> None:
     schedule = block_schedule(EXPERIMENT, "idle", 2)
-    for position, (arm, variant) in enumerate(schedule.arms):
+    for position, arm in enumerate(schedule.arms):
         made = plan("idle", position)
         assert made["identity"] == {
             "regime": "idle",
             "block": 2,
             "arm": arm,
-            "variant": variant,
             "boot_order": position + 1,
         }
         assert [cell["levels"] for cell in made["cells"]] == list(schedule.cells)

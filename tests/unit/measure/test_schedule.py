@@ -37,8 +37,8 @@ def with_seed(seed: int) -> Experiment:
 def with_arms(count: int, seed: int = 7) -> Experiment:
     """An experiment of that many arms, the control among them."""
     names = ["baseline", *(f"v{i}" for i in range(1, count - 1))]
-    variants = {name: {"title": name} for name in names}
-    return Experiment.model_validate(SMALL | {"seed": seed, "variants": variants})
+    arms = {name: {"title": name} for name in names}
+    return Experiment.model_validate(SMALL | {"seed": seed, "arms": arms})
 
 
 def orders(experiment: Experiment, regime: str, blocks: int) -> list[list[str]]:
@@ -49,7 +49,7 @@ def orders(experiment: Experiment, regime: str, blocks: int) -> list[list[str]]:
 def mean_positions(experiment: Experiment, regime: str, blocks: int) -> dict[str, float]:
     """Arm -> mean position in its block, counted from 1."""
     rows = orders(experiment, regime, blocks)
-    return {a: sum(row.index(a) + 1 for row in rows) / blocks for a in experiment.arms()}
+    return {a: sum(row.index(a) + 1 for row in rows) / blocks for a in experiment.booted_arms()}
 
 
 def test_cells_are_the_matrix_the_last_factor_fastest() -> None:
@@ -61,10 +61,10 @@ def test_cells_are_the_matrix_the_last_factor_fastest() -> None:
     ]
 
 
-def test_the_arms_are_the_variants_and_the_control() -> None:
-    assert EXPERIMENT.arms() == ARMS
-    assert list(EXPERIMENT.arms()) == ["baseline", "patched", "other", "control"]
-    assert "control" not in Experiment.model_validate(SMALL | {"control": False}).arms()
+def test_the_arms_are_the_arm_and_the_control() -> None:
+    assert EXPERIMENT.booted_arms() == ARMS
+    assert list(EXPERIMENT.booted_arms()) == ["baseline", "patched", "other", "control"]
+    assert "control" not in Experiment.model_validate(SMALL | {"control": False}).booted_arms()
 
 
 @settings(deadline=None)
@@ -115,9 +115,9 @@ def test_every_square_is_drawn_anew() -> None:
     assert set(firsts) == set(ARMS)
 
 
-def test_the_order_of_variants_in_the_file_does_not_count() -> None:
-    variants = dict(reversed(list(SMALL["variants"].items())))
-    turned = Experiment.model_validate(SMALL | {"variants": variants})
+def test_the_order_of_arm_in_the_file_does_not_count() -> None:
+    arms = dict(reversed(list(SMALL["arms"].items())))
+    turned = Experiment.model_validate(SMALL | {"arms": arms})
     assert orders(turned, "idle", 8) == orders(EXPERIMENT, "idle", 8)
 
 
@@ -130,7 +130,7 @@ def test_every_arm_comes_at_every_position_equally_often(
     experiment = with_arms(arms, seed)
     rows = orders(experiment, regime, blocks)
     counts = Counter((arm, position) for row in rows for position, arm in enumerate(row))
-    every = [counts[arm, position] for arm in experiment.arms() for position in range(arms)]
+    every = [counts[arm, position] for arm in experiment.booted_arms() for position in range(arms)]
     assert max(every) - min(every) <= 1
     assert blocks % arms or set(every) == {blocks // arms}
 
@@ -143,7 +143,7 @@ def test_every_arm_follows_every_other_one_equally_often(
     """By one at most for an even number of arms; for an odd one it takes both squares."""
     experiment = with_arms(arms, seed)
     counts = Counter(pair for row in orders(experiment, regime, blocks) for pair in pairwise(row))
-    names = list(experiment.arms())
+    names = list(experiment.booted_arms())
     every = [counts[one, other] for one in names for other in names if one != other]
     odd = arms % 2
     assert max(every) - min(every) <= (2 if odd else 1)
@@ -167,7 +167,7 @@ def test_a_trend_within_a_cells_run_moves_no_arm_of_a_shipped_protocol(path: Pat
     experiment = load_experiment(path, CHECKOUT)
     for name, protocol in experiment.protocols.items():
         for regime in protocol.duration_s:
-            places: dict[str, list[int]] = {arm: [] for arm in experiment.arms()}
+            places: dict[str, list[int]] = {arm: [] for arm in experiment.booted_arms()}
             for block in range(1, protocol.blocks + 1):
                 schedule = block_schedule(experiment, regime, block, protocol.rounds)
                 for turn in (turn for turns in schedule.rounds for turn in turns):
@@ -192,12 +192,12 @@ def test_within_a_cell_every_arm_runs_at_every_place_equally_often(
         for turns in schedule.rounds:
             assert sorted(turn.cell for turn in turns) == list(range(len(schedule.cells)))
             for turn in turns:
-                assert sorted(turn.arms) == sorted(experiment.arms())
+                assert sorted(turn.arms) == sorted(experiment.booted_arms())
                 counts.update((turn.cell, arm, place) for place, arm in enumerate(turn.arms))
     every = [
         counts[cell, arm, place]
         for cell in range(len(cells(experiment)))
-        for arm in experiment.arms()
+        for arm in experiment.booted_arms()
         for place in range(arms)
     ]
     assert max(every) - min(every) <= 1
@@ -213,7 +213,7 @@ def test_the_record_is_the_contracts() -> None:
         "regime": "pressed",
         "block": 2,
         "seed": "7/pressed/2",
-        "arms": [{"arm": arm, "variant": ARMS[arm]} for arm, _ in schedule.arms],
+        "arms": list(schedule.arms),
         "cells": list(schedule.cells),
         "rounds": [
             [{"cell": turn.cell, "arms": list(turn.arms)} for turn in turns]

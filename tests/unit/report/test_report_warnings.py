@@ -206,12 +206,12 @@ def test_earlier_attempts_come_last(emulated: Case) -> None:
     )
 
 
-def test_a_variant_that_was_compiled_to_the_baseline_s_code(measured: Case) -> None:
+def test_a_arm_that_was_compiled_to_the_baseline_s_code(measured: Case) -> None:
     """A patch of something that this configuration leaves out."""
-    baseline, patched = measured.context.variants
+    baseline, patched = measured.context.images
     for changed, expected in ((None, 0), (1, 0), (0, 1)):
-        variants = (baseline, patched._replace(objects_changed=changed))
-        context = replace(measured.context, variants=variants)
+        images = (baseline, patched._replace(objects_changed=changed))
+        context = replace(measured.context, images=images)
         told = notices(measured.frames, context)
         assert len(told) == expected
     assert told[0].headline == "patched: compiled to the same code as the baseline"

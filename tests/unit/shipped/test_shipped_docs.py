@@ -29,7 +29,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "`kernel.source` of type `debian`": experiment.DebianSource,
     "`kernel.source` of type `git`": experiment.GitSource,
     "`kernel.config`": experiment.KernelConfig,
-    "`variants.<name>`": experiment.Variant,
+    "`arms.<name>`": experiment.Arm,
     "`guest`": experiment.Guest,
     "`workload`": experiment.Workload,
     "`regimes.<name>`": experiment.Regime,
@@ -149,7 +149,7 @@ def test_the_experiment_in_the_readme_is_one() -> None:
     assert block is not None
     assert len(block[1].splitlines()) <= 20
     mine = Experiment.model_validate(yaml.safe_load(block[1]))
-    assert list(mine.arms()) == ["baseline", "patched", "control"]
+    assert list(mine.booted_arms()) == ["baseline", "patched", "control"]
     assert all((ROOT / name).is_file() for name in mine.kernel.config.fragments)
 
 
@@ -198,7 +198,7 @@ def test_the_numbers_of_the_artifact_appendix_are_the_readmes() -> None:
     assert f"a matrix of {cells} cells in {regimes} regimes" in text
     # Baseline and control are what the other arms are compared with.
     quick = experiment.of_protocol(RunConfig().protocol)
-    timed, tested = quick.protocol_regimes(RunConfig().protocol), len(quick.arms()) - 2
+    timed, tested = quick.protocol_regimes(RunConfig().protocol), len(quick.booted_arms()) - 2
     assert f"ends with {len(timed)} regimes x {cells} cells x {tested} arm x {{" in text
     for name, row in protocol_rows(read(ROOT / "README.md")).items():
         assert f"`{name}`: {row[-1]}" in text

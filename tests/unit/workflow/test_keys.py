@@ -29,7 +29,7 @@ def keys(project: Project, protocol: str = "quick") -> dict[str, str]:
         "fetch": run.fetch_key(),
         "workload": run.workload_key(),
         "probe": run.probe_key((6, 12)),
-        **{f"build {name}": run.build_key(name, (6, 12), "tcg") for name in run.variants},
+        **{f"build {name}": run.build_key(name, (6, 12), "tcg") for name in run.kernels},
         **{f"measure {name}": run.measure_key(name) for name in run.regimes},
     }
 
@@ -105,7 +105,7 @@ def edit(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         # what people read
         ("title", "Another title", set()),
         ("summary", "More words", set()),
-        ("variants.patched.title", "Another", set()),
+        ("arms.patched.title", "Another", set()),
         ("regimes.idle.title", "Another", set()),
         ("regimes.idle.description", "Another", set()),
         # how it is analysed
@@ -132,7 +132,7 @@ def edit(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("kernel.source.version", "6.12.1-1", {"fetch", *BUILDS}),
         ("kernel.config.base", "tinyconfig", BUILDS),
         ("kernel.compiler", "gcc-no-such", BUILDS),
-        ("variants.patched.fragments", ["kernel-configs/guest.config"], {"build patched"}),
+        ("arms.patched.fragments", ["kernel-configs/guest.config"], {"build patched"}),
     ],
 )
 def test_a_line_of_the_experiment(
@@ -169,11 +169,11 @@ def test_another_balance_of_the_arms_measures_anew(
     assert changed(before, keys(project)) == MEASURES
 
 
-def test_the_order_of_variants_in_the_file_does_not_count(
+def test_the_order_of_arm_in_the_file_does_not_count(
     project: Project, small: dict[str, Any]
 ) -> None:
     before = keys(project)
-    project.write(small | {"variants": dict(reversed(list(small["variants"].items())))})
+    project.write(small | {"arms": dict(reversed(list(small["arms"].items())))})
     assert changed(before, keys(project)) == set()
 
 

@@ -66,15 +66,15 @@ HOST: dict[str, Any] = {
 }
 
 
-def image(variant: str) -> dict[str, Any]:
+def image(arm: str) -> dict[str, Any]:
     patches = {"patched": [{"file": "a.patch", "sha256": "12" * 32, "subject": "fs/pipe: faster"}]}
     return {
         "kernel_release": "6.12.9",
-        "key": variant * 3,
+        "key": arm * 3,
         "bzimage_sha256": "ab" * 32,
         "source": {"package": "linux-source-6.12", "version": "6.12.9-1"},
         "compiler": "gcc 12.2",
-        "patches": patches.get(variant, []),
+        "patches": patches.get(arm, []),
     }
 
 
@@ -84,7 +84,7 @@ def run(tmp_path: Path) -> Path:
     files: dict[str, Any] = {
         "acceleration.json": HOST["acceleration"],
         "workload/workload.json": {"binary_sha256": "cd" * 32},
-        **{f"kernels/{name}/image.json": image(name) for name in EXPERIMENT.variants},
+        **{f"kernels/{name}/image.json": image(name) for name in EXPERIMENT.arms},
     }
     for regime in ("idle", "pressed"):
         for block in ("001", "002"):
@@ -107,7 +107,7 @@ def test_the_manifest(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert manifest["argv"] == "snakemake --cores 2"
     assert manifest["experiment"]["schema"] == 1
     assert Experiment.model_validate(manifest["experiment"]) == EXPERIMENT
-    assert manifest["kernels"].keys() == EXPERIMENT.variants.keys()
+    assert manifest["kernels"].keys() == EXPERIMENT.arms.keys()
     assert [(b["regime"], b["block"]) for b in manifest["blocks"]] == [
         (regime, f"block-00{n}") for regime in ("idle", "pressed") for n in (1, 2)
     ]
@@ -276,7 +276,7 @@ def test_how_many_objects_a_patch_changed(
     if counts is not None:
         manifest["kernels"]["patched"]["objects_differ"] = counts
     context = report_context(EXPERIMENT, "quick", manifest)
-    known = {variant.name: variant.objects_changed for variant in context.variants}
+    known = {arm.name: arm.objects_changed for arm in context.images}
     assert (known["baseline"], known["patched"]) == (None, changed)
     assert context.provenance["Kernel patched"].endswith(f"bzImage sha256 {'ab' * 8}{words}")
 
@@ -321,7 +321,7 @@ def test_differences_from_the_published_set_up(run: Path) -> None:
         ("Kernel", "6.1", "6.12.9"),
         ("Moon", "full", "not recorded"),
     )
-    assert [v.patches for v in context.variants if v.name == "patched"] == [("fs/pipe: faster",)]
+    assert [v.patches for v in context.images if v.name == "patched"] == [("fs/pipe: faster",)]
 
 
 @pytest.mark.parametrize(("size", "expected"), [("64K", "64 KiB writes"), ("1M", "1 MiB writes")])
