@@ -60,8 +60,13 @@ SMALL: dict[str, Any] = {
         "wait_for_quiet_s": 0,
     },
     "guest": {"acceleration": "tcg", "vcpus": 1, "memory": "256M", "boot_timeout_s": 60},
-    "workload": {"arguments": {"write_size": 65536, "nonblock": False}, "timeout_s": 5},
-    "matrix": {"writers": [1, 2], "readers": [1, 3]},
+    "workloads": {
+        "pipe_bench": {
+            "matrix": {"writers": [1, 2], "readers": [1, 3]},
+            "arguments": {"write_size": 65536, "nonblock": False},
+            "timeout_s": 5,
+        }
+    },
     "regimes": {
         "idle": {"title": "idle"},
         "pressed": {"title": "pressed", "stressor": {"command": ["sleep", "1000"]}},

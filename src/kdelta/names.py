@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 CONTROL_ARM = "control"
 
-Kind = Literal["name", "arms", "regimes", "protocols"]
+Kind = Literal["name", "arms", "regimes", "protocols", "workloads"]
 
 RESERVED: dict[Kind, dict[str, str]] = {
     "name": {
@@ -32,8 +32,13 @@ RESERVED: dict[Kind, dict[str, str]] = {
     "regimes": {},
     "protocols": {
         "kernels": "results/<name>/kernels/ holds the kernels of all protocols",
-        "workload": "results/<name>/workload/ holds the benchmark of all protocols",
+        "programs": "results/<name>/programs/ holds what guests run, of all protocols",
     },
+    # Folders of a run.
+    "workloads": dict.fromkeys(
+        ("raw", "mechanism", "tables", "report", "figures", "exports"),
+        "a run's folder has one of this name already",
+    ),
 }
 """The key of the experiment file -> the names that it may not give, with the reason."""
 

@@ -8,7 +8,7 @@ import email.policy
 import re
 from pathlib import Path
 
-from kdelta.experiment import Arm
+from kdelta.arms import Arm
 from kdelta.per_kernel import Series, patch_folder
 
 # As git, b4 and mail programs name them; compressed ones are found, to be told that they are.

@@ -35,7 +35,6 @@ from kdelta.run_facts import (
     objects_changed,
     provenance_facts,
 )
-from kdelta.workload.folder import FOLDER
 
 Json = dict[str, Any]
 
@@ -68,7 +67,8 @@ def analysis_settings(
         blocks=experiment.protocols[protocol].blocks if protocol else None,
         cells=tuple(itertools.product(*experiment.matrix.values())),
         workload=experiment.workload.declaration,
-        workload_folder=root / FOLDER / experiment.workload.program,
+        workload_name=experiment.workload_name,
+        workload_folder=experiment.workload.folder(root),
         arguments=experiment.workload.arguments,
         workload_limits=experiment.workload.limits,
         limits=Limits(**experiment.validity.model_dump()),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kdelta.earlier_runs import programs
 from kdelta.experiment import Experiment
 from kdelta.kernel.objects import SAYS_NOTHING
 from kdelta.report.formatting import plural
@@ -125,7 +126,8 @@ def provenance_facts(manifest: Json) -> dict[str, str]:
         facts.setdefault(
             "Kernel source", ", ".join(f"{k} {v}" for k, v in image["source"].items() if v)
         )
-        facts.setdefault("Compiler", image["compiler"])
+        if image["compiler"]:
+            facts.setdefault("Compiler", image["compiler"])
         if "acceleration" in image:
             fragments = ", ".join(fragment["file"] for fragment in image["fragments"])
             facts.setdefault(
@@ -136,9 +138,9 @@ def provenance_facts(manifest: Json) -> dict[str, str]:
             facts[f"Patch {patch['file']}"] = f"sha256 {patch['sha256'][:16]}"
         for letter in image.get("cover_letters", []):
             facts[f"Cover letter {letter['file']}"] = letter["subject"]
-    if "binary_sha256" in manifest["workload"]:
-        program = manifest["experiment"]["workload"].get("program", "pipe_bench")
-        facts[program] = f"binary sha256 {manifest['workload']['binary_sha256'][:16]}"
+    for program, known in programs(manifest).items():
+        if "binary_sha256" in known:
+            facts[program] = f"binary sha256 {known['binary_sha256'][:16]}"
     return facts
 
 

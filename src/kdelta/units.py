@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Sizes as people write them."""
+"""Sizes, times and names of settings as people write them."""
 
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 _SUFFIX = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -18,3 +21,23 @@ def parse_size_bytes(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{text!r} is not a size; write for example 1G, 2048M or 65536")
     return int(match[1]) * _SUFFIX[match[2]]
+
+
+# Of --duration and --timeout. Shorter ones are gone before a cell's processes have started.
+MIN_DURATION_S = 0.001
+MIN_TIMEOUT_S = 1
+MAX_SECONDS = 86400
+
+
+def _checked_size(text: str) -> str:
+    parse_size_bytes(text)
+    return text
+
+
+Size = Annotated[str, AfterValidator(_checked_size)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Duration = Annotated[float, Field(ge=MIN_DURATION_S, le=MAX_SECONDS, allow_inf_nan=False)]
+Timeout = Annotated[float, Field(ge=MIN_TIMEOUT_S, le=MAX_SECONDS, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+SysctlName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+$")]
+"""Such as ``vm.swappiness``."""

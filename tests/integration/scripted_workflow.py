@@ -54,8 +54,8 @@ def image(folder):
 
 if verb == "manifest":
     write(".", options["--output"])
-elif verb == "workload":
-    write(options["--output"], "pipe_bench", "speed_check", "guest_init", "workload.json")
+elif verb == "programs":
+    write(options["--output"], "pipe_bench", "speed_check", "guest_init", "programs.json")
 elif verb == "fetch":
     write(".", options["--output"])
     record = {{"kernel_version": (root / "source").read_text()}}

@@ -41,7 +41,7 @@ def request_(
         experiment=project.load(),
         protocol="quick",
         kernels=project.root / "kernels",
-        workload=project.root,
+        programs=project.root,
         acceleration={"mode": "tcg", "requested": "tcg", "reason": "asked for"},
     )
     return BlockRequest(

@@ -49,7 +49,7 @@ class Boot:
         self.request = BootRequest(
             label="idle, block 1, arm patched",
             kernel=folder / "bzImage",
-            workload=folder,
+            programs=folder,
             acceleration="tcg",
             vcpus=1,
             memory_mib=256,

@@ -50,7 +50,7 @@ def request_(
         experiment=project.load(small),
         protocol="quick",
         kernels=project.root / "kernels",
-        workload=project.root,
+        programs=project.root,
         acceleration={"mode": "tcg", "requested": "tcg", "reason": "asked for"},
     )
     out = project.root / "run" / "raw" / "idle" / "block-001"

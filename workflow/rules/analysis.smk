@@ -9,15 +9,23 @@ TRACES = expand(
     regime=RUN.mechanism_regimes,
     arm=RUN.arms,
 )
-TABLES = [f"{RUN.run}/{name}" for name in RESULT_FILES]
+TABLES = [f"{folder}/{name}" for folder in RUN.tables for name in RESULT_FILES]
 CAPTIONS = "../../report/workflow"
+
+
+def label(path):
+    """What a file is called in Snakemake's report, with its workload where there are several."""
+    inside = Path(path).relative_to(RUN.run)
+    several = len(RUN.tables) > 1
+    return f"{inside.parts[0]}: {inside.stem}" if several else inside.stem
+
 
 
 rule manifest:
     input:
         hosts=HOSTS,
         traces=TRACES,
-        images=expand(rules.build_kernel.output.record, arm=RUN.kernels),
+        images=expand(f"{RUN.base}/kernels/{{arm}}/image.json", arm=RUN.kernels),
         acceleration=rules.probe_acceleration.output,
     output:
         report(
@@ -51,7 +59,7 @@ rule tables:
                 path,
                 caption=f"{CAPTIONS}/table.rst",
                 category="Tables",
-                labels={"table": Path(path).stem},
+                labels={"table": label(path)},
             )
             for path in TABLES
         ],

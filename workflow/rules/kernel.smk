@@ -2,21 +2,33 @@
 # Kernel source and builds. Keyed by params, never by the age of a patch file.
 
 
+SOURCES = RUN.sources_of
+
+
 rule fetch_source:
     output:
-        RUN.source_record,
+        f"{RUN.base}/kernels/{{source}}.json",
     retries: 2
+    wildcard_constraints:
+        source="|".join(map(re.escape, SOURCES)) or "(?!)",
     params:
-        key=RUN.fetch_key(),
+        key=lambda wildcards: RUN.fetch_key(SOURCES[wildcards.source]),
+        arm=lambda wildcards: SOURCES[wildcards.source],
     message:
         "Fetch the kernel source"
     shell:
-        "exec kdelta fetch --experiment {EXPERIMENT:q} --output {output:q}"
+        "exec kdelta fetch --experiment {EXPERIMENT:q} --arm {params.arm:q} --output {output:q}"
+
+
+def baseline_source(wildcards):
+    """The record of what the baseline is built from, if it is."""
+    baseline = RUN.experiment.baseline
+    return [] if baseline in RUN.ready else RUN.source_record(baseline)
 
 
 def baseline_objects(wildcards):
     """The baseline's object hashes, which every other arm's are compared with."""
-    if wildcards.arm == RUN.experiment.baseline:
+    if wildcards.arm == RUN.experiment.baseline or RUN.experiment.baseline in RUN.ready:
         return []
     return f"{RUN.base}/kernels/{RUN.experiment.baseline}/objects.sha256"
 
@@ -26,24 +38,27 @@ def baseline_objects(wildcards):
 # wildcards alone: of those that are given `input`, Snakemake does not look whether they changed.)
 rule probe_acceleration:
     input:
-        source=rules.fetch_source.output,
+        source=baseline_source,
     output:
         RUN.acceleration_record,
     log:
         f"{RUN.base}/kernels/kvm-probe.log",
     threads: all_cores()
     params:
-        key=lambda wildcards: RUN.planned_key(RUN.probe_key),
+        key=lambda wildcards: RUN.planned_probe_key(),
+        source=lambda wildcards, input: (
+            f"--source {shlex.quote(str(input.source))}" if input.source else ""
+        ),
     message:
         "Does this host run guests with KVM?"
     shell:
-        "exec kdelta probe --experiment {EXPERIMENT:q} --source {input.source:q}"
+        "exec kdelta probe --experiment {EXPERIMENT:q} {params.source}"
         " --output {output:q} --log {log:q}"
 
 
 rule build_kernel:
     input:
-        source=rules.fetch_source.output,
+        source=lambda wildcards: RUN.source_record(wildcards.arm),
         acceleration=ancient(RUN.acceleration_record),
         baseline=baseline_objects,
     output:
@@ -53,6 +68,8 @@ rule build_kernel:
         objects=f"{RUN.base}/kernels/{{arm}}/objects.sha256",
     log:
         f"{RUN.base}/kernels/{{arm}}/build.log",
+    wildcard_constraints:
+        arm=f"(?!({'|'.join(map(re.escape, RUN.ready)) or '/'})/)[^/]+",
     # Arms share one build folder, in which only changed objects are compiled again.
     threads: all_cores()
     params:
@@ -71,15 +88,32 @@ rule build_kernel:
         " {params.baseline} --jobs {threads}"
 
 
-rule build_workload:
+# A kernel that was built elsewhere: looked into, and booted where it lies.
+rule take_image:
+    output:
+        image=f"{RUN.base}/kernels/{{arm}}/bzImage",
+        record=f"{RUN.base}/kernels/{{arm}}/image.json",
+    localrule: True
+    wildcard_constraints:
+        arm="|".join(map(re.escape, RUN.ready)) or "(?!)",
+    params:
+        key=lambda wildcards: RUN.take_key(wildcards.arm),
+    message:
+        "Take the kernel as it is: {wildcards.arm}"
+    shell:
+        "exec kdelta take --experiment {EXPERIMENT:q} --arm {wildcards.arm:q}"
+        ' --output "$(dirname {output.image:q})"'
+
+
+rule build_programs:
     output:
         RUN.programs,
     log:
-        f"{RUN.base}/workload/build.log",
+        f"{RUN.base}/programs/build.log",
     params:
-        key=RUN.workload_key(),
+        key=RUN.programs_key(),
     message:
         "Build what runs in the guests"
     shell:
-        "exec kdelta workload --experiment {EXPERIMENT:q}"
+        "exec kdelta programs --experiment {EXPERIMENT:q}"
         ' --output "$(dirname {output[0]:q})" --log {log:q}'

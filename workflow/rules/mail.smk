@@ -23,7 +23,7 @@ rule series:
     input:
         tables=TABLES,
         manifest=rules.manifest.output,
-        source=rules.fetch_source.output,
+        source=lambda wildcards: RUN.source_record(series_arm(wildcards)),
         prose=series_prose,
         code=RUN.sources("report", "mail"),
         template="report/mail/cover-letter.txt.j2",
@@ -39,7 +39,8 @@ rule series:
     params:
         mail=RUN.experiment.mail.model_dump_json() if RUN.experiment.mail else "",
         patches=lambda wildcards: RUN.planned_key(
-            lambda series: RUN.patches_key(series_arm(wildcards), series)
+            series_arm(wildcards),
+            lambda series: RUN.patches_key(series_arm(wildcards), series),
         ),
         sender=lambda wildcards: identity_or_nobody(Path(workflow.basedir)),
     message:

@@ -61,13 +61,13 @@ rule measure_block:
         key=lambda wildcards: RUN.measure_key(wildcards.regime),
         guests=guest_facts,
         kernels=f"{RUN.base}/kernels",
-        workload=f"{RUN.base}/workload",
+        programs=f"{RUN.base}/programs",
     message:
         "Measure {wildcards.regime}, block {wildcards.block}"
     shell:
         "exec kdelta measure --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
         " --regime {wildcards.regime:q} --block {wildcards.block:q} --key {params.key}"
-        " --kernels {params.kernels:q} --workload {params.workload:q}"
+        " --kernels {params.kernels:q} --programs {params.programs:q}"
         ' --acceleration {input.acceleration:q} --output "$(dirname {output.host:q})"'
 
 
@@ -89,11 +89,11 @@ rule trace_mechanism:
         key=lambda wildcards: RUN.mechanism_key(wildcards.regime),
         guests=guest_facts,
         kernels=f"{RUN.base}/kernels",
-        workload=f"{RUN.base}/workload",
+        programs=f"{RUN.base}/programs",
     message:
         "Trace the mechanism: {wildcards.regime}"
     shell:
         "exec kdelta mechanism --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
         " --regime {wildcards.regime:q}"
-        " --kernels {params.kernels:q} --workload {params.workload:q}"
+        " --kernels {params.kernels:q} --programs {params.programs:q}"
         ' --acceleration {input.acceleration:q} --output "$(dirname {output[0]:q})"'

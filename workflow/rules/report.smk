@@ -8,21 +8,30 @@ REPORT_INPUT = {
     "code": RUN.sources("report"),
     "templates": RUN.templates(),
 }
-FIGURES = figure_stems(
-    RUN.experiment.workload.declaration, mechanism=bool(RUN.mechanism_regimes)
-)
+FIGURES = [
+    f"{RUN.run}/{folder}/figures/{stem}".replace("//", "/")
+    for folder, one in RUN.experiment.each_workload()
+    for stem in figure_stems(
+        one.workload.declaration,
+        mechanism=bool(one.mechanism_regimes(RUN.protocol)),
+    )
+]
+REPORTS = [f"{folder}/report" for folder in RUN.tables]
 
 
 rule text:
     input:
         **REPORT_INPUT,
     output:
-        report(
-            f"{RUN.run}/report/tables.txt",
-            caption=f"{CAPTIONS}/text.rst",
-            category="Report",
-            labels={"form": "text"},
-        ),
+        [
+            report(
+                f"{folder}/tables.txt",
+                caption=f"{CAPTIONS}/text.rst",
+                category="Report",
+                labels={"form": label(f"{folder}/text")},
+            )
+            for folder in REPORTS
+        ],
     localrule: True
     message:
         "Tables as text"
@@ -36,14 +45,14 @@ rule run_figures:
     output:
         [
             report(
-                f"{RUN.run}/figures/{stem}.svg",
+                f"{path}.svg",
                 caption=f"{CAPTIONS}/figure.rst",
                 category="Figures",
-                labels={"figure": stem},
+                labels={"figure": label(path)},
             )
-            for stem in FIGURES
+            for path in FIGURES
         ],
-        [f"{RUN.run}/figures/{stem}.pdf" for stem in FIGURES],
+        [f"{path}.pdf" for path in FIGURES],
     message:
         "Figures"
     shell:
@@ -55,12 +64,15 @@ rule page:
         **REPORT_INPUT,
         figures=rules.run_figures.output,
     output:
-        report(
-            f"{RUN.run}/report/index.html",
-            caption=f"{CAPTIONS}/page.rst",
-            category="Report",
-            labels={"form": "page"},
-        ),
+        [
+            report(
+                f"{folder}/index.html",
+                caption=f"{CAPTIONS}/page.rst",
+                category="Report",
+                labels={"form": label(f"{folder}/page")},
+            )
+            for folder in REPORTS
+        ],
     message:
         "The page"
     shell:
@@ -72,15 +84,17 @@ rule paper:
         **REPORT_INPUT,
         figures=rules.run_figures.output,
     output:
-        tex=f"{RUN.run}/report/paper.tex",
-        macros=f"{RUN.run}/report/macros.tex",
-        pieces=directory(f"{RUN.run}/report/tables"),
-        pdf=report(
-            f"{RUN.run}/report/paper.pdf",
-            caption=f"{CAPTIONS}/paper.rst",
-            category="Report",
-            labels={"form": "paper"},
-        ),
+        [f"{folder}/{name}" for folder in REPORTS for name in ("paper.tex", "macros.tex")],
+        [directory(f"{folder}/tables") for folder in REPORTS],
+        pdf=[
+            report(
+                f"{folder}/paper.pdf",
+                caption=f"{CAPTIONS}/paper.rst",
+                category="Report",
+                labels={"form": label(f"{folder}/paper")},
+            )
+            for folder in REPORTS
+        ],
     message:
         "The paper"
     shell:

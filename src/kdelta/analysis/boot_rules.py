@@ -27,12 +27,12 @@ def _completeness_breaches(boot: RawBoot) -> Iterator[Breach]:
         yield Breach(
             "incomplete-boot", done, planned, f"no end record; {done} of {planned} slices were run"
         )
-    elif boot.end.samples != done:
+    elif boot.end.samples != (held := done + boot.others):
         yield Breach(
             "incomplete-boot",
-            done,
+            held,
             boot.end.samples,
-            f"the end record counts {boot.end.samples} samples, the file holds {done}",
+            f"the end record counts {boot.end.samples} samples, the file holds {held}",
         )
 
 

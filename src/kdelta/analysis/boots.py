@@ -56,6 +56,8 @@ class RawBoot:
         splats: what the console showed; empty if nothing, None without a console log.
         host: the block's host.json; None without that file.
         rates: growth per second of every kernel counter over all of its slices.
+        others: how many slices of other workloads it ran.
+        last_order: the highest number of any slice that it ran.
     """
 
     regime: str
@@ -70,6 +72,8 @@ class RawBoot:
     host: HostRecord | None = None
     rounds: int = 1
     rates: Mapping[str, float] = field(default_factory=dict)
+    others: int = 0
+    last_order: int = 0
 
     @property
     def places(self) -> list[tuple[Cell, int]]:

@@ -66,6 +66,7 @@ class MechanismSample(StrictRecord):
     record: Literal["mechanism"]
     regime: str
     arm: str
+    workload: str | None = None
     cell: dict[str, Level]
     status: Literal["ok", "failed"]
     error: str | None = None
@@ -170,6 +171,8 @@ def _read_arm(path: Path, regime: str, arm: str, settings: AnalysisSettings) -> 
             boot = record
             continue
         if isinstance(record, MechanismStressor):
+            continue
+        if record.workload not in (None, settings.workload_name):
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
         if cell in samples:

@@ -18,6 +18,7 @@ from kdelta.analysis.records import (
     EndRecord,
     SampleRecord,
     Schedule,
+    SelfCheck,
     StressorRecord,
     parse_record,
     parse_schedule,
@@ -126,7 +127,22 @@ def _read_block(
             f"{stray[0]}: no such arm in the block's schedule.json "
             f"({', '.join(arms)}); move the file away"
         )
-    planned = tuple(cell_of(cell, settings, f"{path}: key cells") for cell in schedule.cells)
+    names = schedule.workloads or (settings.workload_name,) * len(schedule.cells)
+    if len(names) != len(schedule.cells):
+        raise KdeltaError(
+            f"{path}: key workloads: {len(names)} names for {len(schedule.cells)} cells; the file "
+            "was edited: move its folder away and measure the block again"
+        )
+    planned = tuple(
+        cell_of(cell, settings, f"{path}: key cells")
+        for name, cell in zip(names, schedule.cells, strict=True)
+        if name == settings.workload_name
+    )
+    if not planned:
+        raise KdeltaError(
+            f"{path}: key workloads: no cell of workload {settings.workload_name!r}, only of "
+            f"{', '.join(dict.fromkeys(names))}; the block is of another experiment"
+        )
     if len(set(planned)) != len(planned):
         raise KdeltaError(f"{path}: key cells: a cell is listed twice")
     host = _read_host(folder / "host.json", arms)
@@ -164,6 +180,7 @@ def _read_boot(
     samples: dict[tuple[Cell, int], RawSample] = {}
     total: dict[str, int] = {}
     seconds = 0.0
+    others = last_order = 0
     rounds = len(schedule.rounds)
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
     for number, line in enumerate(lines, start=1):
@@ -188,6 +205,10 @@ def _read_boot(
                     f"{where}: key mechanism: the boot was traced, so its times are none; "
                     "move the file to the run's folder mechanism/"
                 )
+            checks, name = record.self_checks, settings.workload_name
+            if checks is not None:  # a workload that has none has nothing that can be wrong
+                check = checks.get(name, SelfCheck(ok=True))
+                record = record.model_copy(update={"self_check": check})
             boot = record
             continue
         if isinstance(record, StressorRecord):
@@ -197,6 +218,10 @@ def _read_boot(
                     "right after the boot record"
                 )
             boot = boot.model_copy(update={"stressor": record})
+            continue
+        last_order = max(last_order, record.cell_order)
+        if record.workload not in (None, settings.workload_name):
+            others += 1
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
         for name, value in growth_of(record).items():
@@ -223,6 +248,8 @@ def _read_boot(
         host=host,
         rounds=rounds,
         rates={name: value / seconds for name, value in total.items()} if seconds > 0 else {},
+        others=others,
+        last_order=last_order,
     )
 
 

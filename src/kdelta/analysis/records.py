@@ -71,7 +71,12 @@ class StressorStart(StrictRecord):
 
 
 class BootRecord(StrictRecord):
-    """First record of a boot."""
+    """First record of a boot.
+
+    Attributes:
+        self_checks: by the workload's name, of those that have one. Earlier versions have
+            `self_check`, of the one workload that there was.
+    """
 
     record: Literal["boot"]
     schema_version: Literal[1] = Field(alias="schema")
@@ -82,6 +87,7 @@ class BootRecord(StrictRecord):
     mechanism: bool = False
     gate: Gate
     self_check: SelfCheck | None = None
+    self_checks: dict[str, SelfCheck] | None = None
     stressor: StressorStart | None = None
 
 
@@ -150,6 +156,7 @@ class SampleRecord(StrictRecord):
         slot: at which place of its cell the arm ran in the round, from 1.
         bench: what the workload printed, if that is JSON.
         output: what it printed else.
+        workload: its name in the experiment; earlier versions had one.
         grown: what kernel counters grew by, by name. Earlier versions have `before` and `after`.
         host_cpu: of the host meanwhile.
     """
@@ -172,6 +179,7 @@ class SampleRecord(StrictRecord):
     realtime_end_ns: int | None = None
     bench: Any = None
     output: str | None = None
+    workload: str | None = None
     grown: dict[str, int] | None = None
     before: Counters | None = None
     after: Counters | None = None
@@ -212,7 +220,10 @@ def _arm_name(entry: Any) -> Any:
 class Schedule(StrictRecord):
     """A block as it was planned: arms in boot order, the matrix, and the rounds.
 
-    Blocks of before there were rounds have one.
+    Blocks of before there were rounds have one, and before there were workloads one of them.
+
+    Attributes:
+        workloads: the workload of each cell.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
@@ -220,6 +231,7 @@ class Schedule(StrictRecord):
     block: int
     arms: tuple[Annotated[str, BeforeValidator(_arm_name)], ...]
     cells: tuple[dict[str, Level], ...]
+    workloads: tuple[str, ...] | None = None
     rounds: tuple[tuple[Turn, ...], ...] = Field(default=((),), min_length=1)
 
 

@@ -97,6 +97,7 @@ class AnalysisSettings:
         negative_controls: cells without effect.
         power: with which the noise floor's effect would be found.
         workload: what was run; it says what its output means, and what has to hold of it.
+        workload_name: of several, which of them these are about.
         workload_folder: where its script lies, if it has one.
         arguments: parameters that are the same in every cell.
         workload_limits: bounds of its checks other than its own.
@@ -128,6 +129,7 @@ class AnalysisSettings:
     negative_controls: tuple[NegativeControl, ...] = ()
     power: float = 0.8
     workload: Workload = field(default_factory=lambda: load_workload("pipe_bench"))
+    workload_name: str = "pipe_bench"
     workload_folder: Path = Path()
     arguments: Mapping[str, Level] = field(default_factory=dict)
     workload_limits: Mapping[str, float] = field(default_factory=dict)

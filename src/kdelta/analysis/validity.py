@@ -98,7 +98,8 @@ def _boot_violations(
     boot: RawBoot, settings: AnalysisSettings, speeds: Mapping[SampleKey, SampleSpeed]
 ) -> list[Violation]:
     ran = {sample.place: sample for sample in boot.samples}
-    last = max((sample.record.cell_order for sample in ran.values()), default=0)
+    own = max((sample.record.cell_order for sample in ran.values()), default=0)
+    last = max(own, boot.last_order)
     # By rule: where both the boot and the sample break it, the sample's own facts are told.
     whole = {b.rule: b for b in (*boot_breaches(boot), *host_breaches(boot, settings.limits))}
     found = []
@@ -106,14 +107,14 @@ def _boot_violations(
         breaches = dict(whole)
         sample = ran.get(place)
         if sample is not None:
-            own = sample_breaches(
+            broken = sample_breaches(
                 boot,
                 sample,
                 is_last=sample.record.cell_order == last,
                 settings=settings,
                 speed=speeds.get((boot.regime, boot.block, boot.arm, *place)),
             )
-            breaches.update((breach.rule, breach) for breach in own)
+            breaches.update((breach.rule, breach) for breach in broken)
         elif not boot.failed:
             breaches.setdefault(
                 "incomplete-boot",

@@ -64,11 +64,15 @@ def _series(args: argparse.Namespace) -> int:
     prose = choice.prose_of(experiment, args.root)
     manifest = read_json(run / "manifest.json")
     choice.require_measured(experiment, manifest)
-    context = report_context(experiment, args.protocol, manifest)
-    frames = load_frames(run)
+    # Of several workloads, the first is the one that the series is about.
+    folder_of_tables, told = next(experiment.each_workload())
+    context = report_context(told, args.protocol, manifest)
+    frames = load_frames(run / folder_of_tables)
     # Hashing and unpacking keep a CPU busy: never beside a measurement.
     with host_lock(f"making the mails of {experiment.name}", exclusive=False):
-        source = restore(read_json(run.parent / "kernels" / "source.json"), cache_root())
+        source = restore(
+            read_json(run.parent / "kernels" / experiment.source_record(mail.arm)), cache_root()
+        )
         maker = series.SeriesMaker(
             title=experiment.title,
             prose=prose,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from kdelta.arms import is_config_file
 from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
@@ -44,7 +46,7 @@ class BuildRequest:
         arm: its name, for messages and image.json.
         source: the unpatched tree.
         patches: patch files in the order they apply, cover letters among them.
-        base: allnoconfig, defconfig or tinyconfig.
+        base: a make target such as allnoconfig, or a .config file below `root`.
         fragments: config fragments; a later one wins.
         acceleration: `kvm` or `tcg`, which the fragments were chosen for.
         compiler: the C compiler's command name.
@@ -95,20 +97,20 @@ def request_for(
         KdeltaError: there are no patches for a kernel of this series.
     """
     chosen = experiment.arms[arm]
-    kernel = experiment.kernel
     try:
         patches = tuple(patch_files(chosen, root, source.series))
     except FileNotFoundError as error:
         raise KdeltaError(f"arms.{arm}.patches: {error} (looked in {root})") from None
-    names = (*kernel.config.fragments, *chosen.fragments)
     return BuildRequest(
         arm=arm,
         source=source,
         patches=patches,
-        base=kernel.config.base,
-        fragments=tuple(fragment_files(names, root, source.series, acceleration)),
+        base=experiment.base_of(arm),
+        fragments=tuple(
+            fragment_files(experiment.fragments_of(arm), root, source.series, acceleration)
+        ),
         acceleration=acceleration,
-        compiler=chosen.compiler or kernel.compiler,
+        compiler=experiment.compiler_of(arm),
         output=output,
         log=log or output / "build.log",
         baseline=None if arm == experiment.baseline else baseline,
@@ -127,11 +129,18 @@ def request_key(request: BuildRequest) -> str:
     return image.image_key(
         source_id=request.source.id,
         patches=[content for content in contents if not surely_cover_letter(content)],
-        base=request.base,
+        base=_base(request),
         fragments=[_content(path) for path in request.fragments],
         compiler=toolchain.compiler,
         linker=toolchain.linker,
     )
+
+
+def _base(request: BuildRequest) -> str:
+    """What an image's key has of its base configuration: a target's name, a file's content."""
+    if not is_config_file(request.base):
+        return request.base
+    return hashlib.sha256(_content((request.root or Path()) / request.base)).hexdigest()
 
 
 def _content(path: Path) -> bytes:
@@ -231,7 +240,9 @@ def _build(
             env,
             workspace.src,
             workspace.obj,
-            request.base,
+            request.base
+            if not is_config_file(request.base)
+            else (request.root or Path()) / request.base,
             requested,
             request.source.title,
             log,

@@ -18,7 +18,7 @@ from kdelta.per_kernel import Series
 
 
 def read_inputs(
-    experiment: Experiment, root: Path, name: str, series: Series | None = None
+    experiment: Experiment, root: Path, name: str, series: Mapping[str, Series] | None = None
 ) -> dict[str, list[PatchFile]]:
     """Read every patch and fragment that an experiment names.
 
@@ -26,7 +26,7 @@ def read_inputs(
         experiment: checked by `config.load_experiment`.
         root: the folder that its files are relative to.
         name: of the experiment file, for messages.
-        series: of the kernel; None: what the experiment tells of it.
+        series: of the arms' kernels that the experiment does not tell, as far as they are known.
 
     Returns:
         Arm -> its patch files, in the order they apply.
@@ -35,13 +35,15 @@ def read_inputs(
         KdeltaError: a fragment has a line that is none, or a file is no patch or damaged.
     """
     found = {}
-    series = series or experiment.kernel.source.series
-    shared = experiment.kernel.config.fragments
-    _read_fragments(f"{name}: kernel.config.fragments", shared, root)
-    for arm, chosen in experiment.arms.items():
+    if experiment.kernel:
+        shared = experiment.kernel.config.fragments
+        _read_fragments(f"{name}: kernel.config.fragments", shared, root)
+    for arm in experiment.built_arms:
+        chosen = experiment.arms[arm]
         _read_fragments(f"{name}: arms.{arm}.fragments", chosen.fragments, root)
+        known = experiment.series_of(arm) or (series or {}).get(arm)
         try:
-            found[arm] = read_patches(patch_files(chosen, root, series))
+            found[arm] = read_patches(patch_files(chosen, root, known))
         except (FileNotFoundError, KdeltaError) as error:
             raise KdeltaError(f"{name}: arms.{arm}.patches: {error}") from None
         if chosen.patches and not any(file.commits for file in found[arm]):
@@ -51,19 +53,21 @@ def read_inputs(
     return found
 
 
-def try_patches(patches: Mapping[str, Sequence[PatchFile]], source: SourceTree) -> None:
+def try_patches(
+    patches: Mapping[str, Sequence[PatchFile]], sources: Mapping[str, SourceTree]
+) -> None:
     """Apply every arm's patches to copies of the files that they touch.
 
     Args:
         patches: arm -> its patch files, from `read_inputs`.
-        source: the kernel; only read.
+        sources: arm -> its kernel, of those to be tried; only read.
 
     Raises:
         KdeltaError: one does not apply; the message says why and what helps.
     """
-    for arm, files in patches.items():
+    for arm, source in sources.items():
         with tempfile.TemporaryDirectory(prefix="kdelta-try-") as folder:
-            stage(source.path, Path(folder), files, arm, source.title)
+            stage(source.path, Path(folder), patches[arm], arm, source.title)
 
 
 def _read_fragments(key: str, fragments: Sequence[str], root: Path) -> None:

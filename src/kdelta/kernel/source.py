@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdelta.arms import DebianSource, GitSource
 from kdelta.cache import (
     file_lock,
     make_entry,
@@ -20,7 +21,6 @@ from kdelta.cache import (
     write_atomically,
 )
 from kdelta.errors import KdeltaError
-from kdelta.experiment import DebianSource, GitSource
 from kdelta.kernel import debian, git
 from kdelta.kernel.process import ending_on_sigterm
 from kdelta.per_kernel import Series, series_of

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kdelta.experiment import Experiment
-from kdelta.measure.schedule import cells
+from kdelta.measure.schedule import cells, traced_cells
 from kdelta.progress import duration_text
 
 if TYPE_CHECKING:
@@ -125,11 +125,7 @@ def trace_seconds(experiment: Experiment) -> float:
     if experiment.mechanism is None:
         return 0.0
     cell_s = _TRACED_RUNS * (experiment.mechanism.duration_s + _PROBES_S)
-    return len(experiment.booted_arms()) * (BOOT_S + _traced_cells(experiment) * cell_s)
-
-
-def _traced_cells(experiment: Experiment) -> int:
-    return len(cells(experiment, experiment.mechanism.cells if experiment.mechanism else None))
+    return len(experiment.booted_arms()) * (BOOT_S + len(traced_cells(experiment)) * cell_s)
 
 
 class BlockProgress:
@@ -163,7 +159,8 @@ class BlockProgress:
         self._prefix = f"{regime}, " + (
             "mechanism" if block is None else f"block {block} of {chosen.blocks}"
         )
-        each = _traced_cells(experiment) if self._traced else len(cells(experiment)) * chosen.rounds
+        traced = len(traced_cells(experiment))
+        each = traced if self._traced else len(cells(experiment)) * chosen.rounds
         self._slices = len(experiment.booted_arms()) * each
         self._guess_s = trace_seconds(experiment) if self._traced else self._block_s(regime)
         self._failed = 0

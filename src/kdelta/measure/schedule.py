@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kdelta.experiment import Experiment
-from kdelta.workload.parameters import Level
-
-Cell = dict[str, Level]
+from kdelta.workload.chosen import Cell
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,8 @@ class Schedule:
 
     Attributes:
         arms: in the order in which they are booted.
-        cells: all cells of the matrix.
+        workloads: the workload of each cell.
+        cells: all cells of all workloads.
         rounds: in each round every cell once, in the order in which they are run.
     """
 
@@ -37,22 +35,25 @@ class Schedule:
     block: int
     seed: str
     arms: tuple[str, ...]
+    workloads: tuple[str, ...]
     cells: tuple[Cell, ...]
     rounds: tuple[tuple[Turn, ...], ...]
 
 
-def cells(
-    experiment: Experiment, levels: Mapping[str, Sequence[Level]] | None = None
-) -> list[Cell]:
-    """All cells of the matrix, the last factor varying fastest.
+def cells(experiment: Experiment) -> list[tuple[str, Cell]]:
+    """All cells of all workloads, each with its workload's name."""
+    return [
+        (name, cell) for name, chosen in experiment.workloads.items() for cell in chosen.cells()
+    ]
 
-    Args:
-        experiment: the experiment.
-        levels: of some factors, those that count; None: all.
-    """
-    matrix = {**experiment.matrix, **(levels or {})}
-    combinations = itertools.product(*matrix.values())
-    return [dict(zip(matrix, combination, strict=True)) for combination in combinations]
+
+def traced_cells(experiment: Experiment) -> list[tuple[str, Cell]]:
+    """The cells of mechanism boots, likewise."""
+    traced = experiment.mechanism
+    if traced is None:
+        return []
+    name = experiment.named(traced.workload)
+    return [(name, cell) for cell in experiment.workloads[name].cells(traced.cells)]
 
 
 def block_schedule(
@@ -60,7 +61,7 @@ def block_schedule(
     regime: str,
     block: int,
     rounds: int = 1,
-    levels: Mapping[str, Sequence[Level]] | None = None,
+    of: Sequence[tuple[str, Cell]] | None = None,
 ) -> Schedule:
     """The schedule of one block (counted from 1).
 
@@ -76,11 +77,11 @@ def block_schedule(
         regime: name of the regime.
         block: number of the block.
         rounds: of the block; all blocks of a run have as many.
-        levels: as for `cells`.
+        of: the cells, each with its workload's name; None: all.
     """
     seed = f"{experiment.seed}/{regime}/{block}"
     arms = experiment.booted_arms()
-    every = cells(experiment, levels)
+    every = cells(experiment) if of is None else of
     # Seeding with text goes through SHA-512: the same on every Python 3.
     drawn = random.Random(seed)
     booted = _order(arms, f"{experiment.seed}/{regime}/arms", block - 1)
@@ -95,7 +96,8 @@ def block_schedule(
                 for cell in order
             )
         )
-    return Schedule(regime, block, seed, booted, tuple(every), tuple(turns))
+    names, levels = zip(*every, strict=True)
+    return Schedule(regime, block, seed, booted, names, levels, tuple(turns))
 
 
 def _order(arms: Iterable[str], seed: str, row: int) -> tuple[str, ...]:
@@ -173,6 +175,7 @@ def schedule_record(schedule: Schedule, experiment: Experiment, protocol: str) -
         "block": schedule.block,
         "seed": schedule.seed,
         "arms": list(schedule.arms),
+        "workloads": list(schedule.workloads),
         "cells": list(schedule.cells),
         "rounds": [
             [{"cell": turn.cell, "arms": list(turn.arms)} for turn in turns]

@@ -54,6 +54,11 @@ def pack(run_dir: Path, output: Path, root: Path, scrubber: Scrubber) -> Packed:
             is in the way.
     """
     run = read_run(run_dir)
+    if len(run.experiment.workloads) > 1:
+        raise KdeltaError(
+            f"{run_dir}: has several workloads, and packed runs are of one: "
+            f"{', '.join(run.experiment.workloads)}"
+        )
     if output.exists() and any(output.iterdir()) and not (output / PACK_RECORD).is_file():
         raise KdeltaError(f"{output}: exists and is no packed run; name another folder")
     output.parent.mkdir(parents=True, exist_ok=True)

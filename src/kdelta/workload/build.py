@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,15 @@ _SOURCES = Path(__file__).resolve().parents[2]
 HELPERS = ("speed_check", "guest_init")
 """What every guest is given beside the workload: each is one C file in a folder of its name."""
 SPEED_SOURCE, INIT_SOURCE = (_SOURCES / name / f"{name}.c" for name in HELPERS)
-RECORD = "workload.json"
-"""What the workload's program is, beside the programs."""
+RECORD = "programs.json"
+"""What the workloads' programs are, beside the programs."""
 # The build ID and macro prefixes would tie the bytes to this folder.
 FLAGS = ("-O2", "-Wall", "-Wextra", "-static", "-pthread", "-Wl,--build-id=none")
 
 
 def built_programs(workload: Workload) -> list[str]:
-    """Names of the programs that are built for a workload's guests."""
-    own = [workload.program.name] if workload.program.source is not None else []
-    return [*own, *HELPERS]
+    """Names of the programs that are built for a workload; none where the host has it."""
+    return [workload.program.name] if workload.program.source is not None else []
 
 
 def program_sources(workload: Workload, folder: Path) -> list[Path]:
@@ -61,14 +61,17 @@ def host_program(workload: Workload) -> Path:
 
 
 def build_programs(
-    workload: Workload, folder: Path, output: Path, log: Path, cache: Path, compiler: str = "gcc"
+    workloads: Mapping[str, tuple[Workload, Path]],
+    output: Path,
+    log: Path,
+    cache: Path,
+    compiler: str = "gcc",
 ) -> None:
     """Compile what guests run, or take it from the cache.
 
     Args:
-        workload: the workload.
-        folder: of the workload.
-        output: folder that gets the programs, and `RECORD` about the workload's own.
+        workloads: by the name of their folder, each with that folder.
+        output: folder that gets the programs, and `RECORD` about the workloads' own.
         log: receives what the compiler says.
         cache: the cache's root.
         compiler: C compiler.
@@ -78,23 +81,30 @@ def build_programs(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
+    output.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {}
-    if workload.program.source is None:
-        path = host_program(workload)
-        record = {
-            "program": str(path),
-            "package": workload.program.package,
-            "binary_sha256": sha256_file(path.resolve()),
-        }
-    for source in program_sources(workload, folder):
-        program = cached_program(source, log, cache, compiler)
-        placed = output / source.stem
-        output.mkdir(parents=True, exist_ok=True)
-        copy_atomically(program, placed)
-        placed.chmod(0o755)
-        if source.name == workload.program.source:
-            record = {"binary_sha256": sha256_file(placed), **_origin(source, compiler)[1]}
+    for name, (workload, folder) in workloads.items():
+        if workload.program.source is None:
+            path = host_program(workload)
+            record[name] = {
+                "program": str(path),
+                "package": workload.program.package,
+                "binary_sha256": sha256_file(path.resolve()),
+            }
+        else:
+            source = folder / workload.program.source
+            placed = _place(source, output, log, cache, compiler)
+            record[name] = {"binary_sha256": sha256_file(placed), **_origin(source, compiler)[1]}
+    for source in (SPEED_SOURCE, INIT_SOURCE):
+        _place(source, output, log, cache, compiler)
     write_atomically(output / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _place(source: Path, output: Path, log: Path, cache: Path, compiler: str) -> Path:
+    placed = output / source.stem
+    copy_atomically(cached_program(source, log, cache, compiler), placed)
+    placed.chmod(0o755)
+    return placed
 
 
 def cached_program(source: Path, log: Path, cache: Path, compiler: str = "gcc") -> Path:
@@ -137,7 +147,7 @@ def _origin(source: Path, compiler: str) -> tuple[str, dict[str, object]]:
 def _compile(compiler: str, source: Path, binary: Path, log: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [compiler, *FLAGS, "-o", str(binary), str(source)],
+            [compiler, *FLAGS, "-o", str(binary), str(source.resolve())],
             capture_output=True,
             text=True,
             check=False,

@@ -176,7 +176,9 @@ def _slots(world: World, experiments: int, seed: int) -> Floats:
 def _turns(seed: int, regime: int, world: World) -> NDArray[np.int64]:
     """The same of one regime, by the package's own schedule."""
     matrix = {"writers": list(range(1, world.cells + 1)), "readers": [1]}
-    experiment = _experiment().model_copy(update={"seed": seed, "matrix": matrix})
+    chosen = _experiment().workload.model_copy(update={"matrix": matrix})
+    changes = {"seed": seed, "workloads": {"pipe_bench": chosen}}
+    experiment = _experiment().model_copy(update=changes)
     slots = np.zeros((len(ARMS), world.blocks, world.cells, world.rounds), dtype=np.int64)
     for block in range(world.blocks):
         schedule = block_schedule(experiment, f"regime-{regime}", block + 1, world.rounds)
@@ -192,7 +194,7 @@ def _positions(seed: int, regime: int, blocks: int) -> NDArray[np.int64]:
     """When each arm is booted in each block, from 0; shape (arms, blocks)."""
     experiment = _experiment().model_copy(update={"seed": seed})
     orders = [
-        [arm for arm, _ in block_schedule(experiment, f"regime-{regime}", block + 1).arms]
+        list(block_schedule(experiment, f"regime-{regime}", block + 1).arms)
         for block in range(blocks)
     ]
     return np.array([[order.index(arm) for order in orders] for arm in ARMS])
@@ -211,7 +213,7 @@ def _experiment() -> Experiment:
                 "config": {"fragments": ["fragment.config"]},
             },
             "arms": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
-            "matrix": {"writers": [1], "readers": [1]},
+            "workloads": {"pipe_bench": {"matrix": {"writers": [1], "readers": [1]}}},
             "seed": 1,
             "regimes": {"idle": {"title": "idle"}},
             "protocols": {"quick": {"blocks": 5, "duration_s": {"idle": 1.0}}},

@@ -106,7 +106,9 @@ def experiment(tmp_path: Path) -> Path:
             "config": {"fragments": ["fragment.config"]},
         },
         "arms": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
-        "matrix": {name: list(levels) for name, levels in FACTORS.items()},
+        "workloads": {
+            "pipe_bench": {"matrix": {name: list(levels) for name, levels in FACTORS.items()}}
+        },
         "regimes": {name: {"title": name} for name in (*REGIMES, "reclaim")},
         "protocols": {
             "quick": {

@@ -27,8 +27,12 @@ EXPERIMENT: Json = {
         "config": {"fragments": ["guest.config"]},
     },
     "arms": {"baseline": {"title": "as it was"}, "patched": {"title": "with the series"}},
-    "workload": {"arguments": {"write_size": 65536}},
-    "matrix": {"writers": [1, 2], "readers": [1, 5]},
+    "workloads": {
+        "pipe_bench": {
+            "matrix": {"writers": [1, 2], "readers": [1, 5]},
+            "arguments": {"write_size": 65536},
+        }
+    },
     "regimes": {
         "idle": {"title": "Nothing else"},
         "memory-pressure": {"title": "Pressed", "stressor": {"command": ["stress-ng", "--vm"]}},
@@ -115,7 +119,8 @@ def manifest_of(experiment: Experiment, folder: Path, mode: str, host: Json) -> 
         "experiment": json.loads(experiment.model_dump_json(by_alias=True)),
         "protocol": "quick",
         "kernels": {name: _image(name) for name in experiment.arms},
-        "workload": {"binary_sha256": "cd" * 32},
+        "programs": {"pipe_bench": {"binary_sha256": "cd" * 32}},
+        "workloads": {},
         "acceleration": {"mode": mode, "requested": "auto", "reason": "so it is"},
         "hosts": [{**HOST, "host": {**HOST["host"], **host}}],
         "blocks": [],

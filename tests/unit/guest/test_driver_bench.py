@@ -102,8 +102,14 @@ def test_the_self_check_is_what_the_program_says() -> None:
 
 def measure(bench: Path, json: bool = True) -> dict[str, Any]:
     """One cell of a workload, as the driver records it."""
-    plan = {"cell_deadline_s": 30, "conditions": {"memcg": False}, "speed_work": WORK, "json": json}
-    cell = {"levels": {"writers": 1}, "argv": [str(bench), "--writers", "1"]}
+    plan = {"conditions": {"memcg": False}, "speed_work": WORK}
+    cell = {
+        "workload": "bench",
+        "levels": {"writers": 1},
+        "argv": [str(bench), "--writers", "1"],
+        "deadline_s": 30,
+        "json": json,
+    }
     return driver.measure_cell(plan, cell, None)
 
 

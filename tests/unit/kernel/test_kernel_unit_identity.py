@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.arms import KernelConfig
 from kdelta.errors import KdeltaError
-from kdelta.experiment import KernelConfig
 from kdelta.kernel import aptconf, objects
 from kdelta.kernel.build import BuildRequest, request_key
 from kdelta.kernel.bzimage import payload

@@ -40,7 +40,8 @@ def test_the_plan_of_a_boot() -> None:
     assert made["expected"] == {
         "kernel_release": "6.12.9",
         "config_sha256": "ab" * 32,
-        "build_tag": "0123456789ab",
+        "build_id": None,
+        "version_has": ["0123456789ab"],
         "vcpus": 3,
         "memory_mib": 256,
         "memory_controller": True,
@@ -74,7 +75,9 @@ def test_a_cells_arguments() -> None:
 
 
 def test_the_self_check_verifies_bytes_with_the_workloads_own_arguments() -> None:
-    argv = plan("idle")["self_check_argv"]
+    [check] = plan("idle")["self_checks"]
+    argv = check["argv"]
+    assert check["workload"] == "pipe_bench"
     assert "--verify" in argv
     assert argv[argv.index("--write-size") + 1] == "65536"
     assert argv.count("--writers") == 1
@@ -124,7 +127,7 @@ def test_a_mechanism_boot_runs_the_cells_for_its_own_short_time() -> None:
 
 def test_deadlines_leave_room_for_what_is_planned() -> None:
     # 0.5 s + 0.1 s + the workload's own five, and time to say that they were not enough
-    assert plan("idle")["cell_deadline_s"] == pytest.approx(15.6)
+    assert plan("idle")["cells"][0]["deadline_s"] == pytest.approx(15.6)
     assert plan("idle")["silence_s"] > 15.6
     assert plan("pressed")["silence_s"] > 60
     idle = block_timeout_s(EXPERIMENT, "quick", "idle", 4)
@@ -145,11 +148,14 @@ def test_workers_are_pinned_to_cpus_that_the_guest_has() -> None:
     """How many `auto` are is known on the host that measures; it is at most 16."""
     auto = SMALL | {"guest": SMALL["guest"] | {"vcpus": "auto"}}
     for pin, good in (("0", True), ("none", True), ("auto", True), ("0-15,16", False)):
-        arguments = SMALL["workload"]["arguments"] | {"pin": pin}
-        experiment = Experiment.model_validate(auto | {"workload": {"arguments": arguments}})
+        chosen = SMALL["workloads"]["pipe_bench"]
+        pinned = chosen | {"arguments": chosen["arguments"] | {"pin": pin}}
+        experiment = Experiment.model_validate(auto | {"workloads": {"pipe_bench": pinned}})
         source = GuestSource(experiment, "quick", Path(), Path(), {"mode": "tcg"})
         if good:
             require_cpus(source)
         else:
-            with pytest.raises(KdeltaError, match=r"workload.arguments.pin: CPU 16 is none of the"):
+            with pytest.raises(
+                KdeltaError, match=r"workloads.pipe_bench.arguments.pin: CPU 16 is none of the"
+            ):
                 require_cpus(source)

@@ -43,7 +43,7 @@ def with_arms(count: int, seed: int = 7) -> Experiment:
 
 def orders(experiment: Experiment, regime: str, blocks: int) -> list[list[str]]:
     found = (block_schedule(experiment, regime, n) for n in range(1, blocks + 1))
-    return [[arm for arm, _ in schedule.arms] for schedule in found]
+    return [list(schedule.arms) for schedule in found]
 
 
 def mean_positions(experiment: Experiment, regime: str, blocks: int) -> dict[str, float]:
@@ -54,11 +54,25 @@ def mean_positions(experiment: Experiment, regime: str, blocks: int) -> dict[str
 
 def test_cells_are_the_matrix_the_last_factor_fastest() -> None:
     assert cells(EXPERIMENT) == [
-        {"writers": 1, "readers": 1},
-        {"writers": 1, "readers": 3},
-        {"writers": 2, "readers": 1},
-        {"writers": 2, "readers": 3},
+        ("pipe_bench", {"writers": 1, "readers": 1}),
+        ("pipe_bench", {"writers": 1, "readers": 3}),
+        ("pipe_bench", {"writers": 2, "readers": 1}),
+        ("pipe_bench", {"writers": 2, "readers": 3}),
     ]
+
+
+def test_the_cells_of_several_workloads_follow_each_other_and_share_every_round() -> None:
+    chosen = SMALL["workloads"]["pipe_bench"]
+    other = {"program": "hackbench", "matrix": {"groups": [1, 2]}}
+    experiment = Experiment.model_validate(
+        SMALL | {"workloads": {"pipe_bench": chosen, "hack": other}}
+    )
+    schedule = block_schedule(experiment, "idle", 1, rounds=2)
+    assert schedule.workloads == ("pipe_bench",) * 4 + ("hack",) * 2
+    assert schedule.cells[4:] == ({"groups": 1}, {"groups": 2})
+    assert all(sorted(turn.cell for turn in turns) == list(range(6)) for turns in schedule.rounds)
+    alone = block_schedule(EXPERIMENT, "idle", 1)
+    assert alone.arms == schedule.arms
 
 
 def test_the_arms_are_the_arm_and_the_control() -> None:
@@ -72,9 +86,8 @@ def test_the_arms_are_the_arm_and_the_control() -> None:
 def test_a_block_is_a_permutation_of_everything(seed: int, regime: str, block: int) -> None:
     experiment = with_seed(seed)
     schedule = block_schedule(experiment, regime, block)
-    assert dict(schedule.arms) == ARMS
-    assert len(schedule.arms) == len(ARMS)
-    assert list(schedule.cells) == cells(experiment)
+    assert sorted(schedule.arms) == sorted(ARMS)
+    assert list(zip(schedule.workloads, schedule.cells, strict=True)) == cells(experiment)
     (turns,) = schedule.rounds
     assert sorted(turn.cell for turn in turns) == [0, 1, 2, 3]
     assert all(sorted(turn.arms) == sorted(ARMS) for turn in turns)
@@ -85,7 +98,7 @@ def test_the_orders_of_one_seed_never_change() -> None:
     """A changed order would make published runs irreproducible."""
     schedule = block_schedule(EXPERIMENT, "idle", 1)
     assert schedule.seed == "7/idle/1"
-    assert [arm for arm, _ in schedule.arms] == FIRST_ARMS
+    assert list(schedule.arms) == FIRST_ARMS
     assert [turn.cell for turn in schedule.rounds[0]] == FIRST_CELLS
     assert list(schedule.rounds[0][0].arms) == FIRST_TURN
 
@@ -214,6 +227,7 @@ def test_the_record_is_the_contracts() -> None:
         "block": 2,
         "seed": "7/pressed/2",
         "arms": list(schedule.arms),
+        "workloads": ["pipe_bench"] * 4,
         "cells": list(schedule.cells),
         "rounds": [
             [{"cell": turn.cell, "arms": list(turn.arms)} for turn in turns]

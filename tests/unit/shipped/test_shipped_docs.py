@@ -14,28 +14,29 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from shipped_support import ROOT, read, shipped
 
-from kdelta import experiment
+from kdelta import arms, experiment, regimes
 from kdelta.commands.check import SCHEMAS
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment
 from kdelta.measure.progress import block_seconds, trace_seconds
+from kdelta.workload.chosen import Chosen
 from kdelta.workload.declaration import Workload as Declaration
 
 # Heading of config/README.md -> the model that its table describes.
 SECTIONS: dict[str, type[BaseModel]] = {
     "`config.yaml`": RunConfig,
     "The experiment file": Experiment,
-    "`kernel`": experiment.Kernel,
-    "`kernel.source` of type `debian`": experiment.DebianSource,
-    "`kernel.source` of type `git`": experiment.GitSource,
-    "`kernel.config`": experiment.KernelConfig,
-    "`arms.<name>`": experiment.Arm,
-    "`guest`": experiment.Guest,
-    "`workload`": experiment.Workload,
-    "`regimes.<name>`": experiment.Regime,
-    "`regimes.<name>.stressor`": experiment.Stressor,
-    "`regimes.<name>.expects`": experiment.Expectation,
-    "`protocols.<name>`": experiment.Protocol,
+    "`kernel`": arms.Kernel,
+    "`kernel.source` of type `debian`": arms.DebianSource,
+    "`kernel.source` of type `git`": arms.GitSource,
+    "`kernel.config`": arms.KernelConfig,
+    "`arms.<name>`": arms.Arm,
+    "`guest`": arms.Guest,
+    "`workloads.<name>`": Chosen,
+    "`regimes.<name>`": regimes.Regime,
+    "`regimes.<name>.stressor`": regimes.Stressor,
+    "`regimes.<name>.expects`": regimes.Expectation,
+    "`protocols.<name>`": regimes.Protocol,
     "`mechanism`": experiment.Mechanism,
     "`statistics`": experiment.Statistics,
     "`validity`": experiment.Validity,
@@ -150,6 +151,7 @@ def test_the_experiment_in_the_readme_is_one() -> None:
     assert len(block[1].splitlines()) <= 20
     mine = Experiment.model_validate(yaml.safe_load(block[1]))
     assert list(mine.booted_arms()) == ["baseline", "patched", "control"]
+    assert mine.kernel is not None
     assert all((ROOT / name).is_file() for name in mine.kernel.config.fragments)
 
 
@@ -193,9 +195,9 @@ def test_the_times_in_the_readme_follow_from_the_protocols() -> None:
 
 def test_the_numbers_of_the_artifact_appendix_are_the_readmes() -> None:
     experiment, text = flagship(), " ".join(read(ROOT / "docs/artifact.md").split())
-    regimes = len(experiment.regimes)
+    count = len(experiment.regimes)
     cells = math.prod(map(len, experiment.matrix.values()))
-    assert f"a matrix of {cells} cells in {regimes} regimes" in text
+    assert f"a matrix of {cells} cells in {count} regimes" in text
     # Baseline and control are what the other arms are compared with.
     quick = experiment.of_protocol(RunConfig().protocol)
     timed, tested = quick.protocol_regimes(RunConfig().protocol), len(quick.booted_arms()) - 2

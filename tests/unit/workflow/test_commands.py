@@ -38,7 +38,7 @@ def test_help_names_every_verb(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     said = capsys.readouterr().out
-    for verb in ("fetch", "build", "workload", "probe", "measure", "manifest", "analyse", "report"):
+    for verb in ("fetch", "build", "programs", "probe", "measure", "manifest", "analyse", "report"):
         assert verb in said
 
 

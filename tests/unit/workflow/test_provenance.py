@@ -66,6 +66,11 @@ HOST: dict[str, Any] = {
 }
 
 
+def with_workload(**changes: Any) -> dict[str, Any]:
+    chosen = SMALL["workloads"]["pipe_bench"] | changes
+    return SMALL | {"workloads": {"pipe_bench": chosen}}
+
+
 def image(arm: str) -> dict[str, Any]:
     patches = {"patched": [{"file": "a.patch", "sha256": "12" * 32, "subject": "fs/pipe: faster"}]}
     return {
@@ -83,7 +88,7 @@ def run(tmp_path: Path) -> Path:
     base = tmp_path / "results" / "small"
     files: dict[str, Any] = {
         "acceleration.json": HOST["acceleration"],
-        "workload/workload.json": {"binary_sha256": "cd" * 32},
+        "programs/programs.json": {"pipe_bench": {"binary_sha256": "cd" * 32}},
         **{f"kernels/{name}/image.json": image(name) for name in EXPERIMENT.arms},
     }
     for regime in ("idle", "pressed"):
@@ -105,7 +110,7 @@ def test_the_manifest(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDELTA_ARGV", "snakemake --cores 2")
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     assert manifest["argv"] == "snakemake --cores 2"
-    assert manifest["experiment"]["schema"] == 1
+    assert manifest["experiment"]["schema"] == 2
     assert Experiment.model_validate(manifest["experiment"]) == EXPERIMENT
     assert manifest["kernels"].keys() == EXPERIMENT.arms.keys()
     assert [(b["regime"], b["block"]) for b in manifest["blocks"]] == [
@@ -326,7 +331,7 @@ def test_differences_from_the_published_set_up(run: Path) -> None:
 
 @pytest.mark.parametrize(("size", "expected"), [("64K", "64 KiB writes"), ("1M", "1 MiB writes")])
 def test_sizes_in_words(run: Path, size: str, expected: str) -> None:
-    data = SMALL | {"workload": {"arguments": {"write_size": size}}}
+    data = with_workload(arguments={"write_size": size})
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     context = report_context(Experiment.model_validate(data), "quick", manifest)
     assert context.phrases[0] == expected
@@ -335,7 +340,7 @@ def test_sizes_in_words(run: Path, size: str, expected: str) -> None:
 def test_a_size_that_varies_is_none_of_the_runs(run: Path) -> None:
     fixed = {"arguments": {"writers": 1, "readers": 1}}
     matrix = {"write_size": [4096, "64K"], "nonblock": [True]}
-    data = SMALL | {"workload": fixed, "matrix": matrix}
+    data = with_workload(**fixed, matrix=matrix)
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     context = report_context(Experiment.model_validate(data), "quick", manifest)
     assert context.phrases == ("1 MiB pipe",)

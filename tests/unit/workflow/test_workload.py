@@ -28,8 +28,9 @@ def segment_types(elf: bytes) -> set[int]:
 
 def build(source: Path, folder: Path, name: str = "out", compiler: str = "gcc") -> str:
     out = folder / name
-    build_programs(PIPE_BENCH, source.parent, out, out / "build.log", folder / "cache", compiler)
-    return str(json.loads((out / RECORD).read_text())["binary_sha256"])
+    workloads = {"pipe_bench": (PIPE_BENCH, source.parent)}
+    build_programs(workloads, out, out / "build.log", folder / "cache", compiler)
+    return str(json.loads((out / RECORD).read_text())["pipe_bench"]["binary_sha256"])
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_static_binary_and_its_origin(tmp_path: Path, source: Path) -> None:
     binary = tmp_path / "out" / "pipe_bench"
     assert subprocess.run([binary], check=False).returncode == 7
     assert PT_INTERP not in segment_types(binary.read_bytes()), "it needs no library of the guest"
-    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    record = json.loads((tmp_path / "out" / RECORD).read_text())["pipe_bench"]
     assert record["binary_sha256"] == digest
     assert "gcc" in record["compiler"]
     assert (tmp_path / "out" / "build.log").exists()
@@ -100,8 +101,8 @@ def test_a_program_of_a_package_is_the_hosts(tmp_path: Path, source: Path) -> No
         }
     )
     out = tmp_path / "out"
-    build_programs(workload, tmp_path, out, out / "build.log", tmp_path / "cache")
-    record = json.loads((out / RECORD).read_text())
+    build_programs({"true": (workload, tmp_path)}, out, out / "build.log", tmp_path / "cache")
+    record = json.loads((out / RECORD).read_text())["true"]
     assert record["package"] == "coreutils"
     assert record["binary_sha256"] == sha256_file(Path(record["program"]))
     assert not (out / "true").exists()
@@ -110,6 +111,6 @@ def test_a_program_of_a_package_is_the_hosts(tmp_path: Path, source: Path) -> No
     )
     with pytest.raises(KdeltaError, match="apt-get install no-such"):
         build_programs(
-            workload.model_copy(update={"program": missing}),
-            *(tmp_path, out, out / "build.log", tmp_path / "cache"),
+            {"true": (workload.model_copy(update={"program": missing}), tmp_path)},
+            *(out, out / "build.log", tmp_path / "cache"),
         )
