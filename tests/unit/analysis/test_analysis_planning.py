@@ -21,6 +21,7 @@ from kdelta.analysis.raw import read_raw
 from kdelta.analysis.run import analyse_boots
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
+from tests.conftest import CHECKOUT
 
 DESIGN = Design(blocks=2, cells=18, confidence=0.95, margin=0.03)
 REGIMES = ("idle", "memory-pressure")
@@ -122,6 +123,7 @@ def experiment(tmp_path: Path) -> Path:
         "seed": 1,
     }
     (tmp_path / "fragment.config").write_text("CONFIG_SMP=y\n")
+    (tmp_path / "workloads").symlink_to(CHECKOUT / "workloads")
     path = tmp_path / "experiment.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     return path

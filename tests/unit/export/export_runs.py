@@ -72,11 +72,13 @@ def experiment_of(truth: Truth, **changes: Any) -> Json:
     """The experiment that a truth is an outcome of."""
     regimes = dict.fromkeys(truth.regimes, 0.6)
     experiment = copy.deepcopy(EXPERIMENT)
+    chosen = experiment["workloads"]["pipe_bench"]
+    chosen["arguments"] = changes.pop("arguments", chosen["arguments"])
+    chosen["matrix"] = {name: list(levels) for name, levels in truth.factors.items()}
     for worker in {"writers", "readers"} - truth.factors.keys():
-        experiment.setdefault("workload", {}).setdefault("arguments", {})[worker] = 1
+        chosen["arguments"] = {**chosen["arguments"], worker: 1}
     return {
         **experiment,
-        "matrix": {name: list(levels) for name, levels in truth.factors.items()},
         "protocols": {"quick": {"blocks": truth.blocks, "duration_s": regimes}},
         **changes,
     }
@@ -99,7 +101,7 @@ def make_run(
         mode: kvm or tcg.
         host: facts of the host that differ from `HOST`.
         spoil: called with the raw folder before it is analysed.
-        changes: keys of the experiment.
+        changes: keys of the experiment, and `arguments` of its workload.
     """
     truth = truth or Truth()
     data = experiment_of(truth, **changes)
