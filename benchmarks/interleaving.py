@@ -135,7 +135,7 @@ def measure(checkout: Path, world: str, experiment: Experiment, blocks: int) -> 
         experiment=experiment,
         protocol=PROTOCOL,
         kernels=base / "kernels",
-        workload=base / "workload",
+        programs=base / "programs",
         acceleration=read_json(base / "acceleration.json"),
     )
     enough = turns.memory_for

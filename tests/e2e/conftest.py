@@ -47,7 +47,8 @@ class Project:
             **{"host_load": 1000.0, "host_other_cpu": 1.0, "steal": 1.0},
             "cpu_speed": 1e-6,
         }
-        experiment["matrix"] = {"writers": [1, 2], "readers": [1, 5]}
+        matrix = {"writers": [1, 2], "readers": [1, 5]}
+        experiment["workloads"]["pipe_bench"]["matrix"] = matrix
         experiment["guest"] = {"acceleration": "auto", "vcpus": 2, "memory": "1G"}
         experiment["protocols"] = {
             "smoke": {
@@ -65,7 +66,7 @@ class Project:
             },
         }
         experiment["mechanism"] = {"regimes": ["idle", "idle-memcg"]}
-        if change and "arms" in change:  # other kernels than the flagship's
+        if change and {"arms", "workloads"} & change.keys():  # other kernels than the flagship's
             for key in ("claims", "mechanism", "mail"):
                 experiment.pop(key)
         experiment.update(change or {})

@@ -19,7 +19,7 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.write_experiment(
         {
             "arms": {"baseline": {"title": "as it is"}},
-            "matrix": {"writers": [1], "readers": [1]},
+            "workloads": {"pipe_bench": {"matrix": {"writers": [1], "readers": [1]}}},
             "regimes": {"idle-memcg": {"title": "in a memory cgroup", "memcg": True}},
             "protocols": {
                 "smoke": {"blocks": 1, "warmup_s": 0.1, "duration_s": {"idle-memcg": 0.3}}

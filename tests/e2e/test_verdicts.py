@@ -74,7 +74,7 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
     project.write_experiment(
         {
             "arms": arms,
-            "matrix": {"writers": [1], "readers": [1, 5]},
+            "workloads": {"pipe_bench": {"matrix": {"writers": [1], "readers": [1, 5]}}},
             "control": False,  # `same` is one
             "regimes": {"idle": {"title": "idle"}},
             "protocols": {

@@ -128,7 +128,8 @@ def take(path: Path, arm: str, output: Path) -> ReadyKernel:
         KdeltaError: it is none, or a program that its guests need is not installed.
     """
     found = read_ready(path)
-    require_guest_tools(f"arms.{arm}.image")
+    if modules_of(found):
+        require_guest_tools(f"arms.{arm}.image")
     copy_atomically(found.path, output / "bzImage")
     digest = sha256_file(output / "bzImage")
     facts = {
@@ -147,6 +148,19 @@ def take(path: Path, arm: str, output: Path) -> ReadyKernel:
     }
     write_atomically(output / "image.json", (json.dumps(facts, indent=1) + "\n").encode())
     return found
+
+
+def modules_of(kernel: ReadyKernel) -> Path | None:
+    """The folder of a kernel's modules, where virtme-ng looks for them; None if it has none.
+
+    That is `lib/modules` of the nearest folder above the image that has one.
+    """
+    for above in kernel.path.parents:
+        for place in ("lib/modules", "usr/lib/modules"):
+            if (above / place).is_dir():
+                found = above / place / kernel.release
+                return found if found.is_dir() else None
+    return None
 
 
 def require_guest_tools(key: str) -> None:
