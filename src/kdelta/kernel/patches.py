@@ -38,6 +38,10 @@ class Author(NamedTuple):
     name: str
     email: str
 
+    def __str__(self) -> str:
+        """As in a trailer of a commit: ``Name <mail>``, whatever the name is."""
+        return f"{self.name} <{self.email}>"
+
 
 # Author of this project's own patches, which stands for whoever mails them.
 NOBODY = Author("kdelta authors", "kdelta@example.org")
@@ -171,7 +175,7 @@ def records(files: Sequence[PatchFile], names: Sequence[str]) -> list[dict[str, 
             "file": name,
             "sha256": file.sha256,
             "subject": commit.subject,
-            "author": "{} <{}>".format(*commit.author) if commit.author else "",
+            "author": str(commit.author or ""),
         }
         for file, name in zip(files, names, strict=True)
         for commit in file.commits
@@ -295,7 +299,7 @@ def _split(content: bytes, repository: Path, *, keep_cr: bool) -> tuple[list[byt
 def _with_author(mail: bytes) -> bytes:
     first, newline, rest = mail.partition(b"\n")
     head, tail = (first + newline, rest) if first.startswith(b"From ") else (b"", mail)
-    return head + b"From: %s <%s>\n" % (NOBODY.name.encode(), NOBODY.email.encode()) + tail
+    return head + f"From: {NOBODY}\n".encode() + tail
 
 
 def _info(mail: bytes, name: str, repository: Path) -> _Info:
