@@ -125,7 +125,7 @@ class SeriesMaker:
                         "message from a commit"
                     )
         patches = [patch for file in self.patches for patch in file.commits]
-        source = self.store.source
+        source, sender = self.store.source, str(self.sender)
         with (
             tempfile.TemporaryDirectory(prefix="kdelta-series-") as name,
             self.store.repository() as repository,
@@ -140,21 +140,16 @@ class SeriesMaker:
                 diff = git(between, staged.repository)
                 git(["apply", "--cached", "--allow-empty", "-"], repository, stdin=diff)
                 content = git(["cat-file", "commit", commit], staged.repository)
-                # In the trailers, too.
-                content = content.replace(str(NOBODY).encode(), str(self.sender).encode())
-                head, message = content.split(b"\n\n", 1)
-                found = re.search(rb"^author (.*>) (.*)$", head, re.MULTILINE)
-                assert found is not None, "every commit has an author"
-                author, date = found[1].decode(), found[2].decode()
+                # Names in trailers become the sender's, too.
+                text = content.decode(errors="surrogateescape").replace(str(NOBODY), sender)
+                head, message = text.split("\n\n", 1)
+                author, date = head.partition("\nauthor ")[2].split("\n", 1)[0].split("> ")
                 if patch.author in (None, NOBODY) or not patch.date:
                     date = _raw(self.date + timedelta(seconds=number))
-                lines = (
-                    f"tree {word(['write-tree'], repository)}",
-                    f"parent {parent}",
-                    f"author {author} {date}",
-                    f"committer {self.sender} {_raw(self.date)}",
-                )
-                made = "\n".join(lines).encode() + b"\n\n" + message
+                made = (
+                    f"tree {word(['write-tree'], repository)}\nparent {parent}\n"
+                    f"author {author}> {date}\ncommitter {sender} {_raw(self.date)}\n\n{message}"
+                ).encode(errors="surrogateescape")
                 arguments = ["hash-object", "-t", "commit", "-w", "--stdin"]
                 parent = git(arguments, repository, stdin=made).decode().strip()
             git(["update-ref", _MEASURED, parent], repository)
@@ -187,7 +182,7 @@ class SeriesMaker:
         Some versions of git (2.39 is one) leave its headers unencoded, and do not declare what is
         beyond ASCII in them.
         """
-        letter = email.message_from_string(cover.read_text(encoding="utf-8"))
+        letter = email.message_from_string(cover.read_text("utf-8", "replace"))
         subject = Header(letter["Subject"].removesuffix(f" {_SUBJECT}"), header_name="Subject")
         title = " ".join(self.title.split())
         subject.append(title, "us-ascii" if title.isascii() and "=?" not in title else "utf-8")

@@ -35,7 +35,7 @@ class Series:
     def __init__(self, folder: Path, content: bytes, mail: Mail, title: str, body: str) -> None:
         tree = folder / "tree"
         tree.mkdir(parents=True, exist_ok=True)
-        (tree / "a.c").write_text("a\n")
+        (tree / "a.c").write_bytes(b"a\r\n" if b"\r\n" in content else b"a\n")
         file = folder / "0001-x.patch"
         file.write_bytes(content)
         store = TreeStore(SourceTree("5eed", tree, DESCRIBE), folder / "cache")
@@ -134,6 +134,22 @@ def test_any_title_is_one_header(tmp_path: Path, title: str) -> None:
 def test_a_body_beyond_ascii_is_declared(tmp_path: Path) -> None:
     made = series(tmp_path, "From: A <a@b>\nSubject: x", "Why.\n", "plain", "µs")
     assert made.mails[0].get_content().startswith("µs\n\nA (1):\n")
+
+
+def test_lines_that_end_as_windows_has_them(tmp_path: Path) -> None:
+    content = b"From: A <a@b>\nSubject: x\n\nWhy.\n" + DIFF.replace(b"a\n+b\n", b"a\r\n+b\r\n")
+    made = Series(tmp_path, content, Mail(arm="patched", prose="-"), "t", "Hi.")
+    assert b"\n-a\r\n+b\r\n" in made.files[1].read_bytes()
+
+
+def test_letters_of_another_encoding(tmp_path: Path) -> None:
+    """Latin-1 is told from UTF-8 by a mail's own headers, or goes through as it is."""
+    declared = b"MIME-Version: 1.0\nContent-Type: text/plain; charset=ISO-8859-1\n"
+    for number, more in enumerate((declared, b"")):
+        content = b"From: A <a@b>\nSubject: x\n" + more + b"\nGr\xf6\xdfe.\n" + DIFF
+        mail = Mail(arm="patched", prose="-")
+        made = Series(tmp_path / str(number), content, mail, "t", "Hi.")
+        assert "Größe." in made.message.decode()
 
 
 @pytest.mark.parametrize(
