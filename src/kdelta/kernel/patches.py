@@ -302,27 +302,24 @@ def _with_author(mail: bytes) -> bytes:
     return head + f"From: {NOBODY}\n".encode() + tail
 
 
-def _info(mail: bytes, name: str, repository: Path) -> _Info:
-    """What `git mailinfo` makes of a mail."""
+def _info(mail: bytes, file: str, repository: Path) -> _Info:
+    """What `git mailinfo` makes of a mail; the file's name may tell its version."""
     message, patch = repository / ".git" / "message", repository / ".git" / "patch"
-    fields: dict[str, str] = {}
+    subjects = []
     # -k keeps the subject's tag; what is left without it is told by git as well.
-    for keep in ((), ("-k",)):
+    for keep in (["-k"], []):
         done = run_git(["mailinfo", *keep, str(message), str(patch)], repository, stdin=mail)
         if done.returncode != 0:
             return _Info("", None, "", Tag.of(""), b"", said(done) or "the mail cannot be parsed")
-        for line in done.stdout.decode("utf-8", "replace").splitlines():
-            name, _, value = line.partition(": ")
-            fields[f"{name}{''.join(keep)}"] = value
+        lines = done.stdout.decode("utf-8", "replace").splitlines()
+        fields = dict(line.split(": ", 1) for line in lines if ": " in line)
+        subjects.append(" ".join(fields.get("Subject", "").split()))
+    tagged, subject = subjects
     # As git takes whoever has an address only.
     name, address = fields.get("Author", ""), fields.get("Email", "")
-    return _Info(
-        " ".join(fields.get("Subject", "").split()),
-        Author(name or address, address) if address else None,
-        fields.get("Date", ""),
-        Tag.of(fields.get("Subject-k", ""), name),
-        patch.read_bytes() if patch.is_file() else b"",
-    )
+    author = Author(name or address, address) if address else None
+    diff = patch.read_bytes() if patch.is_file() else b""
+    return _Info(subject, author, fields.get("Date", ""), Tag.of(tagged, file), diff)
 
 
 def _is_cover(info: _Info, path: Path, repository: Path) -> bool:
