@@ -252,6 +252,7 @@ def _read(path: Path, content: bytes, repository: Path) -> PatchFile:
         with_cr = None
         if b"\r\n" in content:
             kept, _ = _split(content, repository, keep_cr=True)
+            kept = [_with_author(mail) for mail in kept] if nameless else kept
             again = [(mail, _info(mail, path.name, repository)) for mail in kept]
             with_cr, _, _ = _commits(path, again, repository)
         if commits is None:

@@ -136,8 +136,9 @@ def test_a_body_beyond_ascii_is_declared(tmp_path: Path) -> None:
     assert made.mails[0].get_content().startswith("µs\n\nA (1):\n")
 
 
-def test_lines_that_end_as_windows_has_them(tmp_path: Path) -> None:
-    content = b"From: A <a@b>\nSubject: x\n\nWhy.\n" + DIFF.replace(b"a\n+b\n", b"a\r\n+b\r\n")
+@pytest.mark.parametrize("head", [b"From: A <a@b>\nSubject: x", b"Subject: [PATCH] x"])
+def test_lines_that_end_as_windows_has_them(tmp_path: Path, head: bytes) -> None:
+    content = head + b"\n\nWhy.\n" + DIFF.replace(b"a\n+b\n", b"a\r\n+b\r\n")
     made = Series(tmp_path, content, Mail(arm="patched", prose="-"), "t", "Hi.")
     assert b"\n-a\r\n+b\r\n" in made.files[1].read_bytes()
 
