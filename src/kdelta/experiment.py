@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.json_schema import SkipJsonSchema
@@ -26,6 +27,7 @@ from kdelta.mail.settings import Mail
 from kdelta.names import CONTROL_ARM as CONTROL_ARM
 from kdelta.names import Name
 from kdelta.per_kernel import Series, series_of
+from kdelta.probes.inside import PROBES
 from kdelta.units import parse_size_bytes
 from kdelta.workload.declaration import Workload as Declaration
 from kdelta.workload.folder import load_workload
@@ -361,9 +363,27 @@ class Protocol(_Model):
         return self
 
 
-class Mechanism(_Model):
-    """Boots that are traced and never timed: where pages are allocated, who waits for the lock."""
+def _known_probe(name: str) -> str:
+    if name not in PROBES:
+        raise ValueError(f"there is no probe {name!r}; there are {', '.join(PROBES)}")
+    return name
 
+
+ProbeName = Annotated[
+    str, AfterValidator(_known_probe), WithJsonSchema({"type": "string", "enum": [*PROBES]})
+]
+
+
+class Mechanism(_Model):
+    """Boots that are traced and never timed, by probes that explain what the timed ones show."""
+
+    probes: tuple[ProbeName, ...] | None = Field(
+        default=None,
+        min_length=1,
+        strict=False,
+        description="what is traced; without it every probe that can look at the workload: "
+        "pipe-allocation where it declares the value `writes`, lock-contention always",
+    )
     regimes: tuple[Name, ...] = Field(
         min_length=1, strict=False, description="regimes in which every arm gets such a boot"
     )
@@ -375,6 +395,21 @@ class Mechanism(_Model):
         description="levels by factor that are traced, of the matrix; other factors take every "
         "level. Page counts hardly vary from cell to cell",
     )
+
+    def probes_of(self, workload: Declaration) -> tuple[str, ...]:
+        """The probes that look at a workload, in the order in which they run.
+
+        Raises:
+            ValueError: one that was asked for cannot.
+        """
+        able = [n for n, p in PROBES.items() if p.needs_value in ("", *workload.recorded)]
+        for name in self.probes or ():
+            if name not in able:
+                raise ValueError(
+                    f"mechanism.probes: {name}: the workload declares no value "
+                    f"{PROBES[name].needs_value!r}, which this probe counts; leave the probe out"
+                )
+        return tuple(name for name in able if self.probes is None or name in self.probes)
 
 
 class Validity(_Model):
@@ -549,6 +584,7 @@ class Experiment(_Model):
             self._consistent_cells(f"negative_controls.{number}.cells", control.cells)
         if self.mechanism:
             self._consistent_cells("mechanism.cells", self.mechanism.cells)
+            self.mechanism.probes_of(self.workload.declaration)
 
     def _consistent_cells(self, key: str, cells: dict[Factor, list[Level]]) -> None:
         for factor, levels in cells.items():
@@ -596,6 +632,11 @@ class Experiment(_Model):
             return [name for name in self.regimes if name in chosen]
         wanted = self.mechanism.regimes if self.mechanism else ()
         return [name for name in self.protocol_regimes(protocol) if name in wanted]
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The probes of its mechanism boots."""
+        return self.mechanism.probes_of(self.workload.declaration) if self.mechanism else ()
 
     def arm(self, name: str) -> Arm:
         """The arm of that name; the control is the baseline once more."""

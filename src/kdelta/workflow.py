@@ -83,6 +83,11 @@ class RunPlan:
         return self.experiment.mechanism_regimes(self.protocol)
 
     @property
+    def probes(self) -> tuple[str, ...]:
+        """Probes that the run has records of."""
+        return self.experiment.probes if self.mechanism_regimes else ()
+
+    @property
     def arms(self) -> list[str]:
         return list(self.experiment.booted_arms())
 
@@ -230,6 +235,7 @@ class RunPlan:
         return _digest(
             {
                 **self._guest_facts(regime, GUEST_MODULES),
+                "probes": self.experiment.probes,
                 "duration_s": wanted.duration_s if wanted else None,
                 "cells": wanted.cells if wanted else None,
             }

@@ -9,7 +9,7 @@ REPORT_INPUT = {
     "templates": RUN.templates(),
 }
 FIGURES = figure_stems(
-    RUN.experiment.workload.declaration, mechanism=bool(RUN.mechanism_regimes)
+    RUN.experiment.workload.declaration, mechanism="pipe-allocation" in RUN.probes
 )
 
 
