@@ -21,7 +21,16 @@ WRITE = (
     "write_end: (vfs_write+0x40d/0x470 <- pipe_write)",
 )
 WAIT = ("contention_begin: ff (flags=SPIN|MUTEX)", "contention_end: ff (ret=0)")
-BENCH = {"writes": 1, "elapsed_s": 0.25}
+STACK = (
+    "<stack trace>\n => __traceiter_contention_begin\n => mutex_lock\n => pipe_write\n => vfs_write"
+)
+LOCKS = (WAIT[0], STACK, WAIT[1])
+BENCH = {
+    "writes": 1,
+    "elapsed_s": 0.25,
+    "throughput_mib_s": 0.25,
+    "write_latency_ns": {"mean": 9, "p50": 9, "p99": 9},
+}
 PAGES = ("pipe-allocation",)
 ARGV = ["/run/pipe_bench", "--duration", "0.3"]
 
