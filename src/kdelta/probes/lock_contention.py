@@ -32,6 +32,9 @@ FORMS = {
 UNKNOWN = "unknown"
 """The caller of a wait without a stack, or with none that leaves the locking code."""
 
+# Without what the compiler appends (".isra.0") and the offset ("+0x5c/0x6b0").
+_FUNCTION = re.compile(r"[A-Za-z0-9_$]+")
+
 # How the functions begin that take a lock, leading underscores aside: not who wanted it.
 _LOCKING = (
     *("mutex_lock", "ww_mutex_lock", "rt_mutex_", "rtlock_", "rwbase_", "rt_spin_", "rt_read_"),
@@ -83,11 +86,10 @@ def kind(flags: str) -> str:
 def caller(stack: Iterable[str]) -> str:
     """The innermost function of a stack that is no locking code; what the compiler added is cut."""
     for frame in stack:
-        name = frame.partition(".")[0]
-        bare = name.lstrip("_")
-        if not bare or frame.startswith("[") or bare == "down" or bare.startswith(_LOCKING):
-            continue
-        return name
+        named = _FUNCTION.match(frame)
+        bare = named[0].lstrip("_") if named else ""
+        if named and bare and bare != "down" and not bare.startswith(_LOCKING):
+            return named[0]
     return UNKNOWN
 
 

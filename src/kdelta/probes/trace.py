@@ -23,8 +23,9 @@ _LINE = re.compile(
     r"^\s*(?:.+)-(\d+)\s+\[(\d+)\]\s+(\S{5})\s+(\d+)(?:\.(\d{6}))?: "
     r"(?:(\w+): ?(.*)|(<stack trace>))$"
 )
-# " => pipe_write", with options " => pipe_write+0x5c/0x6b0"; of an address without a name itself
-_FRAME = re.compile(r"^ => ([\w.$]+|\[[^]]*\])")
+# " => pipe_write"; also " => pipe_write+0x5c/0x6b0", " => 0xffffffff81234560" or
+# " => [FTRACE TRAMPOLINE]"
+_FRAME = re.compile(r"^\s*=> (\S+)")
 
 
 class TraceError(Exception):
