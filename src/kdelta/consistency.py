@@ -199,6 +199,7 @@ def _check_mechanism(experiment: Experiment) -> None:
     _require_known("mechanism.regimes", traced.regimes, "regime", experiment.regimes)
     matrix = _matrix_of(experiment, "mechanism", traced.workload)
     _check_levels("mechanism.cells", traced.cells, matrix)
+    traced.probes_of(experiment.workloads[experiment.named(traced.workload)].declaration)
 
 
 def _check_references(experiment: Experiment) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from kdelta.arms import Arm, Guest, Kernel, Source
 from kdelta.consistency import check_experiment
@@ -22,16 +22,36 @@ from kdelta.mail.settings import Mail
 from kdelta.names import CONTROL_ARM as CONTROL_ARM
 from kdelta.names import Name
 from kdelta.per_kernel import Series
+from kdelta.probes.inside import PROBES
 from kdelta.regimes import Protocol, Regime
 from kdelta.units import MIN_DURATION_S, Share, parse_size_bytes
 from kdelta.workload.chosen import Chosen, Matrix
+from kdelta.workload.declaration import Workload
 from kdelta.workload.folder import FOLDER
 from kdelta.yaml_file import FileModel
 
 
-class Mechanism(FileModel):
-    """Boots that are traced and never timed: where pages are allocated, who waits for the lock."""
+def _known_probe(name: str) -> str:
+    if name not in PROBES:
+        raise ValueError(f"there is no probe {name!r}; there are {', '.join(PROBES)}")
+    return name
 
+
+ProbeName = Annotated[
+    str, AfterValidator(_known_probe), WithJsonSchema({"type": "string", "enum": [*PROBES]})
+]
+
+
+class Mechanism(FileModel):
+    """Boots that are traced and never timed, by probes that explain what the timed ones show."""
+
+    probes: tuple[ProbeName, ...] | None = Field(
+        default=None,
+        min_length=1,
+        strict=False,
+        description="what is traced; without it every probe that can look at the workload: "
+        "pipe-allocation where it declares the value `writes`, lock-contention always",
+    )
     regimes: tuple[Name, ...] = Field(
         min_length=1, strict=False, description="regimes in which every arm gets such a boot"
     )
@@ -44,6 +64,21 @@ class Mechanism(FileModel):
         description="levels by factor that are traced, of the matrix; other factors take every "
         "level. Page counts hardly vary from cell to cell",
     )
+
+    def probes_of(self, workload: Workload) -> tuple[str, ...]:
+        """The probes that look at a workload, in the order in which they run.
+
+        Raises:
+            ValueError: one that was asked for cannot.
+        """
+        able = [n for n, p in PROBES.items() if p.needs_value in ("", *workload.recorded)]
+        for name in self.probes or ():
+            if name not in able:
+                raise ValueError(
+                    f"mechanism.probes: {name}: the workload declares no value "
+                    f"{PROBES[name].needs_value!r}, which this probe counts; leave the probe out"
+                )
+        return tuple(name for name in able if self.probes is None or name in self.probes)
 
 
 class Validity(FileModel):
@@ -267,6 +302,14 @@ class Experiment(FileModel):
             return [name for name in self.regimes if name in chosen]
         wanted = self.mechanism.regimes
         return [name for name in self.protocol_regimes(protocol) if name in wanted]
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The probes of its mechanism boots, which trace one workload."""
+        if self.mechanism is None:
+            return ()
+        traced = self.workloads[self.named(self.mechanism.workload)]
+        return self.mechanism.probes_of(traced.declaration)
 
     def arm(self, name: str) -> Arm:
         """The arm of that name; the control is the baseline once more."""

@@ -413,6 +413,29 @@ _MECHANISM = (
     Column("wait_max_us", "number", "us", "longest wait"),
     Column("lost_events", "integer", "", "that the trace buffer lost, both runs", True),
 )
+_LOCKS = (
+    REGIME,
+    ARM,
+    FACTORS,
+    Column(_STATUS, "string", "", "ok or failed"),
+    Column("lock", "string", "", "kind of lock; empty in a cell without a wait"),
+    Column("caller", "string", "", "function of the kernel that wanted it"),
+    Column("waits", "integer", "", "waits that ended", True),
+    Column("waits_per_s", "number", "1/s", "of the traced time, all tasks of the workload"),
+    Column("wait_mean_us", "number", "us", "mean of a wait"),
+    Column("wait_max_us", "number", "us", "longest wait"),
+    Column(
+        "wait_us_per_operation",
+        "number",
+        "us",
+        "waited per operation; empty where the workload counts none, or events were lost",
+    ),
+    Column(
+        "wait_share", "number", "", "seconds waited per second; of several tasks it can exceed 1"
+    ),
+    Column("lost_events", "integer", "", "that the trace buffer lost", True),
+    Column("reason", "string", "", "why it failed"),
+)
 
 TABLES = (
     SAMPLES,
@@ -482,6 +505,12 @@ TABLES = (
         "a traced cell: where pages are allocated, who waits for the lock",
         ("regime", "arm"),
         _MECHANISM,
+    ),
+    Table(
+        "tables/locks.csv",
+        "a lock of the kernel that tasks of a traced cell waited for, heaviest first",
+        ("regime", "arm", "lock", "caller"),
+        _LOCKS,
     ),
 )
 

@@ -94,6 +94,11 @@ class RunPlan:
         return self.experiment.mechanism_regimes(self.protocol)
 
     @property
+    def probes(self) -> tuple[str, ...]:
+        """Probes that the run has records of."""
+        return self.experiment.probes if self.mechanism_regimes else ()
+
+    @property
     def arms(self) -> list[str]:
         return list(self.experiment.booted_arms())
 
@@ -271,7 +276,13 @@ class RunPlan:
         """Of a regime's mechanism boots, besides what `guests_key` names."""
         wanted = self.experiment.mechanism
         said = wanted.model_dump(mode="json", exclude={"regimes"}) if wanted else None
-        return _digest({**self._guest_facts(regime, GUEST_MODULES), "traced": said})
+        return _digest(
+            {
+                **self._guest_facts(regime, GUEST_MODULES),
+                "traced": said,
+                "probes": self.experiment.probes,
+            }
+        )
 
     def _guest_facts(self, regime: str, modules: tuple[str, ...]) -> dict[str, Any]:
         """What all boots of a regime depend on."""

@@ -20,7 +20,6 @@ def label(path):
     return f"{inside.parts[0]}: {inside.stem}" if several else inside.stem
 
 
-
 rule manifest:
     input:
         hosts=HOSTS,

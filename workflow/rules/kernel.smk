@@ -8,9 +8,9 @@ SOURCES = RUN.sources_of
 rule fetch_source:
     output:
         f"{RUN.base}/kernels/{{source}}.json",
-    retries: 2
     wildcard_constraints:
         source="|".join(map(re.escape, SOURCES)) or "(?!)",
+    retries: 2
     params:
         key=lambda wildcards: RUN.fetch_key(SOURCES[wildcards.source]),
         arm=lambda wildcards: SOURCES[wildcards.source],
@@ -93,9 +93,9 @@ rule take_image:
     output:
         image=f"{RUN.base}/kernels/{{arm}}/bzImage",
         record=f"{RUN.base}/kernels/{{arm}}/image.json",
-    localrule: True
     wildcard_constraints:
         arm="|".join(map(re.escape, RUN.ready)) or "(?!)",
+    localrule: True
     params:
         key=lambda wildcards: RUN.take_key(wildcards.arm),
     message:

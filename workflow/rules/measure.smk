@@ -71,7 +71,7 @@ rule measure_block:
         ' --acceleration {input.acceleration:q} --output "$(dirname {output.host:q})"'
 
 
-# Traced boots, never timed: where pages are allocated and who waits for the lock.
+# Traced boots, never timed: what the probes of `mechanism` see.
 rule trace_mechanism:
     input:
         images=ancient(IMAGES),

@@ -13,7 +13,8 @@ FIGURES = [
     for folder, one in RUN.experiment.each_workload()
     for stem in figure_stems(
         one.workload.declaration,
-        mechanism=bool(one.mechanism_regimes(RUN.protocol)),
+        mechanism=bool(one.mechanism_regimes(RUN.protocol))
+        and "pipe-allocation" in one.probes,
     )
 ]
 REPORTS = [f"{folder}/report" for folder in RUN.tables]
@@ -84,7 +85,11 @@ rule paper:
         **REPORT_INPUT,
         figures=rules.run_figures.output,
     output:
-        [f"{folder}/{name}" for folder in REPORTS for name in ("paper.tex", "macros.tex")],
+        [
+            f"{folder}/{name}"
+            for folder in REPORTS
+            for name in ("paper.tex", "macros.tex")
+        ],
         [directory(f"{folder}/tables") for folder in REPORTS],
         pdf=[
             report(

@@ -16,6 +16,7 @@ from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, r
 from kdelta.analysis.disturbance import disturbance_frame
 from kdelta.analysis.guests import require_same_guests
 from kdelta.analysis.latency import latency_frame
+from kdelta.analysis.locks import locks_frame
 from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
 from kdelta.analysis.moved import counters_frame
@@ -57,6 +58,7 @@ class AnalysisResult:
     claims: pd.DataFrame
     negative_controls: pd.DataFrame
     mechanism: pd.DataFrame
+    locks: pd.DataFrame
     ratios: pd.DataFrame
     latency: pd.DataFrame
     notes: tuple[str, ...]
@@ -78,6 +80,7 @@ class AnalysisResult:
             "claims",
             "negative_controls",
             "mechanism",
+            "locks",
             "ratios",
             "latency",
         )
@@ -172,6 +175,7 @@ def analyse_boots(
         claims=claims_frame(deltas, settings),
         negative_controls=negative_controls_frame(deltas, settings),
         mechanism=mechanism_frame(traced, settings),
+        locks=locks_frame(traced, settings),
         ratios=ratios,
         latency=latency_frame(boots, samples, measured, settings),
         notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),

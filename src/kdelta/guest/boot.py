@@ -53,8 +53,7 @@ GUEST_MODULES = (
     *TIMED_MODULES,
     "__init__.py",
     "guest/__init__.py",
-    "guest/mechanism.py",
-    "guest/trace_parse.py",
+    *sorted(f"probes/{path.name}" for path in (PACKAGE / "probes").glob("*.py")),
 )
 _START = f"""\
 import sys

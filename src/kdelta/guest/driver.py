@@ -362,18 +362,19 @@ def measure_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
 
 def trace_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
     """Run one cell under tracing and return its record (without identity and place)."""
-    from kdelta.guest import mechanism
+    from kdelta.probes import inside
 
     start = as_workload(plan["conditions"]["memcg"])
 
     def run(argv: list[str]) -> tuple[Json | None, str | None]:
-        return judge_json(*run_bench(argv, cell["deadline_s"], start))
+        status, out, err = run_bench(argv, cell["deadline_s"], start)
+        if cell["json"]:
+            return judge_json(status, out, err)
+        error = complaint(status, err)
+        return ({"output": out[-OUTPUT_LIMIT:]}, None) if error is None else (None, error)
 
-    return {
-        "workload": cell["workload"],
-        "cell": cell["levels"],
-        **mechanism.measure_mechanism(cell["argv"], run),
-    }
+    found = inside.measure(plan["probes"], plan["refused"], cell["argv"], run)
+    return {"workload": cell["workload"], "cell": cell["levels"], **found}
 
 
 def self_check(
@@ -418,9 +419,9 @@ def drive(share: Path) -> bool:
         for check in plan["self_checks"]
     }
     if plan["mechanism"]:
-        from kdelta.guest import mechanism
+        from kdelta.probes import inside
 
-        mechanism.prepare()  # while there is memory for its buffers
+        plan["refused"] = inside.prepare(plan["probes"])  # while there is memory for its buffers
 
     # Before the stressor settles, which may take minutes: the guest has booted.
     records.write(boot)

@@ -11,6 +11,7 @@ from kdelta.guest.conditions import CHILD
 from kdelta.guest.driver import PROGRAMS
 from kdelta.guest.speed import DEADLINE_S, PROGRAM, WORK
 from kdelta.measure.schedule import Schedule
+from kdelta.probes.inside import PROBES
 from kdelta.units import parse_size_bytes
 from kdelta.workload.build import built_programs, host_program
 from kdelta.workload.chosen import Chosen
@@ -96,6 +97,7 @@ def boot_plan(
             "memcg": regime.memcg,
         },
         "mechanism": mechanism,
+        "probes": list(experiment.probes) if mechanism else [],
         "slices": len(schedule.cells) * len(schedule.rounds),
         "speed_work": WORK[acceleration],
         "programs": [
@@ -178,8 +180,9 @@ def _record_s(experiment: Experiment, protocol: str, regime: str, mechanism: boo
         _cell_deadline_s(chosen, duration_s, warmup_s) for chosen in experiment.workloads.values()
     )
     if mechanism:
-        # Two runs, each up to five times, and traces to read that grow with the machine's speed.
-        deadline_s += 2 * (20 * duration_s + BETWEEN_RECORDS_S)
+        # Runs, each up to five times, and traces to read that grow with the machine's speed.
+        runs = sum(PROBES[name].runs for name in experiment.probes)
+        deadline_s += runs * (20 * duration_s + BETWEEN_RECORDS_S)
     else:
         deadline_s += 2 * DEADLINE_S  # of the speed checks
     return deadline_s + BETWEEN_RECORDS_S

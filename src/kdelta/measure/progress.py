@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kdelta.experiment import Experiment
 from kdelta.measure.schedule import cells, traced_cells
+from kdelta.probes.inside import PROBES
 from kdelta.progress import duration_text
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ BOOT_S = 5.0
 SLICE_OVERHEAD_S = 0.2
 """Seconds of a slice besides what the workload runs: its start, the speed checks, the record."""
 
-# A traced cell is run twice, and before each run probes are set: seconds of that under emulation.
-_TRACED_RUNS, _PROBES_S = 2, 0.5
+# Before each run of a traced cell probes are set: seconds of that under emulation.
+_PROBES_S = 0.5
 _ERASE_LINE = "\r\033[K"
 _REDRAW_EVERY_S = 0.2
 CHANGED = "the guest did not stay as it was asked for"
@@ -124,7 +125,8 @@ def trace_seconds(experiment: Experiment) -> float:
     """Seconds that a regime's mechanism boots take, about."""
     if experiment.mechanism is None:
         return 0.0
-    cell_s = _TRACED_RUNS * (experiment.mechanism.duration_s + _PROBES_S)
+    runs = sum(PROBES[name].runs for name in experiment.probes)
+    cell_s = runs * (experiment.mechanism.duration_s + _PROBES_S)
     return len(experiment.booted_arms()) * (BOOT_S + len(traced_cells(experiment)) * cell_s)
 
 

@@ -38,6 +38,7 @@ class ReportFrames:
     claims: pd.DataFrame
     negative_controls: pd.DataFrame
     mechanism: pd.DataFrame
+    locks: pd.DataFrame
     latency: pd.DataFrame
     factors: tuple[str, ...]
 

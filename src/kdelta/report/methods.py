@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
+from kdelta.probes.inside import PROBES
 from kdelta.report.cells import level_words
 from kdelta.report.context import Factor, ReportContext
 from kdelta.report.formatting import format_seconds, join_words, plural
@@ -126,13 +128,13 @@ def _validity(frames: ReportFrames, _context: ReportContext) -> Paragraph:
 
 
 def _mechanism(frames: ReportFrames, _context: ReportContext) -> Paragraph:
+    tables = {probe.about: getattr(frames, Path(probe.table).stem) for probe in PROBES.values()}
+    told = [about for about, table in tables.items() if not table.empty]
     text = ""
-    if not frames.mechanism.empty:
+    if told:
         text = (
-            "Every arm was booted once more and traced: in a first run of each cell the page "
-            "allocations and direct reclaims of its writers, counted apart by whether the writer "
-            "held pipe->mutex; in a second run the waits for that mutex alone. A traced boot is "
-            "never timed and no speed is taken from it."
+            f"Every arm was booted once more and traced. {' '.join(told)} A traced boot is never "
+            "timed and no speed is taken from it."
         )
     return Paragraph("Mechanism", text)
 

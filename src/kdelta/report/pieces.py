@@ -61,6 +61,8 @@ def pieces(
     if view.mechanism is not None:
         found += _grid(context, "mechanism-pages", view.mechanism.pages)
         found += _grid(context, "mechanism-waits", view.mechanism.waits)
+    if view.locks is not None:
+        found += _grid(context, "lock-contention", view.locks.heaviest)
     if view.claims is not None:
         found += _grid(context, "claims", view.claims.cells)
     return tuple(_distinct(found))

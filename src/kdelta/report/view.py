@@ -13,6 +13,7 @@ from kdelta.report.environment import environment_grids
 from kdelta.report.formatting import format_seconds, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
+from kdelta.report.locks import LockPart, lock_contention
 from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, methods
 from kdelta.report.metrics import Metric
@@ -91,6 +92,7 @@ class View:
     answers: Grid
     weaknesses: tuple[str, ...]
     mechanism: MechanismPart | None
+    locks: LockPart | None
     claims: ClaimCheck | None
     negative_controls: NegativeControls | None
     boot_order: BootOrder
@@ -131,6 +133,7 @@ def build_view(frames: ReportFrames, context: ReportContext) -> View:
         answers=_answers(sections, context),
         weaknesses=weaknesses(frames, context),
         mechanism=mechanism(frames, context),
+        locks=lock_contention(frames, context),
         claims=claim_check(frames, context, precision),
         negative_controls=negative_controls(frames, context, precision),
         boot_order=boot_order(frames, context),

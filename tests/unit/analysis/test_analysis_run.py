@@ -73,6 +73,8 @@ COLUMNS = {
     "bulk_pages_requested_per_call,bulk_pages_per_call,reclaims_before_lock,reclaims_under_lock,"
     "contention_writes,waits_per_write,wait_us_per_write,wait_mean_us,wait_p50_us,wait_p99_us,"
     "wait_max_us,lost_events",
+    "tables/locks.csv": "regime,arm,writers,readers,status,lock,caller,waits,waits_per_s,"
+    "wait_mean_us,wait_max_us,wait_us_per_operation,wait_share,lost_events,reason",
     "tables/ratios.csv": "regime,block,arm,writers,readers,metric,baseline,value,speed_ratio,"
     "ratio,rounds",
     "tables/latency.csv": "regime,arm,writers,readers,quantile,latency_us,blocks",
@@ -134,6 +136,7 @@ def test_row_counts(pristine: Path) -> None:
         "tables/claims.csv": 0,
         "tables/negative_controls.csv": 0,
         "tables/mechanism.csv": 0,
+        "tables/locks.csv": 0,
         "tables/disturbance.csv": 2,
         "tables/control.csv": 2 * 4,
         "tables/position.csv": 2,

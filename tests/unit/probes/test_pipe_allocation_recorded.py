@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from kdelta.guest import trace_parse
+from kdelta.probes import lock_contention, pipe_allocation
+from kdelta.probes.trace import parse_trace
 
 WRITE = """\
       pipe_bench-62      [001] .....          182: write_begin: (pipe_write+0x0/0x780)
@@ -139,11 +140,11 @@ CONTENTION = """\
 
 
 def allocation(text: str) -> dict[str, int]:
-    return trace_parse.allocation(trace_parse.parse_trace(text.splitlines()), 0)
+    return pipe_allocation.allocation(parse_trace(text.splitlines(), pipe_allocation.FORMS), 0)
 
 
 def expected(**counts: int) -> dict[str, int]:
-    return dict.fromkeys((*trace_parse.ALLOCATION_COUNTS, "lost_events"), 0) | counts
+    return dict.fromkeys((*pipe_allocation.ALLOCATION_COUNTS, "lost_events"), 0) | counts
 
 
 def test_a_write_with_pages_from_the_bulk_allocator_and_under_the_lock() -> None:
@@ -208,9 +209,9 @@ def test_writes_to_another_pipe_are_left_out() -> None:
 
 def test_a_wait_lasts_from_its_first_begin_to_its_end() -> None:
     # Thread 86 spins, then sleeps; that of 85 and of 83 does not end here.
-    events = list(trace_parse.parse_trace(CONTENTION.splitlines()))
-    assert sorted(trace_parse.mutex_waits(events)) == [7_000, 333_000]
-    assert trace_parse.contention(events, {"writes": 3, "elapsed_s": 0.3}, 0) == {
+    events = list(parse_trace(CONTENTION.splitlines(), lock_contention.FORMS))
+    assert sorted(pipe_allocation.mutex_waits(events)) == [7_000, 333_000]
+    assert pipe_allocation.contention(events, {"writes": 3, "elapsed_s": 0.3}, 0) == {
         "writes": 3,
         "waits": 2,
         "wait_ns_total": 340_000,

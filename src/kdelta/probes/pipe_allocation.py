@@ -1,21 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel's trace says about pipe writes: pure functions of its text.
+"""Probe `pipe-allocation`: where a pipe write gets its pages, and who waits for the pipe's mutex.
 
-Standard library only: it runs inside the guest beside `mechanism.py`. The text is
-that of tracefs' `trace` file (Documentation/trace/ftrace.rst of the kernel), with the
-probes of `mechanism.py`. Every line must be understood: a line that is not raises
-`TraceError`; an order of events that the kernel cannot produce `ImplausibleTraceError`.
+Standard library only: it runs inside the guest. Each cell is run twice: with kprobes on the write
+path, then with nothing but the two lock contention events, since kprobes would lengthen the
+waits. An order of events that the kernel cannot produce raises `ImplausibleTraceError`.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
+
+from kdelta.probes import lock_contention, tracefs
+from kdelta.probes.probe import Needs, Probe, plausible
+from kdelta.probes.trace import Event, ImplausibleTraceError
+from kdelta.probes.tracefs import GROUP, RunBench
 
 Json = dict[str, Any]
+
+# The kernel's names for one thing, newest first; with lock debugging mutex_lock() is a macro.
+WRITE_SYMBOLS = ("anon_pipe_write", "pipe_write")
+LOCK_SYMBOLS = ("mutex_lock", "mutex_lock_nested")
+UNLOCK_SYMBOLS = ("mutex_unlock",)
+BULK_SYMBOLS = ("alloc_pages_bulk_noprof", "__alloc_pages_bulk")
+
+# LCB_F_MUTEX of include/trace/events/lock.h: the contended lock is a mutex.
+LCB_F_MUTEX = 32
+
+# Return probes of functions that sleep need one instance per thread inside: as many as 5x10
+# cells have, many times over. Hits beyond are counted as missed.
+RETURN_INSTANCES = 256
 
 WRITE_BEGIN, WRITE_END = "write_begin", "write_end"
 LOCK_WANTED, LOCK_TAKEN, LOCK_DROPPED = "lock_wanted", "lock_taken", "lock_dropped"
@@ -25,7 +43,7 @@ PAGE_ALLOC = "mm_page_alloc"
 # direct reclaim when a task does it that wanted memory.
 RECLAIM_BEGIN = frozenset({"mm_vmscan_direct_reclaim_begin", "mm_vmscan_memcg_reclaim_begin"})
 RECLAIM_END = frozenset({"mm_vmscan_direct_reclaim_end", "mm_vmscan_memcg_reclaim_end"})
-CONTENTION_BEGIN, CONTENTION_END = "contention_begin", "contention_end"
+RECLAIM_EVENTS = tuple(sorted(RECLAIM_BEGIN | RECLAIM_END))
 
 ALLOCATION_COUNTS = (
     "writes",
@@ -38,8 +56,7 @@ ALLOCATION_COUNTS = (
     "reclaims_under_lock",
 )
 
-# What is read of each event's text, as the groups of an expression that must match.
-_DETAILS = {
+FORMS = {
     WRITE_BEGIN: re.compile(r"\("),
     WRITE_END: re.compile(r"\("),
     LOCK_WANTED: re.compile(r"lock=(0x[0-9a-f]+)$"),
@@ -48,102 +65,78 @@ _DETAILS = {
     BULK_BEGIN: re.compile(r"nr=(-?\d+)$"),
     BULK_END: re.compile(r"pages=(\d+)$"),
     PAGE_ALLOC: re.compile(r"pfn=0x([0-9a-f]+) order=(\d+) .*gfp_flags=(\S+)$"),
-    **dict.fromkeys(RECLAIM_BEGIN | RECLAIM_END, re.compile(r"")),
-    CONTENTION_BEGIN: re.compile(r"^(\S+) \(flags=(\S+)\)$"),
-    CONTENTION_END: re.compile(r"^(\S+) \(ret=-?\d+\)$"),
+    **dict.fromkeys(RECLAIM_EVENTS, re.compile(r"")),
 }
 
-# "pipe_bench-213   [001] d..2.   8812: lock_taken: (pipe_write+0x5c/0x6b0 <- mutex_lock)"
-_LINE = re.compile(r"^\s*(?:.+)-(\d+)\s+\[(\d+)\]\s+(\S{5})\s+(\d+)(?:\.(\d{6}))?: (\w+): ?(.*)$")
 
+def probe_definitions(write: str, lock: str, unlock: str, bulk: str) -> list[str]:
+    """Lines for kprobe_events: the events of `FORMS`.
 
-class TraceError(Exception):
-    """There is no trace, or one that cannot be read."""
-
-
-class ImplausibleTraceError(TraceError):
-    """A trace that can be read, and that cannot be the whole truth."""
-
-
-class Event(NamedTuple):
-    """One line of the trace.
-
-    Attributes:
-        pid: thread that was running.
-        cpu: where.
-        interrupt: true in a hardware or software interrupt, so not the thread's own doing.
-        stamp: by the trace clock: nanoseconds (a multiple of 1000), or a plain count.
-        name: of the event.
-        details: what `_DETAILS` reads of its text.
+    nr_pages is the fourth argument of the bulk allocator in every kernel from 5.13 on.
     """
+    returns = f"r{RETURN_INSTANCES}:{GROUP}"
+    return [
+        f"p:{GROUP}/{WRITE_BEGIN} {write}",
+        f"{returns}/{WRITE_END} {write}",
+        f"p:{GROUP}/{LOCK_WANTED} {lock} lock=$arg1:x64",
+        f"{returns}/{LOCK_TAKEN} {lock}",
+        f"p:{GROUP}/{LOCK_DROPPED} {unlock} lock=$arg1:x64",
+        f"p:{GROUP}/{BULK_BEGIN} {bulk} nr=$arg4:s32",
+        f"{returns}/{BULK_END} {bulk} pages=$retval:u64",
+    ]
 
-    pid: int
-    cpu: int
-    interrupt: bool
-    stamp: int
-    name: str
-    details: tuple[str, ...]
 
-
-def parse_line(line: str) -> Event:
-    """One line of the trace file that is neither empty nor a comment.
+def prepare() -> None:
+    """Define the kprobes; they are off until a cell is run.
 
     Raises:
-        TraceError: it is not an event of ours.
+        TraceError: which one the kernel refused.
     """
-    match = _LINE.match(line)
-    if match is None:
-        raise TraceError(f"not a line of an event: {line.strip()!r}")
-    pid, cpu, context, whole, micro, name, text = match.groups()
-    expression = _DETAILS.get(name)
-    details = expression.search(text) if expression else None
-    if details is None:
-        raise TraceError(f"not an event that was asked for, or not in its form: {line.strip()!r}")
-    stamp = int(whole) if micro is None else (int(whole) * 1_000_000 + int(micro)) * 1000
-    return Event(int(pid), int(cpu), context[2] in "hHs", stamp, name, details.groups())
+    names = [str(name) for name in tracefs.functions(PROBE.needs.functions)]
+    for line in probe_definitions(*names):
+        tracefs.write("kprobe_events", line, append=True)
 
 
-def parse_trace(lines: Iterable[str], until: int | None = None) -> Iterator[Event]:
-    """The events of the trace file, in its order: by time, those of one thread as they happened.
-
-    Args:
-        lines: of the trace file.
-        until: stamp after which events are left out (see `first_loss`).
+def measure(argv: list[str], run_bench: RunBench) -> Json:
+    """`allocation` and `contention` of docs/contracts.md, "Mechanism boots".
 
     Raises:
-        TraceError: after the last line: how many were not understood, and the first of them.
+        TraceError: there is no plausible trace.
     """
-    unread: list[TraceError] = []
-    for line in lines:
-        # Comments; "CPU:1 [LOST 5 EVENTS]" is one too: per_cpu/*/stats says how many were lost.
-        if not line.strip() or line.startswith(("#", "CPU:")):
-            continue
-        try:
-            event = parse_line(line)
-        except TraceError as error:
-            unread.append(error)
-            continue
-        if until is None or event.stamp <= until:
-            yield event
-    if unread:
-        raise TraceError(f"{len(unread)} lines of the trace were not understood; {unread[0]}")
+    comm = Path(argv[0]).name[:15]
+    return {
+        "allocation": plausible(lambda: _allocation(argv, comm, run_bench)),
+        "contention": plausible(lambda: _contention(argv, comm, run_bench)),
+    }
 
 
-def first_loss(events: Iterable[Event], full_cpus: Collection[int]) -> int:
-    """The stamp of the last event before the first loss.
+def _allocation(argv: list[str], comm: str, run_bench: RunBench) -> Json:
+    ours = f'comm == "{comm}"'
+    filters = {GROUP: ours, "kmem/mm_page_alloc": ours}
+    for event in RECLAIM_EVENTS:
+        # Without memory cgroups there is no event of their reclaim.
+        if (tracefs.TRACEFS / "events/vmscan" / event).exists():
+            filters[f"vmscan/{event}"] = ours
+    # A counter that all CPUs share: the order of events is exact, and time is of no interest.
+    run = tracefs.record(filters, "counter", argv, run_bench)
+    found = allocation(run.events(FORMS), run.lost)
+    if not run.lost and found["writes"] < run.bench["writes"]:
+        raise ImplausibleTraceError(
+            f"{found['writes']} complete writes that took a mutex, but the workload counted "
+            f"{run.bench['writes']}, and no event was lost"
+        )
+    return found
 
-    A full buffer drops what comes later, while those of other CPUs go on: from there on the
-    trace has holes.
 
-    Args:
-        events: all of them.
-        full_cpus: whose buffers have dropped events; at least one.
-    """
-    last = dict.fromkeys(full_cpus, -1)
-    for event in events:
-        if event.cpu in last:
-            last[event.cpu] = max(last[event.cpu], event.stamp)
-    return min(last.values())
+def _contention(argv: list[str], comm: str, run_bench: RunBench) -> Json:
+    filters = {
+        "lock/contention_begin": f'comm == "{comm}" && flags & {LCB_F_MUTEX}',
+        "lock/contention_end": f'comm == "{comm}"',
+    }
+    run = tracefs.record(filters, "mono", argv, run_bench)
+    if run.hits:
+        raise ImplausibleTraceError(f"{run.hits} hits of probes that are off")
+    return contention(run.events(lock_contention.FORMS), run.bench, run.lost)
 
 
 @dataclass
@@ -287,28 +280,15 @@ def allocation(events: Iterable[Event], lost_events: int) -> Json:
 def mutex_waits(events: Iterable[Event]) -> list[int]:
     """Nanoseconds of every wait for the mutex that is waited for most often.
 
-    A wait begins with the first contention_begin: a waiter that spins first and sleeps
-    later says so with a second one. contention_end does not tell what kind of lock it is
-    of; those without a mutex's begin are of other kinds.
-
     Raises:
         ImplausibleTraceError: a wait that ends before it begins.
     """
-    begun: dict[tuple[int, str], int] = {}
-    waits: dict[str, list[int]] = {}
-    for event in events:
-        key = (event.pid, event.details[0])
-        if event.name == CONTENTION_BEGIN and "MUTEX" in event.details[1].split("|"):
-            begun.setdefault(key, event.stamp)
-        elif event.name == CONTENTION_END and key in begun:
-            wait = event.stamp - begun.pop(key)
-            if wait < 0:
-                raise ImplausibleTraceError(
-                    f"a wait of thread {event.pid} ends {-wait} ns before it begins"
-                )
-            waits.setdefault(event.details[0], []).append(wait)
+    by_mutex: dict[str, list[int]] = {}
+    for wait in lock_contention.Waits(events):
+        if wait.lock == "mutex":
+            by_mutex.setdefault(wait.address, []).append(wait.ns)
     # Every wait for a pipe's mutex is of one pipe; of two equal numbers the earlier lock's.
-    return max(waits.values(), key=len, default=[])
+    return max(by_mutex.values(), key=len, default=[])
 
 
 def percentile(ordered: Sequence[int], percent: float) -> int:
@@ -339,3 +319,26 @@ def contention(events: Iterable[Event], bench: Json, lost_events: int) -> Json:
         "elapsed_s": bench["elapsed_s"],
         "lost_events": lost_events,
     }
+
+
+PROBE = Probe(
+    name="pipe-allocation",
+    about="In a first run of each cell the page allocations and direct reclaims of its writers "
+    "were counted apart by whether the writer held pipe->mutex; in a second run the waits for "
+    "that mutex alone.",
+    needs=Needs(
+        events=(
+            "kmem/mm_page_alloc",
+            "vmscan/mm_vmscan_direct_reclaim_begin",
+            "vmscan/mm_vmscan_direct_reclaim_end",
+            *lock_contention.EVENTS,
+        ),
+        functions=(WRITE_SYMBOLS, LOCK_SYMBOLS, UNLOCK_SYMBOLS, BULK_SYMBOLS),
+    ),
+    needs_value="writes",
+    runs=2,
+    records=("allocation", "contention"),
+    table="tables/mechanism.csv",
+    prepare=prepare,
+    measure=measure,
+)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdelta.guest import trace_parse as tp
+from kdelta.probes import lock_contention
+from kdelta.probes import pipe_allocation as tp
+from kdelta.probes import trace as tr
 
 PIPE, OTHER = "0xffff888000000001", "0xffff888000000002"
 ALLOC = "mm_page_alloc: page=ffffea0000000040 pfn=0x1 order=0 migratetype=0 gfp_flags=GFP_HIGHUSER"
@@ -45,7 +47,7 @@ def trace(*steps: str, pid: int = 7) -> list[str]:
 
 
 def account(lines: list[str], lost: int = 0) -> dict[str, int]:
-    return tp.allocation(tp.parse_trace(lines), lost)
+    return tp.allocation(tr.parse_trace(lines, tp.FORMS), lost)
 
 
 LOCKED = ("want", "take", "drop")
@@ -124,7 +126,7 @@ IMPOSSIBLE = (
 
 @pytest.mark.parametrize("steps", IMPOSSIBLE)
 def test_an_impossible_order_is_an_error_unless_events_were_lost(steps: tuple[str, ...]) -> None:
-    with pytest.raises(tp.ImplausibleTraceError, match="thread 7"):
+    with pytest.raises(tr.ImplausibleTraceError, match="thread 7"):
         account(trace(*steps))
     # With a hole, the thread is followed again from its next write on.
     whole = ("begin", "page", *LOCKED, "end")
@@ -153,29 +155,32 @@ def test_a_write_that_begins_anew_after_a_hole_is_followed() -> None:
 def test_lines_that_are_not_understood_are_counted_and_shown(text: str) -> None:
     lines = [*trace("begin", *LOCKED, "end"), text, text]
     with pytest.raises(
-        tp.TraceError, match=r"^2 lines of the trace were not understood; "
+        tr.TraceError, match=r"^2 lines of the trace were not understood; "
     ) as error:
         account(lines)
     assert text.strip() in str(error.value)
 
 
 def test_comments_and_marks_of_loss_are_no_events() -> None:
-    assert list(tp.parse_trace(["# tracer: nop", "", "CPU:1 [LOST 43 EVENTS]"])) == []
+    assert list(tr.parse_trace(["# tracer: nop", "", "CPU:1 [LOST 43 EVENTS]"], {})) == []
 
 
 def test_names_of_threads_may_hold_anything() -> None:
-    event = tp.parse_line("  my -1 [0] x-345   [011] d..2.   5.000007: contention_end: ff (ret=0)")
+    event = tr.parse_line(
+        "  my -1 [0] x-345   [011] d..2.   5.000007: contention_end: ff (ret=0)",
+        lock_contention.FORMS,
+    )
     assert (event.pid, event.cpu, event.stamp) == (345, 11, 5_000_007_000)
 
 
 def test_events_after_the_first_full_buffer_are_left_out() -> None:
     lines = [line(n, "page", cpu=n % 2) for n in range(6)] + [line(n, "page") for n in (6, 7)]
-    assert tp.first_loss(tp.parse_trace(lines), [1]) == 5
-    assert tp.first_loss(tp.parse_trace(lines), [0, 1]) == 5
-    assert tp.first_loss(tp.parse_trace(lines), [0]) == 7
+    assert tr.first_loss(tr.parse_trace(lines, tp.FORMS), [1]) == 5
+    assert tr.first_loss(tr.parse_trace(lines, tp.FORMS), [0, 1]) == 5
+    assert tr.first_loss(tr.parse_trace(lines, tp.FORMS), [0]) == 7
     # A buffer that lost everything leaves nothing to trust.
-    assert tp.first_loss(tp.parse_trace(lines), [0, 9]) == -1
-    assert [event.stamp for event in tp.parse_trace(lines, until=5)] == [0, 1, 2, 3, 4, 5]
+    assert tr.first_loss(tr.parse_trace(lines, tp.FORMS), [0, 9]) == -1
+    assert [event.stamp for event in tr.parse_trace(lines, tp.FORMS, until=5)] == [0, 1, 2, 3, 4, 5]
 
 
 phase = st.lists(st.sampled_from(["page", "four pages", "no page", "bulk"]), max_size=4)
@@ -221,7 +226,7 @@ def test_every_page_of_every_interleaved_thread_counts_once(
 
 def waits(*steps: tuple[int, float, str]) -> list[int]:
     lines = [line(f"{stamp:.6f}", text, pid=pid) for pid, stamp, text in steps]
-    return tp.mutex_waits(tp.parse_trace(lines))
+    return tp.mutex_waits(tr.parse_trace(lines, lock_contention.FORMS))
 
 
 BEGIN, END = "contention_begin: a (flags=SPIN|MUTEX)", "contention_end: a (ret=0)"
@@ -244,7 +249,7 @@ def test_waits_are_of_one_thread_and_one_lock() -> None:
 
 
 def test_a_wait_cannot_end_before_it_begins() -> None:
-    with pytest.raises(tp.ImplausibleTraceError, match="thread 1 ends 100000000 ns before"):
+    with pytest.raises(tr.ImplausibleTraceError, match="thread 1 ends 100000000 ns before"):
         waits((1, 1.1, BEGIN), (1, 1.0, END))
 
 
