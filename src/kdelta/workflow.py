@@ -26,6 +26,7 @@ from kdelta.guest.launch import KERNEL_ARGUMENTS
 from kdelta.host.facts import first_line
 from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
+from kdelta.kernel.preflight import trees_arm
 from kdelta.kernel.toolchain import linker_of
 from kdelta.measure.budget import protocol_name, with_protocol
 from kdelta.measure.schedule import block_schedule
@@ -225,6 +226,12 @@ class RunPlan:
             f"{self.base}/programs/{name}" for name in [*dict.fromkeys(built), *HELPERS, RECORD]
         ]
 
+    @property
+    def programs_source(self) -> list[str]:
+        """The record of the source that programs of the kernel's tree are built from, if any is."""
+        arm = trees_arm(self.experiment)
+        return [self.source_record(arm)] if arm else []
+
     def programs_key(self) -> str:
         """Of the programs that run in guests."""
         chosen = self.experiment.workloads.values()
@@ -234,7 +241,11 @@ class RunPlan:
             for file in program_sources(one.declaration, one.folder(self.root))
         ]
         programs = [one.declaration.program.model_dump(mode="json") for one in chosen]
-        return _digest([[*map(sha256_file, dict.fromkeys(files))], programs, toolchain("gcc")])
+        arm = trees_arm(self.experiment)
+        tree = [self.fetch_key(arm)] if arm else []
+        return _digest(
+            [[*map(sha256_file, dict.fromkeys(files))], programs, toolchain("gcc"), *tree]
+        )
 
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides what `guests_key` names.

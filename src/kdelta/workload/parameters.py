@@ -38,7 +38,7 @@ class Parameter(BaseModel):
         "`64 KiB writes`",
     )
     default: Level | None = Field(
-        default=None, description="what the program takes where nothing is said"
+        default=None, description="what it is given where an experiment says nothing; without it nothing"
     )
     same_as: str | None = Field(
         default=None, description="another parameter, whose value it takes where nothing is said"
