@@ -98,13 +98,12 @@ def in_tree(name: str, workload: Workload, tree: SourceTree) -> Path:
     Raises:
         KdeltaError: this kernel does not have it.
     """
-    wanted = workload.program.tree
-    path = tree.path / str(wanted)
-    if not (path if workload.program.tree_file else path / "Makefile").is_file():
+    path = tree.path / str(workload.program.tree)
+    wanted = path if workload.program.tree_file else path / "Makefile"
+    if not wanted.is_file():
         raise KdeltaError(
-            f"workloads/{name}: program.tree: {tree.title} has no {wanted}"
-            f"{'' if workload.program.tree_file else ' with a Makefile'}; measure a kernel that has "
-            "it (kernel.source), or take another workload"
+            f"workloads/{name}: program.tree: {tree.title} has no {wanted.relative_to(tree.path)}; "
+            "measure a kernel that has it (kernel.source), or take another workload"
         )
     return path
 

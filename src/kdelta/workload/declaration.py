@@ -194,9 +194,9 @@ class Workload(_Model):
         min_length=1,
         strict=False,
         description="the argument vector. {program} is the program's path, {parameters}, a word of "
-        "its own, all that parameters add, defaults included; {NAME} one parameter's value; {seconds} (or "
-        "{milliseconds}, or {whole_seconds}, rounded up), {warmup} and {timeout} are the "
-        "protocol's. Without {seconds} it ends by itself",
+        "its own, all that parameters add, defaults included; {NAME} one parameter's value; "
+        "{seconds} (or {milliseconds}, or {whole_seconds}, rounded up), {warmup} and {timeout} are "
+        "the protocol's. Without {seconds} it ends by itself",
     )
     self_check: tuple[str, ...] = Field(
         default=(),

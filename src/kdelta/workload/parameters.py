@@ -38,7 +38,8 @@ class Parameter(BaseModel):
         "`64 KiB writes`",
     )
     default: Level | None = Field(
-        default=None, description="what it is given where an experiment says nothing; without it nothing"
+        default=None,
+        description="its value where an experiment says nothing; without it, what the program takes",
     )
     same_as: str | None = Field(
         default=None, description="another parameter, whose value it takes where nothing is said"
