@@ -39,7 +39,7 @@ class Parameter(BaseModel):
     )
     default: Level | None = Field(
         default=None,
-        description="its value where an experiment says nothing; without it, what the program takes",
+        description="where an experiment says nothing; without it the program decides",
     )
     same_as: str | None = Field(
         default=None, description="another parameter, whose value it takes where nothing is said"

@@ -73,7 +73,7 @@ def test_values_and_checks() -> None:
     ("changes", "said"),
     [
         ({"program": {}}, "give one of source, package and tree"),
-        ({"program": {"tree": "a/b.c", "package": "b"}}, "give one of source, package and tree"),
+        ({"program": {"tree": "a/b.c", "package": "base"}}, "give one of source, package and tree"),
         ({"program": {"tree": "a/b.c", "command": "b"}}, "a C file's is its own"),
         ({"program": {"source": "b.c", "command": "b"}}, "a C file's is its own"),
         ({"program": {"tree": "/etc/passwd"}}, "program.tree"),
