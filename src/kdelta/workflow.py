@@ -26,13 +26,13 @@ from kdelta.guest.launch import KERNEL_ARGUMENTS
 from kdelta.host.facts import first_line
 from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
-from kdelta.kernel.preflight import trees_arm
 from kdelta.kernel.toolchain import linker_of
 from kdelta.measure.budget import protocol_name, with_protocol
 from kdelta.measure.schedule import block_schedule
 from kdelta.patch_files import patch_files, surely_cover_letter
 from kdelta.per_kernel import Series, fragment_files, series_of
 from kdelta.workload.build import HELPERS, RECORD, built_programs, program_sources
+from kdelta.workload.tree import trees_arm
 from kdelta.yaml_file import parse_model
 
 # What the verbs of a stage call.

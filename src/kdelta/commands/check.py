@@ -17,12 +17,13 @@ from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment
 from kdelta.kernel.patches import PatchFile, order_warning
-from kdelta.kernel.preflight import read_inputs, trees_arm, try_patches
+from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.ready import read_ready
 from kdelta.kernel.source import SourceTree, cached_source
 from kdelta.measure.budget import amount
 from kdelta.workload.chosen import Chosen
 from kdelta.workload.declaration import Workload
+from kdelta.workload.tree import trees_arm
 from kdelta.workload.trial import try_on_host
 
 SCHEMAS: dict[str, type[BaseModel]] = {

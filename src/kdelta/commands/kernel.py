@@ -21,11 +21,12 @@ from kdelta.experiment import Experiment
 from kdelta.host.facts import host_cpus
 from kdelta.host.lock import host_lock
 from kdelta.kernel.build import build, request_for
-from kdelta.kernel.preflight import of_the_tree, read_inputs, trees_arm, try_patches
+from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.ready import take
 from kdelta.kernel.source import fetch, restore
 from kdelta.provenance import read_json
-from kdelta.workload.build import build_programs, in_tree
+from kdelta.workload.build import build_programs
+from kdelta.workload.tree import in_tree, of_the_tree, trees_arm
 
 
 def add_verbs(verbs: Verbs) -> None:

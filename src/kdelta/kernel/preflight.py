@@ -15,7 +15,6 @@ from kdelta.kernel.patching import stage
 from kdelta.kernel.source import SourceTree
 from kdelta.patch_files import patch_files
 from kdelta.per_kernel import Series
-from kdelta.workload.chosen import Chosen
 from kdelta.workload.folder import FOLDER
 
 
@@ -73,32 +72,6 @@ def try_patches(
     for arm, source in sources.items():
         with tempfile.TemporaryDirectory(prefix="kdelta-try-") as folder:
             stage(source.path, Path(folder), patches[arm], arm, source.title)
-
-
-def of_the_tree(experiment: Experiment) -> list[Chosen]:
-    """Workloads whose programs are built from the kernel's tree."""
-    chosen = experiment.workloads.values()
-    return [one for one in chosen if one.declaration.program.tree is not None]
-
-
-def trees_arm(experiment: Experiment) -> str | None:
-    """The arm whose kernel source these programs are built from: the baseline, if it is built.
-
-    One program for all arms; None where no workload's is of the tree.
-
-    Raises:
-        KdeltaError: no arm has a source.
-    """
-    wanted = of_the_tree(experiment)
-    if not wanted:
-        return None
-    if not experiment.built_arms:
-        raise KdeltaError(
-            f"{FOLDER}/{wanted[0].program}: program.tree: it is built from a kernel's source, and "
-            "every arm has an image; take another workload, or build one of the arms"
-        )
-    baseline = experiment.baseline
-    return baseline if baseline in experiment.built_arms else experiment.built_arms[0]
 
 
 def _read_fragments(key: str, fragments: Sequence[str], root: Path) -> None:

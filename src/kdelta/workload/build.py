@@ -16,14 +16,17 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdelta.cache import copy_atomically, make_entry, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
 from kdelta.kernel.process import clean_environment, run
-from kdelta.kernel.source import SourceTree
 from kdelta.workload.declaration import Workload
+from kdelta.workload.tree import in_tree
+
+if TYPE_CHECKING:
+    from kdelta.kernel.source import SourceTree
 
 _SOURCES = Path(__file__).resolve().parents[2]
 HELPERS = ("speed_check", "guest_init")
@@ -82,30 +85,6 @@ def host_program(workload: Workload) -> Path:
             f"programs); apt-get install {workload.program.package}"
         )
     return Path(found)
-
-
-def in_tree(name: str, workload: Workload, tree: SourceTree) -> Path:
-    """What a workload's program is built from in a kernel's tree.
-
-    Args:
-        name: the workload's folder, for the message.
-        workload: one whose program is of the tree.
-        tree: the kernel's source.
-
-    Returns:
-        The C file, or the folder with a Makefile.
-
-    Raises:
-        KdeltaError: this kernel does not have it.
-    """
-    path = tree.path / str(workload.program.tree)
-    wanted = path if workload.program.tree_file else path / "Makefile"
-    if not wanted.is_file():
-        raise KdeltaError(
-            f"workloads/{name}: program.tree: {tree.title} has no {wanted.relative_to(tree.path)}; "
-            "measure a kernel that has it (kernel.source), or take another workload"
-        )
-    return path
 
 
 def build_programs(
