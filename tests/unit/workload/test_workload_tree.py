@@ -57,7 +57,7 @@ def make_tree(folder: Path, identity: str = "5eed") -> SourceTree:
         folder,
         {
             **{"type": "debian", "package": "linux-source-6.12", "version": "6.12.1-1"},
-            **{"kernel_version": "6.12.1", "suite": None, "sha256": identity},
+            **{"kernel_version": "6.12.1", "suite": "found-there", "sha256": identity},
         },
     )
 
