@@ -45,7 +45,12 @@ STAGES = {
         "kdelta.export.datapackage",
         "kdelta.export.run_folder",
     ),
-    "mail": ("kdelta.mail.series", "kdelta.mail.choice", "kdelta.run_context"),
+    "mail": (
+        "kdelta.mail.series",
+        "kdelta.mail.choice",
+        "kdelta.mail.cover",
+        "kdelta.run_context",
+    ),
     "reference": ("kdelta.reference.unpack", "kdelta.reference.sums"),
 }
 

@@ -73,17 +73,17 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
     assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
     schedule = json.loads((request_.out / "schedule.json").read_text())
     assert sorted(schedule["arms"]) == sorted(ARMS)
-    for order, entry in enumerate(schedule["arms"], start=1):
-        first, *samples, last = records(request_, entry["arm"])
+    for order, arm in enumerate(schedule["arms"], start=1):
+        first, *samples, last = records(request_, arm)
         assert first["record"] == "boot"
-        assert first["arm"] == entry["arm"]
+        assert first["arm"] == arm
         assert first["boot_order"] == order
         turns = [turn for turns in schedule["rounds"] for turn in turns]
         assert [sample["cell"] for sample in samples] == [
             schedule["cells"][turn["cell"]] for turn in turns
         ]
         assert [sample["slot"] for sample in samples] == [
-            turn["arms"].index(entry["arm"]) + 1 for turn in turns
+            turn["arms"].index(arm) + 1 for turn in turns
         ]
         assert {sample["round"] for sample in samples} == {1}
         assert [sample["cell_order"] for sample in samples] == [1, 2, 3, 4]
@@ -92,7 +92,7 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
     assert host["key"] == "the key"
     assert host["acceleration"]["mode"] == "tcg"
     assert (host["vcpus"], host["memory_mib"]) == (1, 256)
-    assert [boot["arm"] for boot in host["boots"]] == [e["arm"] for e in schedule["arms"]]
+    assert [boot["arm"] for boot in host["boots"]] == schedule["arms"]
     for boot in host["boots"]:
         assert host["wall_s"] >= boot["boot_s"] > 0
         assert boot["bzimage_sha256"] == IMAGE["bzimage_sha256"]

@@ -25,7 +25,7 @@ from kdelta.guest.pinning import Pinning
 from tests.integration.scripted_guest import PATIENCE_S, Environment, Marked, wait_for
 from tests.workloads import PROGRAMS
 
-CELLS = [{"levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
+CELLS = [{"workload": "pipe_bench", "levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
 PLAN: dict[str, Any] = {
     "identity": {"regime": "idle", "block": 1, "arm": "patched"},
     "stressor": None,

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The mails for a list, only when asked for: `snakemake --cores 1 series`.
-from kdelta.mail.choice import chosen_mail
-from kdelta.mail.identity import identity_or_nobody
+from kdelta.mail.choice import chosen_mail, sender_or_nobody
 
 SERIES = f"{RUN.run}/report/series"
 
@@ -42,7 +41,7 @@ rule series:
             series_arm(wildcards),
             lambda series: RUN.patches_key(series_arm(wildcards), series),
         ),
-        sender=lambda wildcards: identity_or_nobody(Path(workflow.basedir)),
+        sender=lambda wildcards: sender_or_nobody(Path(workflow.basedir)),
     message:
         "Mails for the list"
     shell:

@@ -106,7 +106,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def apply_commit(commit: Commit, repository: Path, *, keep_cr: bool = False) -> str | None:
+def _apply_commit(commit: Commit, repository: Path, *, keep_cr: bool = False) -> str | None:
     """Apply one patch in a repository, as a commit.
 
     Returns:
@@ -130,11 +130,11 @@ def apply_commit(commit: Commit, repository: Path, *, keep_cr: bool = False) -> 
             done = run_git(["commit", "--quiet", "--allow-empty", message], repository)
     if done.returncode == 0:
         return None
-    restore(repository, before)
+    _restore(repository, before)
     return said(done)
 
 
-def restore(repository: Path, commit: str) -> None:
+def _restore(repository: Path, commit: str) -> None:
     """Put a repository back to a commit, whatever `git am` left."""
     shutil.rmtree(repository / ".git" / "rebase-apply", ignore_errors=True)
     git(["reset", "--quiet", "--hard", commit], repository)
@@ -146,17 +146,17 @@ def _apply_file(file: PatchFile, refused: Refused) -> None:
     failure: tuple[Commit, str, str] | None = None
     for number, form in enumerate(file.forms):
         for commit in form:
-            error = apply_commit(commit, refused.repository, keep_cr=form is file.with_cr)
+            error = _apply_commit(commit, refused.repository, keep_cr=form is file.with_cr)
             if error is not None:
                 failure = failure or (commit, error, _head(refused.repository))
                 break
         else:
             return
         if number + 1 < len(file.forms):
-            restore(refused.repository, before)
+            _restore(refused.repository, before)
     assert failure is not None
     commit, error, state = failure
-    restore(refused.repository, state)
+    _restore(refused.repository, state)
     raise KdeltaError(_does_not_apply(file, commit, error, refused))
 
 
@@ -170,7 +170,7 @@ def _does_not_apply(file: PatchFile, commit: Commit, error: str, refused: Refuse
         f"arm {refused.arm}: {file.path}{of} does not apply to {refused.kernel}\n"
         f"  {where(commit.diff, error)}\n"
         f"  {program} says: {error}\n"
-        f"{advice(refused, file, commit, error, apply_commit, restore)}. "
+        f"{advice(refused, file, commit, error)}. "
         f"The source it was tried on is in {refused.pristine}"
     )
 

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is mailed: the arm, its author's prose, and the very patches that were measured."""
+"""What is mailed and by whom: arm, author's prose, the patches that were measured, the sender."""
 
 from __future__ import annotations
 
+import re
+import subprocess
 import textwrap
 from collections.abc import Mapping
+from email.utils import formataddr, parseaddr
 from pathlib import Path
 from typing import Any
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.kernel.patches import PatchFile, read_patches
+from kdelta.kernel.patches import Author, PatchFile, read_patches
 from kdelta.kernel.source import SourceTree
 from kdelta.mail.settings import Mail
 from kdelta.patch_files import patch_files
@@ -64,6 +67,31 @@ def prose_of(experiment: Experiment, root: Path) -> str:
     return textwrap.fill(experiment.summary, _PROSE_WIDTH, break_long_words=False)
 
 
+def read_prose(path: Path, name: str) -> str:
+    """The author's prose, without blanks at its lines' ends.
+
+    Args:
+        path: the text file.
+        name: what the experiment calls it, for messages.
+
+    Raises:
+        KdeltaError: missing, empty or not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise KdeltaError(
+            f"mail.prose: {name} cannot be read: {error.strerror}; write the series' why and how "
+            "into that file, as plain text: results are put below it"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise KdeltaError(f"mail.prose: {name} is not UTF-8 (byte {error.start})") from None
+    prose = "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
+    if not prose:
+        raise KdeltaError(f"mail.prose: {name} is empty; write the series' why and how into it")
+    return prose
+
+
 def require_measured(experiment: Experiment, manifest: Json) -> None:
     """See to it that a run is of all arms that the experiment has now.
 
@@ -113,26 +141,42 @@ def measured_patches(
     return files
 
 
-def read_prose(path: Path, name: str) -> str:
-    """The author's prose, without blanks at its lines' ends.
-
-    Args:
-        path: the text file.
-        name: what the experiment calls it, for messages.
+def sender_of(folder: Path) -> Author:
+    """The identity that `git commit` would use in a folder.
 
     Raises:
-        KdeltaError: missing, empty or not UTF-8.
+        KdeltaError: git is not installed, or would have to guess.
     """
+    # Without this setting git makes an address up, from the names of user and machine.
+    arguments = ["-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"]
     try:
-        text = path.read_text(encoding="utf-8")
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, check=False
+        )
     except OSError as error:
+        raise KdeltaError(f"git cannot be started: {error.strerror}; install git") from None
+    found = re.fullmatch(r"(.*) <(.*)> \d+ \S+", done.stdout.decode("utf-8", "replace").strip())
+    if found is None:
+        said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
         raise KdeltaError(
-            f"mail.prose: {name} cannot be read: {error.strerror}; write the series' why and how "
-            "into that file, as plain text: results are put below it"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise KdeltaError(f"mail.prose: {name} is not UTF-8 (byte {error.start})") from None
-    prose = "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
-    if not prose:
-        raise KdeltaError(f"mail.prose: {name} is empty; write the series' why and how into it")
-    return prose
+            f"git does not know who mails the series ({said}); author and Signed-off-by come "
+            'from there. Set it: git config --global user.name "Your Name" && '
+            "git config --global user.email you@example.org"
+        )
+    # As it arrives: a mail keeps no two blanks in a name.
+    sender = Author(" ".join(found[1].split()), found[2])
+    email = sender.email
+    if not email.isascii() or "@" not in email or parseaddr(formataddr(sender))[1] != email:
+        raise KdeltaError(
+            f"git's user.email is {email!r}, which is no mail address; set it: "
+            "git config --global user.email you@example.org"
+        )
+    return sender
+
+
+def sender_or_nobody(folder: Path) -> str:
+    """The sender in words, empty where there is none: for the workflow, which may not fail."""
+    try:
+        return str(sender_of(folder))
+    except KdeltaError:
+        return ""

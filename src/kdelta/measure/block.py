@@ -166,7 +166,7 @@ def _require_some_sample(request: BlockRequest, schedule: Schedule, boots: list[
     failed = next((boot.entry["reason"] for boot in boots if boot.entry["reason"]), None)
     if failed:
         raise KdeltaError(failed)
-    arm = schedule.arms[0][0]
+    arm = schedule.arms[0]
     if boots[0].changed:
         console = request.out / f"{arm}.console.log"
         raise KdeltaError(

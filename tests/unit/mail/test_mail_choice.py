@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The experiment's `mail`: what it may say, and what goes without it."""
+"""The experiment's `mail`, what goes without it, and the sender: the identity that git knows."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kdelta.errors import KdeltaError
-from kdelta.mail.choice import chosen_mail, prose_of
+from kdelta.mail.choice import chosen_mail, prose_of, sender_of, sender_or_nobody
 from tests.conftest import Project
 
 Data = dict[str, Any]
@@ -85,3 +86,39 @@ def test_prose(project: Project, small: Data) -> None:
     assert max(map(len, prose_of(summarised, project.root).splitlines())) <= 72
     (project.root / "prose.txt").write_text("My words.\n")
     assert prose_of(project.load({**small, "mail": MAIL}), project.root) == "My words."
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only settings of git."""
+    file = tmp_path / "gitconfig"
+    file.write_text("")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(file))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    return file
+
+
+def test_the_sender(config: Path, tmp_path: Path) -> None:
+    config.write_text('[user]\n\tname = "Zoë  O. Public"\n\temail = z@example.org\n')
+    found = sender_of(tmp_path)
+    assert str(found) == "Zoë O. Public <z@example.org>"
+    assert sender_or_nobody(tmp_path) == str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", 'git config --global user.name "Your Name" && git config --global user.email'),
+        ("[user]\n\tname = A\n", "no email was given.*Set it: .*git config --global user.email"),
+        ("[user]\n\temail = a@b\n", "no name was given.*Set it: git config --global user.name"),
+        ("[user]\n\tname = A\n\temail = nowhere\n", "'nowhere', which is no mail address"),
+        ("[user]\n\tname = A\n\temail = ü@example.org\n", "no mail address"),
+    ],
+)
+def test_a_sender_that_is_none(config: Path, tmp_path: Path, text: str, said: str) -> None:
+    config.write_text(text)
+    with pytest.raises(KdeltaError, match=said):
+        sender_of(tmp_path)
+    assert sender_or_nobody(tmp_path) == ""
