@@ -231,3 +231,36 @@ def test_the_workflow_waits_for_the_source_of_such_a_workload_alone(
     small["kernel"]["source"] = {"type": "debian", "package": "linux-source-6.12"}
     project.write(small)
     assert plan(project).programs_key() == before
+
+
+def test_a_kernel_without_it_is_refused_when_it_is_fetched(
+    of_the_tree: Project,
+    small: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    linux = make_tree(tmp_path / "linux").path
+    more = {"Makefile": "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n", "Kconfig": "\n"}
+    (linux / "fs").mkdir()
+    for name, text in {**more, "fs/one.c": "return 1;\n"}.items():
+        (linux / name).write_text(text)
+    git = ["git", "-C", str(linux), "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run(
+        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    small["kernel"]["source"] = {"type": "git", "url": str(linux), "commit": commit}
+    of_the_tree.write(small)
+    record = tmp_path / "source.json"
+    words = ["fetch", "--experiment", "experiment.yaml", "--output", str(record)]
+    declaration = of_the_tree.root / "workloads/mine/workload.yaml"
+    declaration.write_text(yaml.safe_dump(declared(tree="tools/perf", command="perf")))
+    assert kdelta(of_the_tree, *words) == 1
+    assert f"Linux 6.12.1 ({linux} {commit[:12]}) has no tools/perf" in capsys.readouterr().err
+    assert not record.exists()
+    declaration.write_text(yaml.safe_dump(declared(tree=BENCH)))
+    assert kdelta(of_the_tree, *words) == 0
+    assert json.loads(record.read_text())["id"] == commit
