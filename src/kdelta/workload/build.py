@@ -194,7 +194,7 @@ class _Recipe:
 
 
 def _cached(recipe: _Recipe, log: Path, cache: Path) -> tuple[Path, dict[str, Any]]:
-    key = hashlib.sha256("\0".join(recipe.depends).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\0".join((recipe.program, *recipe.depends)).encode()).hexdigest()[:24]
     entry = make_entry(
         cache / "workloads" / key, lambda folder: recipe.build(folder / recipe.program, log)
     )
@@ -219,6 +219,8 @@ def _c_recipe(source: Path, compiler: str, tree: SourceTree | None = None) -> _R
 
 def _make_recipe(folder: Path, program: str, compiler: str, tree: SourceTree) -> _Recipe:
     """Of a folder of the kernel's tree with a Makefile."""
+    for needed, package in (("make", "make"), ("strip", "binutils")):
+        _require(needed, package)
     version = _version(compiler)
     options = [f"CC={compiler}", *MAKE_OPTIONS]
     return _Recipe(
@@ -230,11 +232,15 @@ def _make_recipe(folder: Path, program: str, compiler: str, tree: SourceTree) ->
 
 
 def _version(compiler: str) -> str:
-    if shutil.which(compiler) is None:
-        raise KdeltaError(f"{compiler} is not installed; apt-get install gcc libc6-dev")
+    _require(compiler, "gcc libc6-dev")
     return subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout.partition("\n")[0]
+
+
+def _require(program: str, package: str) -> None:
+    if shutil.which(program) is None:
+        raise KdeltaError(f"{program} is not installed; apt-get install {package}")
 
 
 def _place(program: Path, placed: Path) -> None:
@@ -249,7 +255,7 @@ def _make(folder: Path, options: list[str], binary: Path, log: Path) -> None:
         before = set(folder.rglob("*"))
         with log.open("ab") as file:
             done = run(
-                ["make", "-C", folder, f"O={objects}", *options, jobs],
+                ["make", "-C", folder, f"O={Path(objects).resolve()}", *options, jobs],
                 # Scripts of the tree leave nothing beside them.
                 env=clean_environment({"PYTHONDONTWRITEBYTECODE": "1"}),
                 log=file,
