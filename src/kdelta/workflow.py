@@ -32,6 +32,7 @@ from kdelta.measure.schedule import block_schedule
 from kdelta.patch_files import patch_files, surely_cover_letter
 from kdelta.per_kernel import Series, fragment_files, series_of
 from kdelta.workload.build import HELPERS, RECORD, built_programs, program_sources
+from kdelta.workload.tree import trees_arm
 from kdelta.yaml_file import parse_model
 
 # What the verbs of a stage call.
@@ -235,6 +236,12 @@ class RunPlan:
             f"{self.base}/programs/{name}" for name in [*dict.fromkeys(built), *HELPERS, RECORD]
         ]
 
+    @property
+    def programs_source(self) -> list[str]:
+        """The record of the source that programs of the kernel's tree are built from, if any is."""
+        arm = trees_arm(self.experiment)
+        return [self.source_record(arm)] if arm else []
+
     def programs_key(self) -> str:
         """Of the programs that run in guests."""
         chosen = self.experiment.workloads.values()
@@ -244,7 +251,11 @@ class RunPlan:
             for file in program_sources(one.declaration, one.folder(self.root))
         ]
         programs = [one.declaration.program.model_dump(mode="json") for one in chosen]
-        return _digest([[*map(sha256_file, dict.fromkeys(files))], programs, toolchain("gcc")])
+        arm = trees_arm(self.experiment)
+        tree = [self.fetch_key(arm)] if arm else []
+        return _digest(
+            [[*map(sha256_file, dict.fromkeys(files))], programs, toolchain("gcc"), *tree]
+        )
 
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides what `guests_key` names.

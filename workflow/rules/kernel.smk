@@ -106,14 +106,19 @@ rule take_image:
 
 
 rule build_programs:
+    input:
+        source=RUN.programs_source,
     output:
         RUN.programs,
     log:
         f"{RUN.base}/programs/build.log",
     params:
         key=RUN.programs_key(),
+        source=lambda wildcards, input: (
+            f"--source {shlex.quote(str(input.source))}" if input.source else ""
+        ),
     message:
         "Build what runs in the guests"
     shell:
-        "exec kdelta programs --experiment {EXPERIMENT:q}"
+        "exec kdelta programs --experiment {EXPERIMENT:q} {params.source}"
         ' --output "$(dirname {output[0]:q})" --log {log:q}'

@@ -19,10 +19,11 @@ from kdelta.experiment import Experiment
 from kdelta.kernel.patches import PatchFile, order_warning
 from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.ready import read_ready
-from kdelta.kernel.source import cached_source
+from kdelta.kernel.source import SourceTree, cached_source
 from kdelta.measure.budget import amount
 from kdelta.workload.chosen import Chosen
 from kdelta.workload.declaration import Workload
+from kdelta.workload.tree import trees_arm
 from kdelta.workload.trial import try_on_host
 
 SCHEMAS: dict[str, type[BaseModel]] = {
@@ -77,7 +78,14 @@ def _check(args: argparse.Namespace) -> int:
     if any(files for arm, files in patches.items() if arm not in cached):
         print("  patches were not tried: the kernel's source is not in the cache yet")
     for name, chosen in experiment.workloads.items():
-        _try_workload(name, chosen, args.root)
+        tree = cached.get(trees_arm(experiment) or "")
+        if chosen.declaration.program.tree is None or tree is not None:
+            _try_workload(name, chosen, args.root, tree)
+        else:
+            print(
+                f"  workload {name} was not tried: it is built from the kernel's source, which is "
+                "not in the cache yet"
+            )
     for name in experiment.protocols:
         print(f"  protocol {name}: {amount(experiment, name)}")
     return 0
@@ -97,7 +105,7 @@ def _words(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _try_workload(name: str, chosen: Chosen, root: Path) -> None:
+def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None) -> None:
     """Run the first cell once on this host, and say what was understood of it."""
     with tempfile.TemporaryDirectory() as scratch:
         trial = try_on_host(
@@ -107,6 +115,7 @@ def _try_workload(name: str, chosen: Chosen, root: Path) -> None:
             chosen.limits,
             cache_root(),
             Path(scratch, "log"),
+            tree,
         )
     told = (
         f"{metric} {trial.values[metric]:.6g} {said.unit}".strip()

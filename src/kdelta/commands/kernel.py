@@ -26,6 +26,7 @@ from kdelta.kernel.ready import take
 from kdelta.kernel.source import fetch, restore
 from kdelta.provenance import read_json
 from kdelta.workload.build import build_programs
+from kdelta.workload.tree import in_tree, of_the_tree, trees_arm
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -59,6 +60,9 @@ def add_verbs(verbs: Verbs) -> None:
 
     parser = verbs.add_parser("programs", help="build what runs in guests")
     add_experiment(parser)
+    parser.add_argument(
+        "--source", type=Path, help="record written by `fetch`: where programs are of its tree"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the programs")
     parser.add_argument("--log", type=Path, required=True, help="receives the compiler's output")
     parser.set_defaults(run=_programs)
@@ -81,6 +85,9 @@ def _fetch(args: argparse.Namespace) -> int:
             patches = read_inputs(experiment, args.root, str(args.experiment), known)
         # Before the first kernel is built: the baseline alone takes minutes.
         try_patches(patches, dict.fromkeys(arms, tree))
+        if trees_arm(experiment) in arms:
+            for chosen in of_the_tree(experiment):
+                in_tree(chosen.program, chosen.declaration, tree)
     write_json(args.output, tree.record())
     print(f"source: {tree.title}", file=sys.stderr)
     return 0
@@ -128,5 +135,6 @@ def _programs(args: argparse.Namespace) -> int:
     chosen = experiment_of(args).workloads.values()
     workloads = {one.program: (one.declaration, one.folder(args.root)) for one in chosen}
     with host_lock("building what runs in guests", exclusive=False):
-        build_programs(workloads, args.output, args.log, cache_root())
+        tree = restore(read_json(args.source), cache_root()) if args.source else None
+        build_programs(workloads, args.output, args.log, cache_root(), tree=tree)
     return 0

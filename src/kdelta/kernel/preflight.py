@@ -15,6 +15,7 @@ from kdelta.kernel.patching import stage
 from kdelta.kernel.source import SourceTree
 from kdelta.patch_files import patch_files
 from kdelta.per_kernel import Series
+from kdelta.workload.folder import FOLDER
 
 
 def read_inputs(
@@ -38,6 +39,9 @@ def read_inputs(
     if experiment.kernel:
         shared = experiment.kernel.config.fragments
         _read_fragments(f"{name}: kernel.config.fragments", shared, root)
+    for one in experiment.workloads.values():
+        needed = [f"{FOLDER}/{one.program}/{file}" for file in one.declaration.fragments]
+        _read_fragments(f"{FOLDER}/{one.program}: fragments", needed, root)
     for arm in experiment.built_arms:
         chosen = experiment.arms[arm]
         _read_fragments(f"{name}: arms.{arm}.fragments", chosen.fragments, root)

@@ -140,9 +140,9 @@ def cached_source(source: DebianSource | GitSource, cache: Path) -> SourceTree |
     """
     if isinstance(source, GitSource):
         return _cached(cache, source.commit)
-    wanted = {"package": source.package, "suite": source.suite}
-    if source.version is not None:
-        wanted["version"] = source.version
+    asked = {"package": source.package, "suite": source.suite, "version": source.version}
+    # A package that was looked for may have come from any suite, in any version.
+    wanted = {key: value for key, value in asked.items() if value is not None}
     folder = cache / "sources"
     entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
     for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime_ns, reverse=True):

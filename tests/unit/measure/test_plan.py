@@ -65,6 +65,8 @@ def test_a_cells_arguments() -> None:
     pairs = dict(zip(argv[::2], argv[1::2], strict=True))
     assert pairs == {
         "--write-size": "65536",
+        "--pipe-size": "1048576",
+        "--pin": "none",
         "--writers": str(cell["levels"]["writers"]),
         "--readers": str(cell["levels"]["readers"]),
         "--duration": "0.5",

@@ -12,7 +12,7 @@ import pytest
 
 from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
-from kdelta.workload.build import RECORD, build_programs
+from kdelta.workload.build import RECORD, build_programs, cached_program
 from kdelta.workload.declaration import Workload
 from tests.workloads import PIPE_BENCH
 
@@ -70,6 +70,15 @@ def test_the_cache_knows_the_source(tmp_path: Path, source: Path) -> None:
     first = build(source, tmp_path)
     source.write_text("int main(void) { return 8; }\n")
     assert build(source, tmp_path) != first
+
+
+def test_programs_of_the_same_text_keep_their_names(tmp_path: Path, source: Path) -> None:
+    other = source.with_name("other.c")
+    other.write_text(source.read_text())
+    for one in (source, other):
+        program = cached_program(one, tmp_path / "log", tmp_path / "cache")
+        assert subprocess.run([program], check=False).returncode == 7
+        assert program.name == one.stem
 
 
 def test_a_compile_error_is_its_first_line(tmp_path: Path, source: Path) -> None:
