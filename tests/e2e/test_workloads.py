@@ -28,7 +28,7 @@ MATRICES: dict[str, dict[str, Any]] = {
     "perf-futex-hash": {"matrix": {"threads": [1]}},
     "perf-syscall": {"matrix": {"loops": [2000]}},
     "perf-memcpy": {"matrix": {"size": ["64K"]}},
-    "stress-ng": {"matrix": {"stressor": ["getpid"]}},
+    "stress-ng": {"matrix": {"stressor": ["get"]}},
     "cyclictest": {"matrix": {"loops": [50]}},
     "command": {"matrix": {"line": ["true"]}},
 }
@@ -60,6 +60,7 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
             "control": False,
             "workloads": shipped,
             "regimes": {"idle": {"title": "idle"}},
+            "mechanism": {"regimes": ["idle"], "workload": "hackbench", "duration_s": 0.1},
             "protocols": {"smoke": {"blocks": 1, "warmup_s": 0.1, "duration_s": {"idle": 0.3}}},
         }
     )
@@ -104,6 +105,14 @@ def test_arms_are_booted_as_they_were_asked_for(run_dir: Path) -> None:
     images = {arm: json.loads((kernels / arm / "image.json").read_text()) for arm in boots}
     assert images["open"]["bzimage_sha256"] == images["baseline"]["bzimage_sha256"]
     assert images["ready"]["build_id"] == boots["ready"]["build_id"]
+
+
+def test_the_locks_that_any_workload_waits_for_are_traced(run_dir: Path) -> None:
+    locks = pd.read_csv(run_dir / "hackbench/tables/locks.csv")
+    assert set(locks["arm"]) == {"baseline", "open", "ready"}
+    assert (locks["status"] == "ok").all(), locks.to_string()
+    # Two groups of tasks on two CPUs cannot but meet; alone on one CPU they may not.
+    assert (locks.loc[locks["arm"] == "baseline", "waits_per_s"] > 0).any()
 
 
 def test_all_workloads_share_the_boots_of_a_block(run_dir: Path) -> None:
