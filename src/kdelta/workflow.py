@@ -37,7 +37,7 @@ from kdelta.yaml_file import parse_model
 # What the verbs of a stage call.
 STAGES = {
     "analysis": ("kdelta.analysis.run", "kdelta.run_context"),
-    "report": ("kdelta.report.run", "kdelta.report.document_font", "kdelta.run_context"),
+    "report": ("kdelta.report.run", "kdelta.report.figures.font", "kdelta.run_context"),
     "export": (
         "kdelta.export.gobench",
         "kdelta.export.flat_samples",

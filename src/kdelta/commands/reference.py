@@ -103,7 +103,7 @@ def _write_sums(reference: Path, run: Path) -> None:
     """
     # pandas and matplotlib take seconds to load.
     from kdelta.analysis.run import analyse
-    from kdelta.report.document_font import font_note
+    from kdelta.report.figures.font import font_note
     from kdelta.report.run import load_frames, write_figures
     from kdelta.run_context import analysis_settings, report_context
 
@@ -132,7 +132,7 @@ def _write_sums(reference: Path, run: Path) -> None:
 
 
 def _check(reference: Path, run: Path, *, update: bool) -> int:
-    from kdelta.report.document_font import font_note
+    from kdelta.report.figures.font import font_note
 
     found = result_sums(run)
     note = font_note()

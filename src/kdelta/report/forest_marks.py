@@ -18,7 +18,7 @@ from kdelta.report.axis_labels import squeeze
 from kdelta.report.cells import Row as TableRow
 from kdelta.report.cells import number
 from kdelta.report.context import Arm, ReportContext
-from kdelta.report.figure_style import SMALL_FONT_SIZE, arm_styles
+from kdelta.report.figures.style import SMALL_FONT_SIZE, arm_styles
 from kdelta.report.palette import INK, INVALID_SIGN, PAPER, RULE
 from kdelta.report.tables import INVALID
 from kdelta.report.wording import confidence_label

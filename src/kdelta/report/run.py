@@ -53,7 +53,7 @@ def write_text(
 def write_figures(frames: ReportFrames, context: ReportContext, results_dir: Path) -> list[Path]:
     """Write ``figures/*.svg`` and ``*.pdf`` and return their paths."""
     # Imported late: text, page and paper need no plotting library, and it takes a second.
-    from kdelta.report.figures import write_figures as draw
+    from kdelta.report.figures.draw import write_figures as draw
 
     return draw(frames, context, results_dir / FIGURES)
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from kdelta.report.context import ReportContext
-from kdelta.report.figure_style import legend_in_rows, settle_layout, title_suffix
+from kdelta.report.figures.style import legend_in_rows, settle_layout, title_suffix
 
 
 def finish_trace(

@@ -12,9 +12,8 @@ from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 from report_cases import Case
 
-from kdelta.report import document_font
-from kdelta.report.document_font import font_files, write_truetype
-from kdelta.report.figures import write_figures
+from kdelta.report.figures.draw import write_figures
+from kdelta.report.figures.font import document_font, font_files, write_truetype
 
 REGULAR = ("normal", 400)
 
@@ -74,7 +73,7 @@ def test_a_tex_without_the_font_is_not_enough(
 
 def test_matplotlib_forgets_the_font() -> None:
     before = list(font_manager.fontManager.ttflist)
-    with document_font.document_font() as family:
+    with document_font() as family:
         assert family is not None
         found = Path(
             font_manager.findfont(

@@ -16,7 +16,7 @@ from fontTools.ttLib import TTFont, newTable
 from fontTools.ttLib.tables._n_a_m_e import table__n_a_m_e
 from matplotlib import font_manager
 
-from kdelta.report.figure_style import FONT_FAMILY
+from kdelta.report.figures.style import FONT_FAMILY
 
 TITLE = "Latin Modern"
 DEBIAN_PACKAGE = "lmodern"

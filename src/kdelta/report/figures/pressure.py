@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kdelta.report.axis_labels import REGIME, squeeze, tick_number
 from kdelta.report.context import ReportContext
-from kdelta.report.figure_style import (
+from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
     arm_styles,

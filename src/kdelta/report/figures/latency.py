@@ -17,7 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from kdelta.report.axis_labels import squeeze, tick_number
 from kdelta.report.cells import level_words
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figure_style import (
+from kdelta.report.figures.selection import CellLevels, fixed_factors, shown_cells
+from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
@@ -28,7 +29,6 @@ from kdelta.report.figure_style import (
     title_suffix,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.latency_cells import CellLevels, fixed_factors, shown_cells
 from kdelta.report.palette import INK, PAPER, RULE
 from kdelta.report.tables import at_levels, factor_levels
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from kdelta.report.axis_labels import ARM, factor_name, squeeze
 from kdelta.report.cells import level_label, number
 from kdelta.report.context import Factor, Regime, ReportContext
-from kdelta.report.figure_style import (
+from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from kdelta.report.axis_labels import Cell, cell_label, cells_name, tick_number
 from kdelta.report.cells import number
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figure_style import FONT_SIZE, PAGE_WIDTH, arm_styles, marker_size, new_figure
+from kdelta.report.figures.style import FONT_SIZE, PAGE_WIDTH, arm_styles, marker_size, new_figure
 from kdelta.report.frames import ReportFrames
 from kdelta.report.mechanism import WAIT, mechanism_rows, traced_regimes
 from kdelta.report.palette import INK, PAPER

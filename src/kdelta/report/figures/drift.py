@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from kdelta.report.axis_labels import BLOCK, CHANGE, squeeze
 from kdelta.report.context import Arm, Regime, ReportContext
-from kdelta.report.figure_style import (
+from kdelta.report.figures.axes import ratio_limits, set_percent_axis
+from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
@@ -28,7 +29,6 @@ from kdelta.report.figure_style import (
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import Metric
 from kdelta.report.palette import INK, PAPER, RULE
-from kdelta.report.percent_axis import ratio_limits, set_percent_axis
 
 _ACROSS = 3
 _PANEL_HEIGHT = 1.25

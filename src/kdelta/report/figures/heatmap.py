@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kdelta.report.axis_labels import factor_name, squeeze
 from kdelta.report.cells import level_label, number
 from kdelta.report.context import Arm, Regime, ReportContext
-from kdelta.report.figure_style import (
+from kdelta.report.figures.style import (
     FONT_SIZE,
     MISSING_COLOUR,
     PAGE_WIDTH,

@@ -10,18 +10,18 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from kdelta.report.context import ReportContext
-from kdelta.report.document_font import document_font
-from kdelta.report.drift import drift_figures
 from kdelta.report.figure_parts import figure_parts
-from kdelta.report.figure_style import PAGE_HEIGHT, figure_style, save_pdf, save_svg, set_font
-from kdelta.report.forest import forest_figures
+from kdelta.report.figures.drift import drift_figures
+from kdelta.report.figures.font import document_font
+from kdelta.report.figures.forest import forest_figures
+from kdelta.report.figures.heatmap import heatmap_figures
+from kdelta.report.figures.latency import latency_figures
+from kdelta.report.figures.pressure import pressure_figures
+from kdelta.report.figures.style import PAGE_HEIGHT, figure_style, save_pdf, save_svg, set_font
+from kdelta.report.figures.trace_pages import pages_figures
+from kdelta.report.figures.trace_waits import wait_figures
 from kdelta.report.frames import ReportFrames
-from kdelta.report.heatmap import heatmap_figures
-from kdelta.report.latency import latency_figures
 from kdelta.report.metrics import mechanism_figures, run_figures
-from kdelta.report.pressure_figure import pressure_figures
-from kdelta.report.trace_pages import pages_figures
-from kdelta.report.trace_waits import wait_figures
 
 # Called with the height of a page, or None for everything in one figure.
 Draw = Callable[[float | None], list[Figure]]

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from kdelta.report.axis_labels import CHANGE, Cell, cell_label, cells_name, squeeze
 from kdelta.report.cells import number
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figure_style import (
+from kdelta.report.figures.axes import ratio_limits, set_percent_axis
+from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_HEIGHT,
     PAGE_WIDTH,
@@ -30,7 +31,6 @@ from kdelta.report.forest_marks import SLOT, Row, draw_bands, draw_row, draw_tic
 from kdelta.report.frames import ReportFrames
 from kdelta.report.metrics import Metric
 from kdelta.report.palette import INK, RULE
-from kdelta.report.percent_axis import ratio_limits, set_percent_axis
 from kdelta.report.tables import factor_levels
 from kdelta.report.wording import magnitude
 
