@@ -23,9 +23,9 @@ from kdelta.report.context import (
     Image,
     Regime,
     ReportContext,
+    metrics_of,
 )
 from kdelta.report.formatting import format_size
-from kdelta.report.metrics import metrics_of
 from kdelta.run_facts import (
     claim_setup,
     environment_facts,

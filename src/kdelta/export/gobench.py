@@ -20,7 +20,7 @@ import pandas as pd
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import RunFolder
-from kdelta.report.metrics import metrics_of
+from kdelta.report.context import metrics_of
 
 # benchstat turns ns into sec; B/s it knows, with powers of 1024.
 _UNITS = {"MiB/s": ("B/s", 2**20)}

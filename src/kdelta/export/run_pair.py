@@ -12,7 +12,7 @@ from kdelta.export.comparison import Difference, Place, compare_cells, compare_o
 from kdelta.export.effects import Labels, read_effects
 from kdelta.export.run_folder import RunFolder
 from kdelta.export.run_setup import arm_facts, matrix_text, setup_differences
-from kdelta.report.metrics import Metric, metrics_of
+from kdelta.report.context import Metric, metrics_of
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 

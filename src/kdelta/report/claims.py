@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kdelta.report.cells import Row, cell_heads, cell_labels, number
-from kdelta.report.context import ReportContext
+from kdelta.report.context import Metric, ReportContext
 from kdelta.report.formatting import (
     format_interval,
     format_percent,
@@ -20,7 +20,6 @@ from kdelta.report.formatting import (
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
-from kdelta.report.metrics import Metric
 from kdelta.report.tables import Precision
 from kdelta.report.wording import acceleration_label, confidence_label
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kdelta.report.cells import level_words, number, whole
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     format_interval,
     format_percent,
@@ -18,7 +18,6 @@ from kdelta.report.formatting import (
     join_words,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import Metric
 from kdelta.report.sample_index import COUNTERS, Levels, Sample, SampleIndex, SampleKey
 from kdelta.report.tables import Cell as TableCell
 from kdelta.report.tables import DeltaTable, Precision, factor_levels

@@ -14,7 +14,7 @@ from kdelta.errors import KdeltaError
 from kdelta.report.captions import Captions, FigureEntry
 from kdelta.report.context import ReportContext
 from kdelta.report.drilldown import drilldown
-from kdelta.report.figure_parts import figure_parts
+from kdelta.report.figures import figure_parts
 from kdelta.report.figures.answers import answer_scale
 from kdelta.report.figures.svg import inline_svg
 from kdelta.report.formatting import format_size, group_digits, plural, typeset_minus

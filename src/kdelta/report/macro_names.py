@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from kdelta.report.metrics import Metric
+from kdelta.report.context import Metric
 
 PREFIX = "kd"
 OVERALL = "Overall"

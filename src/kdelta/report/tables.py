@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kdelta.report.cells import level_label, level_words, number, whole
-from kdelta.report.context import Arm, Factor, Regime, ReportContext
+from kdelta.report.context import Arm, Factor, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     format_interval,
     format_percent,
@@ -25,7 +25,6 @@ from kdelta.report.formatting import (
     value_decimals,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import Metric
 
 INVALID = "invalid"
 VERDICT_MARKS = {"faster": "+", "slower": "-", "equivalent": "=", "inconclusive": "~", INVALID: "x"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from kdelta.analysis.verdict import DIFFERENT
 from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.disturbance import HostState, host_state
 from kdelta.report.environment import environment_grids
 from kdelta.report.formatting import format_seconds, plural
@@ -15,7 +15,6 @@ from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, methods
-from kdelta.report.metrics import Metric
 from kdelta.report.notices import Notice, missing_blocks, notices
 from kdelta.report.position import BootOrder, boot_order
 from kdelta.report.pressure import PressurePanel, moved_counters, pressure_panel

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kdelta.report.cells import number, whole
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     NO_INTERVAL,
     format_interval,
@@ -18,7 +18,6 @@ from kdelta.report.formatting import (
     plural,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import Metric
 from kdelta.report.tables import (
     INVALID,
     NO_VERDICT_MARK,

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from report_cases import ASSETS, Case
 
-from kdelta.report.figure_parts import figure_parts
-from kdelta.report.figures import draw
+from kdelta.report.figures import draw, figure_parts, figure_stems
 from kdelta.report.figures.draw import write_figures
 from kdelta.report.figures.heatmap import colour_limit, heatmap_figures
 from kdelta.report.figures.latency import latency_figures
@@ -31,7 +30,6 @@ from kdelta.report.figures.trace_pages import pages_figures
 from kdelta.report.figures.trace_waits import wait_figures
 from kdelta.report.html import render_html
 from kdelta.report.latex import count_pages
-from kdelta.report.metrics import figure_stems
 from tests.workloads import LATENCY_MEAN, PIPE_BENCH, THROUGHPUT
 
 FILES = [

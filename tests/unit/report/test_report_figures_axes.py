@@ -18,10 +18,10 @@ from report_synthetic import FLAGSHIP
 
 from kdelta.report.axis_labels import ARM, BLOCK, REGIME, cells_name, factor_name, squeeze
 from kdelta.report.context import Arm, Factor, Regime, ReportContext
+from kdelta.report.figures import figure_stems
 from kdelta.report.figures.draw import drawings
 from kdelta.report.figures.style import PAGE_HEIGHT, PAGE_WIDTH, arm_styles, figure_style
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import figure_stems
 from kdelta.report.palette import (
     ARM_COLOURS,
     BASELINE_COLOUR,

@@ -14,10 +14,10 @@ from report_synthetic import FLAGSHIP, WIDE, Plan, write_results
 
 from kdelta.report.cells import number
 from kdelta.report.drilldown import CellBlocks, Drilldown, drilldown
+from kdelta.report.figures import figure_stems
 from kdelta.report.figures.answers import answer_scale
 from kdelta.report.frames import load_frames
 from kdelta.report.html import render_html
-from kdelta.report.metrics import figure_stems
 from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.tables import choose_precision
 from kdelta.report.view import build_view

@@ -12,10 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from kdelta.report.context import Regime, ReportContext
+from kdelta.report.context import Metric, Regime, ReportContext
 from kdelta.report.formatting import typeset_minus
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import Metric
 from kdelta.report.tables import INVALID
 
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 25, 50)

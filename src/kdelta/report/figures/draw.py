@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from kdelta.report.context import ReportContext
-from kdelta.report.figure_parts import figure_parts
+from kdelta.report.figures import figure_parts, mechanism_figures, run_figures
 from kdelta.report.figures.drift import drift_figures
 from kdelta.report.figures.font import document_font
 from kdelta.report.figures.forest import forest_figures
@@ -21,7 +21,6 @@ from kdelta.report.figures.style import PAGE_HEIGHT, figure_style, save_pdf, sav
 from kdelta.report.figures.trace_pages import pages_figures
 from kdelta.report.figures.trace_waits import wait_figures
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import mechanism_figures, run_figures
 
 # Called with the height of a page, or None for everything in one figure.
 Draw = Callable[[float | None], list[Figure]]

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from kdelta.report.axis_labels import BLOCK, CHANGE, squeeze
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.figures.axes import ratio_limits, set_percent_axis
 from kdelta.report.figures.style import (
     FONT_SIZE,
@@ -27,7 +27,6 @@ from kdelta.report.figures.style import (
     title_suffix,
 )
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import Metric
 from kdelta.report.palette import INK, PAPER, RULE
 
 _ACROSS = 3

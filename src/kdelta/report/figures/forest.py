@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from kdelta.report.axis_labels import CHANGE, Cell, cell_label, cells_name, squeeze
 from kdelta.report.cells import number
-from kdelta.report.context import Regime, ReportContext
+from kdelta.report.context import Metric, Regime, ReportContext
 from kdelta.report.figures.axes import ratio_limits, set_percent_axis
 from kdelta.report.figures.style import (
     FONT_SIZE,
@@ -29,7 +29,6 @@ from kdelta.report.figures.style import (
 )
 from kdelta.report.forest_marks import SLOT, Row, draw_bands, draw_row, draw_ticks, legend
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import Metric
 from kdelta.report.palette import INK, RULE
 from kdelta.report.tables import factor_levels
 from kdelta.report.wording import magnitude

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kdelta.report.axis_labels import factor_name, squeeze
 from kdelta.report.cells import level_label, number
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.figures.style import (
     FONT_SIZE,
     MISSING_COLOUR,
@@ -32,7 +32,6 @@ from kdelta.report.figures.style import (
 )
 from kdelta.report.formatting import typeset_minus
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import Metric
 from kdelta.report.palette import INK, INVALID_COLOUR, INVALID_FILL, INVALID_SIGN
 from kdelta.report.tables import INVALID, Cell, DeltaTable, choose_precision, delta_tables
 
