@@ -19,7 +19,7 @@ from kdelta.report.figures.axes import percent_ticks, ratio_limits
 from kdelta.report.figures.drift import after_baseline, drift_figures
 from kdelta.report.figures.forest import all_cells, forest_figures
 from kdelta.report.figures.style import PAGE_HEIGHT, figure_style
-from kdelta.report.palette import PAPER
+from kdelta.report.figures.svg import PAPER
 from tests.workloads import THROUGHPUT
 
 IDLE = Regime("idle", "No memory pressure")

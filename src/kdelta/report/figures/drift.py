@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from kdelta.report.axis_labels import BLOCK, CHANGE, squeeze
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
-from kdelta.report.figures.axes import ratio_limits, set_percent_axis
+from kdelta.report.figures.axes import BLOCK, CHANGE, ratio_limits, set_percent_axis, squeeze
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -26,8 +25,8 @@ from kdelta.report.figures.style import (
     settle_layout,
     title_suffix,
 )
+from kdelta.report.figures.svg import INK, PAPER, RULE
 from kdelta.report.frames import ReportFrames
-from kdelta.report.palette import INK, PAPER, RULE
 
 _ACROSS = 3
 _PANEL_HEIGHT = 1.25

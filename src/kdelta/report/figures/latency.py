@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from kdelta.report.axis_labels import squeeze, tick_number
 from kdelta.report.cells import level_words
 from kdelta.report.context import Regime, ReportContext
+from kdelta.report.figures.axes import squeeze, tick_number
 from kdelta.report.figures.selection import CellLevels, fixed_factors, shown_cells
 from kdelta.report.figures.style import (
     FONT_SIZE,
@@ -28,8 +28,8 @@ from kdelta.report.figures.style import (
     settle_layout,
     title_suffix,
 )
+from kdelta.report.figures.svg import INK, PAPER, RULE
 from kdelta.report.frames import ReportFrames
-from kdelta.report.palette import INK, PAPER, RULE
 from kdelta.report.tables import at_levels, factor_levels
 
 LATENCY = "write latency (µs)"

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kdelta.report.axis_labels import REGIME, squeeze, tick_number
 from kdelta.report.context import ReportContext
+from kdelta.report.figures.axes import REGIME, squeeze, tick_number
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -26,8 +26,8 @@ from kdelta.report.figures.style import (
     settle_layout,
     title_suffix,
 )
+from kdelta.report.figures.svg import INK, PAPER, RULE
 from kdelta.report.frames import ReportFrames
-from kdelta.report.palette import INK, PAPER, RULE
 
 NOTHING = "0 everywhere"
 UNKNOWN = "no such counter"

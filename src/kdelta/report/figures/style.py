@@ -18,17 +18,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.text import Text
 
 from kdelta.report.context import ReportContext
-from kdelta.report.palette import (
-    ARM_COLOURS,
-    BASELINE_COLOUR,
-    CONTROL_COLOUR,
-    INK,
-    PAPER,
-    RULE,
-)
+from kdelta.report.figures.svg import ARM_COLOURS, BASELINE_COLOUR, CONTROL_COLOUR, INK, PAPER, RULE
 from kdelta.report.wording import acceleration_label
 
 # Text width of the A4 page in paper.tex (17 cm): figures go in at their own size.
@@ -197,3 +192,12 @@ def save_pdf(pages: Sequence[Figure], path: Path) -> None:
     with PdfPages(path, metadata={"CreationDate": None, "Creator": None, "Producer": None}) as pdf:
         for page in pages:
             pdf.savefig(page)
+
+
+def finish_trace(
+    figure: Figure, context: ReportContext, title: str, handles: Sequence[Line2D | Patch]
+) -> Figure:
+    """Title, legend and layout of a figure."""
+    figure.suptitle(f"{title}{title_suffix(context)}", x=0.01, ha="left", weight="bold")
+    legend_in_rows(figure, handles, 6)
+    return settle_layout(figure)

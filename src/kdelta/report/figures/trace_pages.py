@@ -13,22 +13,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from kdelta.report.axis_labels import ARM, factor_name, squeeze
 from kdelta.report.cells import level_label, number
 from kdelta.report.context import Factor, Regime, ReportContext
+from kdelta.report.figures.axes import ARM, factor_name, squeeze
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     arm_styles,
+    finish_trace,
     new_figure,
 )
+from kdelta.report.figures.svg import BASELINE_COLOUR, INK, PAPER
 from kdelta.report.formatting import format_quantity
 from kdelta.report.frames import ReportFrames
 from kdelta.report.mechanism import BEFORE, SIZE_FACTOR, UNDER, mechanism_rows, traced_regimes
-from kdelta.report.palette import BASELINE_COLOUR, INK, PAPER
 from kdelta.report.tables import factor_levels
-from kdelta.report.trace_style import finish_trace
 
 _HATCH = "////"
 _PANEL_HEIGHT = 1.9

@@ -16,15 +16,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from kdelta.report.axis_labels import Cell, cell_label, cells_name, tick_number
 from kdelta.report.cells import number
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figures.style import FONT_SIZE, PAGE_WIDTH, arm_styles, marker_size, new_figure
+from kdelta.report.figures.axes import Cell, cell_label, cells_name, tick_number
+from kdelta.report.figures.style import (
+    FONT_SIZE,
+    PAGE_WIDTH,
+    arm_styles,
+    finish_trace,
+    marker_size,
+    new_figure,
+)
+from kdelta.report.figures.svg import INK, PAPER
 from kdelta.report.frames import ReportFrames
 from kdelta.report.mechanism import WAIT, mechanism_rows, traced_regimes
-from kdelta.report.palette import INK, PAPER
 from kdelta.report.tables import factor_levels
-from kdelta.report.trace_style import finish_trace
 
 _ARM_HEIGHT = 0.065
 _ROW_HEIGHT = 0.19  # at the least
