@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An axis of ratios, logarithmic so that a gain and its undoing are as long, in per cent."""
+"""Axes: what stands along them, with its unit, and ratios in per cent.
+
+An axis of ratios is logarithmic, so that a gain and its undoing are as long.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,50 @@ from kdelta.report.formatting import group_digits, typeset_minus
 from kdelta.report.frames import ReportFrames
 from kdelta.report.tables import INVALID
 
+CHANGE = "change (%)"
+ARM = "arm"
+REGIME = "regime"
+BLOCK = "block number"
+
+Cell = tuple[str, ...]
+"""The levels of one cell, in the order of the context's factors."""
+
+_THIN_SPACE = "\N{THIN SPACE}"
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 25, 50)
 _UP = (10, 20, 50, 100, 200, 300, 400, 900, 1900, 4900, 9900)
 _DOWN = (-10, -20, -30, -50, -60, -75, -80, -90, -95, -98, -99)
 
 Floats = NDArray[np.float64]
+
+
+def tick_number(value: float) -> str:
+    """A positive number at a tick, its digits in groups of three."""
+    return group_digits(f"{value:.0f}", _THIN_SPACE) if value >= 1000 else f"{value:g}"
+
+
+def squeeze(text: str, width: int) -> str:
+    """At most so many characters: both ends of a longer text, where names differ most often."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
+
+
+def factor_name(factor: Factor) -> str:
+    """A factor over its levels; the unit, unless every level carries it (``64 KiB``)."""
+    if not factor.unit or factor.unit in ("B", "bytes"):
+        return factor.title
+    return f"{factor.title} ({factor.unit})"
+
+
+def cells_name(context: ReportContext) -> str:
+    """The factors over cells: ``writers · readers``."""
+    return " · ".join(factor_name(factor) for factor in context.factors)
+
+
+def cell_label(context: ReportContext, cell: Cell) -> str:
+    """A cell under ``cells_name``: ``1 · 5``."""
+    return " · ".join(level_label(f, v) for f, v in zip(context.factors, cell, strict=True))
 
 
 def percent_ticks(low: float, high: float, most: int) -> list[float]:
@@ -131,45 +173,3 @@ def _rows(
 def _logs(column: pd.Series) -> Floats:
     values: Floats = column.to_numpy(dtype=np.float64)
     return np.log(values[np.isfinite(values) & (values > 0)])
-
-
-CHANGE = "change (%)"
-ARM = "arm"
-REGIME = "regime"
-BLOCK = "block number"
-
-Cell = tuple[str, ...]
-"""The levels of one cell, in the order of the context's factors."""
-
-
-_THIN_SPACE = "\N{THIN SPACE}"
-
-
-def tick_number(value: float) -> str:
-    """A positive number at a tick, its digits in groups of three."""
-    return group_digits(f"{value:.0f}", _THIN_SPACE) if value >= 1000 else f"{value:g}"
-
-
-def squeeze(text: str, width: int) -> str:
-    """At most so many characters: both ends of a longer text, where names differ most often."""
-    if len(text) <= width:
-        return text
-    tail = (width - 1) // 2
-    return f"{text[: width - 1 - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
-
-
-def factor_name(factor: Factor) -> str:
-    """A factor over its levels; the unit, unless every level carries it (``64 KiB``)."""
-    if not factor.unit or factor.unit in ("B", "bytes"):
-        return factor.title
-    return f"{factor.title} ({factor.unit})"
-
-
-def cells_name(context: ReportContext) -> str:
-    """The factors over cells: ``writers · readers``."""
-    return " · ".join(factor_name(factor) for factor in context.factors)
-
-
-def cell_label(context: ReportContext, cell: Cell) -> str:
-    """A cell under ``cells_name``: ``1 · 5``."""
-    return " · ".join(level_label(f, v) for f, v in zip(context.factors, cell, strict=True))

@@ -20,10 +20,9 @@ from kdelta.report.figures.style import (
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     arm_styles,
+    finish,
     marker_size,
     new_figure,
-    settle_layout,
-    title_suffix,
 )
 from kdelta.report.figures.svg import INK, PAPER, RULE
 from kdelta.report.frames import ReportFrames
@@ -111,14 +110,9 @@ def _figure(
             axis.set_ylabel(CHANGE if first else "")
             axis.set_xlabel(BLOCK if last else "")
             axis.tick_params(labelleft=first, labelbottom=last)
-    figure.suptitle(
-        f"{metric.title}: change against {context.baseline}, block by block{title_suffix(context)}",
-        x=0.01,
-        ha="left",
-        weight="bold",
-    )
     figure.legend(handles=_legend(), loc="outside lower left", ncols=4)
-    return settle_layout(figure)
+    title = f"{metric.title}: change against {context.baseline}, block by block"
+    return finish(figure, context, title)
 
 
 def _draw(

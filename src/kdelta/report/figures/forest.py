@@ -36,16 +36,27 @@ from kdelta.report.figures.style import (
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     arm_styles,
+    finish,
     legend_columns,
     new_figure,
-    settle_layout,
-    title_suffix,
 )
 from kdelta.report.figures.svg import INK, INVALID_SIGN, PAPER, RULE
 from kdelta.report.frames import ReportFrames
 from kdelta.report.tables import INVALID, factor_levels
 from kdelta.report.wording import confidence_label, magnitude
 
+SLOT = 0.12
+"""Inches that one arm takes in one cell."""
+NO_PAIR = "n/a"
+SIGNS = {
+    "faster": "+",
+    "slower": "\N{MINUS SIGN}",
+    "equivalent": "=",
+    "inconclusive": "~",
+    INVALID: INVALID_SIGN,
+}
+_NOISE_ALPHA = 0.3
+_MARGIN_ALPHA = 0.75
 OVERALL = "overall"
 _CELL_GAP = 0.6  # between the arms of one cell and of the next, in slots
 _AXIS_HEIGHT = 0.85
@@ -153,12 +164,6 @@ def _figure(
             set_percent_axis(axis, "x", limits, most)
             _draw(axis, frames, context, metric, line[index])
             _label(axis, frames, context, metric, line[index], across, first=index == 0)
-    figure.suptitle(
-        f"{metric.title}: change against {context.baseline}, cell by cell{title_suffix(context)}",
-        x=0.01,
-        ha="left",
-        weight="bold",
-    )
     verdicts = {v for f in (frames.deltas, frames.overall) for v in _of(f, metric)["verdict"]}
     handles, signs = legend(context, verdicts)
     figure.legend(
@@ -170,7 +175,8 @@ def _figure(
         ncols=legend_columns(handles, 4),
         columnspacing=1.2,
     )
-    return settle_layout(figure)
+    title = f"{metric.title}: change against {context.baseline}, cell by cell"
+    return finish(figure, context, title)
 
 
 def _draw(
@@ -239,27 +245,11 @@ def _label(
     title = textwrap.fill(squeeze(panel.regime.title, _TITLE_LINES[across > 2] * room), room)
     axis.set_title(f"{title}\n", loc="left", fontsize=FONT_SIZE, color=INK)
     floor = noise_floor(frames, panel.regime, metric)
-    note = ""
-    if context.controls:
-        note = f"noise floor {magnitude(floor)}"
+    note = f"noise floor {magnitude(floor)}" if context.controls else ""
     axis.text(
         0, 1.0, note, transform=axis.transAxes, va="bottom", fontsize=SMALL_FONT_SIZE, color=INK
     ).set_in_layout(False)
     axis.spines[["top", "right", "left"]].set_visible(False)
-
-
-SLOT = 0.12
-"""Inches that one arm takes in one cell."""
-NO_PAIR = "n/a"
-SIGNS = {
-    "faster": "+",
-    "slower": "\N{MINUS SIGN}",
-    "equivalent": "=",
-    "inconclusive": "~",
-    INVALID: INVALID_SIGN,
-}
-_NOISE_ALPHA = 0.3
-_MARGIN_ALPHA = 0.75
 
 
 class Row(NamedTuple):
@@ -344,12 +334,8 @@ def draw_row(
         return
     colour, marker = arm_styles(context)[arm.name]
     if overall and math.isfinite(row.low) and math.isfinite(row.high):
-        corners = [
-            (row.low, place),
-            (row.ratio, place - 0.42),
-            (row.high, place),
-            (row.ratio, place + 0.42),
-        ]
+        tip, foot = (row.ratio, place - 0.42), (row.ratio, place + 0.42)
+        corners = [(row.low, place), tip, (row.high, place), foot]
         axis.add_patch(Polygon(corners, facecolor=colour, edgecolor=PAPER, linewidth=0.5, zorder=5))
         _draw_arrows(axis, row, place, colour)
         return

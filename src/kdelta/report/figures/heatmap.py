@@ -26,9 +26,8 @@ from kdelta.report.figures.style import (
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     delta_colours,
+    finish,
     new_figure,
-    settle_layout,
-    title_suffix,
 )
 from kdelta.report.figures.svg import INK, INVALID_COLOUR, INVALID_FILL, INVALID_SIGN
 from kdelta.report.formatting import typeset_minus
@@ -158,13 +157,7 @@ def _figure(
     low, high = ("slower", "faster") if metric.higher_is_better else ("faster", "slower")
     bar.set_label(f"{low}  ←  change (%)  →  {high}", fontsize=SMALL_FONT_SIZE)
     bar.outline.set_visible(False)
-    figure.suptitle(
-        f"{metric.title}: change against {context.baseline}{title_suffix(context)}",
-        x=0.01,
-        ha="left",
-        weight="bold",
-    )
-    return settle_layout(figure)
+    return finish(figure, context, f"{metric.title}: change against {context.baseline}")
 
 
 def _panels(

@@ -23,10 +23,8 @@ from kdelta.report.figures.style import (
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     arm_styles,
-    legend_in_rows,
+    finish,
     new_figure,
-    settle_layout,
-    title_suffix,
 )
 from kdelta.report.figures.svg import INK, PAPER, RULE
 from kdelta.report.frames import ReportFrames
@@ -109,12 +107,7 @@ def _figure(
             axis.set_ylabel(SHARE if column == 0 else "", fontsize=SMALL_FONT_SIZE)
             axis.set_xlabel("" if below else LATENCY)
             axis.tick_params(labelleft=bool(column == 0))
-    figure.suptitle(
-        f"Distribution of write latency{title_suffix(context)}", x=0.01, ha="left", weight="bold"
-    )
-    handles = _legend(context)
-    legend_in_rows(figure, handles, 5)
-    return settle_layout(figure)
+    return finish(figure, context, "Distribution of write latency", _legend(context), 5)
 
 
 def _limits(

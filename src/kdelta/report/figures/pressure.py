@@ -20,11 +20,9 @@ from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
     arm_styles,
-    legend_in_rows,
+    finish,
     marker_size,
     new_figure,
-    settle_layout,
-    title_suffix,
 )
 from kdelta.report.figures.svg import INK, PAPER, RULE
 from kdelta.report.frames import ReportFrames
@@ -87,15 +85,7 @@ def pressure_figures(
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_yticks(range(len(labels)), labels if first else [""] * len(labels))
         axis.set_ylabel(REGIME if first else "")
-    figure.suptitle(
-        f"Memory pressure that the guest saw{title_suffix(context)}",
-        x=0.01,
-        ha="left",
-        weight="bold",
-    )
-    handles = _legend(context)
-    legend_in_rows(figure, handles, 5)
-    return [settle_layout(figure)]
+    return [finish(figure, context, "Memory pressure that the guest saw", _legend(context), 5)]
 
 
 def _draw(axis: Axes, frames: ReportFrames, context: ReportContext, counter: _Counter) -> None:

@@ -18,8 +18,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.text import Text
 
 from kdelta.report.context import ReportContext
@@ -91,27 +89,6 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def settle_layout(figure: Figure) -> Figure:
-    """Compute the layout once; otherwise every file written from the figure does it twice."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    # The solver adds in any order: the last bits differ from run to run, and with them the files.
-    _snap(figure)
-    return figure
-
-
-def _snap(figure: Figure | SubFigure) -> None:
-    for axis in figure.axes:
-        axis.set_position(np.round(axis.get_position().bounds, _SNAP_DIGITS).tolist())
-    for text in figure.texts:
-        x, y = text.get_position()
-        text.set_position((round(float(x), _SNAP_DIGITS), round(float(y), _SNAP_DIGITS)))
-    for part in figure.subfigs:
-        box = part.bbox_relative
-        box.p0, box.p1 = np.round(box.p0, _SNAP_DIGITS), np.round(box.p1, _SNAP_DIGITS)
-        _snap(part)
-
-
 class _QuietCanvas(FigureCanvasAgg):
     # seaborn.heatmap draws the whole figure after each panel, only to see whether tick labels
     # overlap; with the layout engine at work that takes minutes for a figure of many panels.
@@ -159,9 +136,49 @@ def delta_colours(higher_is_better: bool) -> Colormap:
     return colours if higher_is_better else colours.reversed()
 
 
-def title_suffix(context: ReportContext) -> str:
-    """What follows every figure's title when its numbers are not measurements."""
-    return f" \N{EM DASH} {acceleration_label(context)}" if context.emulated else ""
+def finish(
+    figure: Figure,
+    context: ReportContext,
+    title: str,
+    handles: Sequence[Artist] = (),
+    most: int = 6,
+) -> Figure:
+    """Title, legend below the figure if there are handles for one, and the layout.
+
+    Args:
+        figure: With everything else drawn.
+        context: The facts of the run; a title says when its numbers are not measurements.
+        title: Of the whole figure.
+        handles: Of the legend, in the order to be read.
+        most: Columns that the legend may have.
+    """
+    if context.emulated:
+        title = f"{title} \N{EM DASH} {acceleration_label(context)}"
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    if handles:
+        legend_in_rows(figure, handles, most)
+    return _settle_layout(figure)
+
+
+def _settle_layout(figure: Figure) -> Figure:
+    """Compute the layout once; otherwise every file written from the figure does it twice."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    # The solver adds in any order: the last bits differ from run to run, and with them the files.
+    _snap(figure)
+    return figure
+
+
+def _snap(figure: Figure | SubFigure) -> None:
+    for axis in figure.axes:
+        axis.set_position(np.round(axis.get_position().bounds, _SNAP_DIGITS).tolist())
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position((round(float(x), _SNAP_DIGITS), round(float(y), _SNAP_DIGITS)))
+    for part in figure.subfigs:
+        box = part.bbox_relative
+        box.p0, box.p1 = np.round(box.p0, _SNAP_DIGITS), np.round(box.p1, _SNAP_DIGITS)
+        _snap(part)
 
 
 def set_font(figures: Sequence[Figure], family: str) -> None:
@@ -192,12 +209,3 @@ def save_pdf(pages: Sequence[Figure], path: Path) -> None:
     with PdfPages(path, metadata={"CreationDate": None, "Creator": None, "Producer": None}) as pdf:
         for page in pages:
             pdf.savefig(page)
-
-
-def finish_trace(
-    figure: Figure, context: ReportContext, title: str, handles: Sequence[Line2D | Patch]
-) -> Figure:
-    """Title, legend and layout of a figure."""
-    figure.suptitle(f"{title}{title_suffix(context)}", x=0.01, ha="left", weight="bold")
-    legend_in_rows(figure, handles, 6)
-    return settle_layout(figure)

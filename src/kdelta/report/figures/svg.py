@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Make a figure's SVG part of a page: own ids, the page's colours, a name for screen readers."""
+"""A figure's SVG as a part of the page: own ids, the page's colours, a name for screen readers.
+
+The colours that the page replaces by its theme's are here, apart from what draws with them: the
+page is made without a plotting library.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,6 @@ CONTROL_COLOUR = GREY
 INVALID_COLOUR = "#6b2a5e"
 INVALID_FILL = "#ecd9e7"
 INVALID_SIGN = "\N{MULTIPLICATION X}"
-
 
 _THEME = {
     INK: "var(--fig-ink)",

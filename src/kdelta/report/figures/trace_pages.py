@@ -21,7 +21,7 @@ from kdelta.report.figures.style import (
     PAGE_WIDTH,
     SMALL_FONT_SIZE,
     arm_styles,
-    finish_trace,
+    finish,
     new_figure,
 )
 from kdelta.report.figures.svg import BASELINE_COLOUR, INK, PAPER
@@ -97,7 +97,7 @@ def _pages_figure(
             Patch(facecolor=INK, label="solid: under the lock"),
             Patch(facecolor=PAPER, edgecolor=INK, hatch=_HATCH, label="hatched: before the lock"),
         ]
-    return finish_trace(
+    return finish(
         figure, context, "Pages allocated per write, before and under pipe->mutex", handles
     )
 

@@ -23,7 +23,7 @@ from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
     arm_styles,
-    finish_trace,
+    finish,
     marker_size,
     new_figure,
 )
@@ -113,7 +113,7 @@ def _wait_figure(
         )
         for arm, (colour, marker) in arm_styles(context).items()
     ]
-    return finish_trace(
+    return finish(
         figure, context, "Wait for pipe->mutex per write, one traced boot per arm", handles
     )
 
