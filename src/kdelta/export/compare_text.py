@@ -19,7 +19,7 @@ from kdelta.report.formatting import (
     plural,
 )
 from kdelta.report.grid import Grid, Group
-from kdelta.report.text_grid import format_grid
+from kdelta.report.text_tables import format_grid
 
 PROSE_WIDTH = 78
 _INDENT = 4  # of `format_grid`

@@ -9,15 +9,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from kdelta.report.cells import number
-from kdelta.report.context import Arm, Metric, Regime, ReportContext
-from kdelta.report.formatting import format_quantity, format_share, join_words, plural
-from kdelta.report.frames import ReportFrames
-from kdelta.report.grid import Grid, Group
-from kdelta.report.mechanism import ONE_BOOT, MechanismPart
-from kdelta.report.tables import INVALID, cell_count
-from kdelta.report.view import ArmTables, Section, View
-from kdelta.report.weaknesses import (
+from kdelta.report.caveats import (
     NO_INTERVAL,
     OPEN,
     SHORT,
@@ -26,7 +18,15 @@ from kdelta.report.weaknesses import (
     weak_cells,
     weaknesses,
 )
-from kdelta.report.wording import effect
+from kdelta.report.cells import number
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
+from kdelta.report.formatting import format_quantity, format_share, join_words, plural
+from kdelta.report.frames import ReportFrames
+from kdelta.report.grid import Grid, Group
+from kdelta.report.mechanism import ONE_BOOT, MechanismPart
+from kdelta.report.sentences import effect
+from kdelta.report.tables import INVALID, cell_count
+from kdelta.report.view import ArmTables, Section, View
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from kdelta.mail.brief import (
 from kdelta.mail.layout import WIDTH, format_tables
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
+from kdelta.report.sentences import legend
 from kdelta.report.tables import DeltaTable
 from kdelta.report.text import fold_command, wrap
-from kdelta.report.text_grid import format_grid
+from kdelta.report.text_tables import format_grid
 from kdelta.report.view import build_view
-from kdelta.report.wording import legend
 
 TEMPLATE = "cover-letter.txt.j2"
 # What a reader of a mail asks first; the report has the rest.

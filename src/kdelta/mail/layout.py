@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kdelta.report.tables import Cell, DeltaTable
-from kdelta.report.text_columns import Column, groups, heading, mark, render, unmeasured, widest
+from kdelta.report.text_tables import Column, groups, heading, mark, render, unmeasured, widest
 
 WIDTH = 78
 _INDENT = "  "

@@ -13,10 +13,10 @@ from kdelta.report.figures import FigureName, mechanism_figures, run_figures
 from kdelta.report.figures.selection import selection_sentence
 from kdelta.report.formatting import plural
 from kdelta.report.mechanism import ONE_BOOT
+from kdelta.report.sentences import acceleration_label
 from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import CAPTIONS
 from kdelta.report.view import View
-from kdelta.report.wording import acceleration_label
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from kdelta.report.formatting import (
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
+from kdelta.report.sentences import acceleration_label, confidence_label
 from kdelta.report.tables import Precision
-from kdelta.report.wording import acceleration_label, confidence_label
 
 CLAIM_STATUSES = (*("reproduced", "same direction", "not settled", "contradicted", "not measured"),)
 _CONTROL_STATUSES = ("held", "broken", "not settled", "invalid")

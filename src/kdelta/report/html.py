@@ -20,10 +20,10 @@ from kdelta.report.figures.svg import inline_svg
 from kdelta.report.formatting import format_size, group_digits, plural, typeset_minus
 from kdelta.report.frames import ReportFrames
 from kdelta.report.run_files import Consoles, run_files
+from kdelta.report.sentences import acceleration_label, adjustment_sentence
 from kdelta.report.tables import cell_count
 from kdelta.report.templating import SCRIPT, STYLE, make_environment, read_asset
 from kdelta.report.view import build_view
-from kdelta.report.wording import acceleration_label, adjustment_sentence
 
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
 _STYLE_SHEETS = ("theme.css", "page.css", "tables.css", "print.css")

@@ -21,8 +21,8 @@ from kdelta.report.formatting import (
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
+from kdelta.report.sentences import acceleration_label
 from kdelta.report.tables import factor_levels
-from kdelta.report.wording import acceleration_label
 
 BEFORE, UNDER = "pages_before_lock_per_write", "pages_under_lock_per_write"
 WAIT = "wait_us_per_write"

@@ -12,7 +12,7 @@ from kdelta.report.context import Regime, ReportContext
 from kdelta.report.formatting import format_interval, format_percent, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
-from kdelta.report.wording import HEADLINE_DECIMALS, confidence_label, magnitude
+from kdelta.report.sentences import HEADLINE_DECIMALS, confidence_label, magnitude
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from kdelta.report.formatting import (
 )
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
-from kdelta.report.wording import acceleration_label
+from kdelta.report.sentences import acceleration_label
 
 _COUNTS = ("samples", "with_direct_reclaim")
 _SUMMED = (*_COUNTS, "oom_kill")

@@ -42,8 +42,8 @@ from kdelta.report.figures.style import (
 )
 from kdelta.report.figures.svg import INK, INVALID_SIGN, PAPER, RULE
 from kdelta.report.frames import ReportFrames
+from kdelta.report.sentences import confidence_label, magnitude
 from kdelta.report.tables import INVALID, factor_levels
-from kdelta.report.wording import confidence_label, magnitude
 
 SLOT = 0.12
 """Inches that one arm takes in one cell."""

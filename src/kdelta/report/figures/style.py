@@ -22,7 +22,7 @@ from matplotlib.text import Text
 
 from kdelta.report.context import ReportContext
 from kdelta.report.figures.svg import ARM_COLOURS, BASELINE_COLOUR, CONTROL_COLOUR, INK, PAPER, RULE
-from kdelta.report.wording import acceleration_label
+from kdelta.report.sentences import acceleration_label
 
 # Text width of the A4 page in paper.tex (17 cm): figures go in at their own size.
 PAGE_WIDTH = 6.69

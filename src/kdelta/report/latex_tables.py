@@ -11,9 +11,9 @@ from kdelta.report.captions import Captions
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
+from kdelta.report.sentences import acceleration_label, confidence_label, effect, noise_floor
 from kdelta.report.tables import VERDICT_MARKS, Cell, DeltaTable
 from kdelta.report.view import MetricTables, View
-from kdelta.report.wording import acceleration_label, confidence_label, effect, noise_floor
 
 SIGNS = {"-": "\N{MINUS SIGN}", "x": "\N{MULTIPLICATION SIGN}"}
 """Marks of verdicts that paper sets finer than text."""

@@ -12,8 +12,8 @@ from kdelta.report.context import ReportContext
 from kdelta.report.formatting import format_interval, format_percent, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
+from kdelta.report.sentences import acceleration_label, confidence_label
 from kdelta.report.tables import Precision
-from kdelta.report.wording import acceleration_label, confidence_label
 
 _FIXED = ("boots", "boots_failed", "samples", "set_aside")
 _HEADS = ("boots", "boots failed", "samples", "set aside")
