@@ -18,10 +18,9 @@ from kdelta.report.caveats import (
     weak_cells,
     weaknesses,
 )
-from kdelta.report.cells import number
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import format_quantity, format_share, join_words, plural
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group
 from kdelta.report.mechanism import ONE_BOOT, MechanismPart
 from kdelta.report.sentences import effect

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdelta.report.cells import cell_words, number
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.disturbance import host_state
-from kdelta.report.formatting import join_words, plural
-from kdelta.report.frames import ReportFrames
+from kdelta.report.formatting import cell_words, join_words, plural
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.position import position_effect, position_rows
 from kdelta.report.pressure import expectations
 from kdelta.report.sentences import effect, magnitude

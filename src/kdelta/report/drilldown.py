@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdelta.report.cells import level_words, number, whole
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     format_interval,
     format_percent,
     format_value,
     join_words,
+    level_words,
 )
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number, whole
 from kdelta.report.tables import Cell as TableCell
 from kdelta.report.tables import DeltaTable, Precision, factor_levels
 

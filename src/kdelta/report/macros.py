@@ -14,11 +14,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kdelta.report.cells import number, whole
 from kdelta.report.claims import CLAIM_STATUSES
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import format_percent, typeset_minus
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number, whole
 from kdelta.report.sentences import (
     HEADLINE_DECIMALS,
     NOISE_FLOOR,

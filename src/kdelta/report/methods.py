@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kdelta.report.cells import level_words
 from kdelta.report.context import Factor, ReportContext
-from kdelta.report.formatting import format_seconds, join_words, plural
+from kdelta.report.formatting import format_seconds, join_words, level_words, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.sentences import acceleration_label, confidence_label

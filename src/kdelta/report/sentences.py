@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.cells import number, whole
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     NO_INTERVAL,
@@ -17,7 +16,7 @@ from kdelta.report.formatting import (
     format_percent,
     plural,
 )
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number, whole
 from kdelta.report.tables import (
     INVALID,
     NO_VERDICT_MARK,

@@ -7,10 +7,16 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from kdelta.report.cells import Row, cell_heads, cell_labels, number
 from kdelta.report.context import ReportContext
-from kdelta.report.formatting import format_interval, format_percent, plural
-from kdelta.report.frames import ReportFrames
+from kdelta.report.formatting import (
+    Row,
+    cell_heads,
+    cell_labels,
+    format_interval,
+    format_percent,
+    plural,
+)
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group
 from kdelta.report.sentences import acceleration_label, confidence_label
 from kdelta.report.tables import Precision

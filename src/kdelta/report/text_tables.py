@@ -10,7 +10,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
-from kdelta.report.cells import level_words
+from kdelta.report.formatting import level_words
 from kdelta.report.grid import Grid
 from kdelta.report.tables import Cell, DeltaTable
 

@@ -12,11 +12,10 @@ from report_cases import ASSETS, Case
 from report_facts import make_context
 from report_synthetic import FLAGSHIP, WIDE, Plan, write_results
 
-from kdelta.report.cells import number
 from kdelta.report.drilldown import CellBlocks, Drilldown, drilldown
 from kdelta.report.figures import figure_stems
 from kdelta.report.figures.answers import answer_scale
-from kdelta.report.frames import load_frames
+from kdelta.report.frames import load_frames, number
 from kdelta.report.html import render_html
 from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.tables import choose_precision

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kdelta.report.cells import number
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import format_percent
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.tables import INVALID
 
 _PADDING = 0.06

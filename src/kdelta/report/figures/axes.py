@@ -15,9 +15,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from kdelta.report.cells import level_label
 from kdelta.report.context import Factor, Metric, Regime, ReportContext
-from kdelta.report.formatting import group_digits, typeset_minus
+from kdelta.report.formatting import group_digits, level_label, typeset_minus
 from kdelta.report.frames import ReportFrames
 from kdelta.report.tables import INVALID
 

@@ -18,8 +18,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch, Polygon
 from matplotlib.path import Path
 
-from kdelta.report.cells import Row as TableRow
-from kdelta.report.cells import number
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.figures.axes import (
     CHANGE,
@@ -41,7 +39,8 @@ from kdelta.report.figures.style import (
     new_figure,
 )
 from kdelta.report.figures.svg import INK, INVALID_SIGN, PAPER, RULE
-from kdelta.report.frames import ReportFrames
+from kdelta.report.formatting import Row as TableRow
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.sentences import confidence_label, magnitude
 from kdelta.report.tables import INVALID, factor_levels
 

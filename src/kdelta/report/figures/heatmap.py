@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from kdelta.report.cells import level_label, number
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.figures.axes import factor_name, squeeze
 from kdelta.report.figures.style import (
@@ -30,8 +29,8 @@ from kdelta.report.figures.style import (
     new_figure,
 )
 from kdelta.report.figures.svg import INK, INVALID_COLOUR, INVALID_FILL, INVALID_SIGN
-from kdelta.report.formatting import typeset_minus
-from kdelta.report.frames import ReportFrames
+from kdelta.report.formatting import level_label, typeset_minus
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.tables import INVALID, Cell, DeltaTable, choose_precision, delta_tables
 
 MISSING_NOTE = "missing"

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from kdelta.report.cells import level_words
 from kdelta.report.context import Regime, ReportContext
 from kdelta.report.figures.axes import squeeze, tick_number
 from kdelta.report.figures.selection import CellLevels, fixed_factors, shown_cells
@@ -27,6 +26,7 @@ from kdelta.report.figures.style import (
     new_figure,
 )
 from kdelta.report.figures.svg import INK, PAPER, RULE
+from kdelta.report.formatting import level_words
 from kdelta.report.frames import ReportFrames
 from kdelta.report.tables import at_levels, factor_levels
 

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from kdelta.report.cells import level_words
 from kdelta.report.context import Factor, ReportContext
-from kdelta.report.formatting import join_words
+from kdelta.report.formatting import join_words, level_words
 
 MOST_LEVELS = 3
 

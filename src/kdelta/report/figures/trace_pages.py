@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from kdelta.report.cells import level_label, number
 from kdelta.report.context import Factor, Regime, ReportContext
 from kdelta.report.figures.axes import ARM, factor_name, squeeze
 from kdelta.report.figures.style import (
@@ -25,8 +24,8 @@ from kdelta.report.figures.style import (
     new_figure,
 )
 from kdelta.report.figures.svg import BASELINE_COLOUR, INK, PAPER
-from kdelta.report.formatting import format_quantity
-from kdelta.report.frames import ReportFrames
+from kdelta.report.formatting import format_quantity, level_label
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.mechanism import BEFORE, SIZE_FACTOR, UNDER, mechanism_rows, traced_regimes
 from kdelta.report.tables import factor_levels
 

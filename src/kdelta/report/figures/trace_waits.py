@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from kdelta.report.cells import number
 from kdelta.report.context import Regime, ReportContext
 from kdelta.report.figures.axes import Cell, cell_label, cells_name, tick_number
 from kdelta.report.figures.style import (
@@ -28,7 +27,7 @@ from kdelta.report.figures.style import (
     new_figure,
 )
 from kdelta.report.figures.svg import INK, PAPER
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.mechanism import WAIT, mechanism_rows, traced_regimes
 from kdelta.report.tables import factor_levels
 
