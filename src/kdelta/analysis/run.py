@@ -12,13 +12,13 @@ import pandas as pd
 from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells
 from kdelta.analysis.claims import claims_frame
 from kdelta.analysis.control import control_frame
+from kdelta.analysis.counters import counters_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
 from kdelta.analysis.disturbance import disturbance_frame
 from kdelta.analysis.guests import require_same_guests
 from kdelta.analysis.latency import latency_frame
 from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
-from kdelta.analysis.moved import counters_frame
 from kdelta.analysis.negative_controls import negative_controls_frame
 from kdelta.analysis.notes import notes
 from kdelta.analysis.position import position_frame

@@ -17,7 +17,7 @@ from kdelta.analysis.boots import RawBoot, cell_key
 from kdelta.analysis.breach import Breach
 from kdelta.analysis.host_rules import host_breaches
 from kdelta.analysis.records import Cell
-from kdelta.analysis.sample_rules import sample_breaches
+from kdelta.analysis.rules import sample_breaches
 from kdelta.analysis.samples import SampleKey
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import SampleSpeed, sample_speeds

@@ -8,8 +8,8 @@ import pytest
 from synthetic import ARMS, SETTINGS
 
 from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.counters import counters_frame
 from kdelta.analysis.growth import growth_of, sample_counters
-from kdelta.analysis.moved import counters_frame
 from kdelta.analysis.records import SampleRecord, parse_record
 
 
