@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Validity rules on one sample."""
+"""The validity rules: on a sample, on its boot, and on the host meanwhile."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from kdelta import plain
 from kdelta.analysis.boots import RawBoot, RawSample
-from kdelta.analysis.breach import Breach, one_line
-from kdelta.analysis.records import SampleRecord
+from kdelta.analysis.console import OOM_INVOKED, OOM_KILL
+from kdelta.analysis.records import HostCpu, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.speed import SampleSpeed
 from kdelta.workload.declaration import ELAPSED
@@ -16,6 +18,25 @@ from kdelta.workload.samples import broken_checks
 
 USER_HZ = 100
 """Ticks per second of the times in /proc/stat: the kernel's ABI on every architecture but alpha."""
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A rule broken: what was found, what was allowed (None: no number to give), in words."""
+
+    rule: str
+    value: float | None
+    limit: float | None
+    detail: str
+
+    def __post_init__(self) -> None:
+        # Consoles and errors of a guest come in here, and go out to terminals and pages.
+        object.__setattr__(self, "detail", plain.one_line(self.detail))
+
+
+def one_line(text: str) -> str:
+    """The text on one line, at most 200 characters."""
+    return plain.one_line(text, 200)
 
 
 def sample_breaches(
@@ -127,3 +148,136 @@ def _stressor_breaches(boot: RawBoot, record: SampleRecord, is_last: bool) -> It
     elif is_last and boot.end is not None and boot.end.stressor_alive is False:
         # It died between its last check and the end: only the last sample is in doubt.
         yield Breach("stressor-dead", None, None, "the stressor was dead at the boot's end")
+
+
+def boot_breaches(boot: RawBoot) -> Iterator[Breach]:
+    """Rules that the boot as a whole breaks."""
+    if not boot.failed:  # then the host says so, and why: that it is incomplete is no news
+        yield from _completeness_breaches(boot)
+    if boot.boot is not None:
+        yield from _start_breaches(boot)
+    yield from _console_breaches(boot)
+
+
+def _completeness_breaches(boot: RawBoot) -> Iterator[Breach]:
+    done, planned = len(boot.samples), len(boot.places)
+    if boot.boot is None:
+        yield Breach("incomplete-boot", done, planned, "the guest left no boot record")
+    elif boot.end is None:
+        yield Breach(
+            "incomplete-boot", done, planned, f"no end record; {done} of {planned} slices were run"
+        )
+    elif boot.end.samples != done:
+        yield Breach(
+            "incomplete-boot",
+            done,
+            boot.end.samples,
+            f"the end record counts {boot.end.samples} samples, the file holds {done}",
+        )
+
+
+def _start_breaches(boot: RawBoot) -> Iterator[Breach]:
+    assert boot.boot is not None
+    gate, check, stressor = boot.boot.gate, boot.boot.self_check, boot.boot.stressor
+    if not gate.ok:
+        yield Breach("gate", len(gate.failures), 0, one_line("; ".join(gate.failures)))
+    elif boot.end is not None and not boot.end.ok:
+        why = boot.end.error or "no reason was recorded"
+        yield Breach("gate", 1, 0, one_line(f"the guest did not stay as it was asked for: {why}"))
+    if check is None:
+        # A driver that stops at the gate, or a boot that failed, has no self-check to show.
+        if gate.ok and not boot.failed:
+            yield Breach("self-check", None, None, "the self-check was not run")
+    elif not check.ok or check.payload_errors:
+        why = check.error or "the self-check found payload errors"
+        yield Breach("self-check", check.payload_errors, 0, one_line(why))
+    if stressor is not None and not stressor.settled:
+        yield Breach(
+            "stressor-not-settled",
+            stressor.settle_s,
+            None,
+            one_line(
+                f"{stressor.name} did not settle before the sweep: "
+                f"{stressor.error or 'no reason was recorded'}"
+            ),
+        )
+
+
+def _console_breaches(boot: RawBoot) -> Iterator[Breach]:
+    found = boot.splats or ()
+    kills = [splat for splat in found if splat.pattern == OOM_KILL]
+    invoked = [splat for splat in found if splat.pattern == OOM_INVOKED]
+    splats = [splat for splat in found if splat.pattern not in (OOM_KILL, OOM_INVOKED)]
+    if splats:
+        yield Breach(
+            "kernel-splat",
+            len(splats),
+            0,
+            f"console line {splats[0].line_number}: {splats[0].pattern}: {splats[0].text}",
+        )
+    if kills or invoked:
+        first = (kills or invoked)[0]
+        # The kernel limits how often it prints either line; the more frequent one is nearer.
+        yield Breach(
+            "oom-kill",
+            max(len(kills), len(invoked)),
+            0,
+            f"console line {first.line_number}: {first.text}",
+        )
+
+
+def host_breaches(boot: RawBoot, limits: Limits) -> Iterator[Breach]:
+    """Rules that what the host recorded of a boot breaks; facts not recorded break none."""
+    seen = boot.host_boot
+    if seen is None:
+        return
+    if boot.failure is not None:
+        yield Breach("boot-failed", None, None, one_line(boot.failure))
+    yield from _load_breaches(boot, limits)
+    cpu, capacity_s = boot.host_cpu, _capacity_s(boot.host_cpu)
+    for rule, share, limit, who in (
+        ("host-steal", host_steal(cpu), limits.steal, "a hypervisor"),
+        ("host-other-cpu", host_other_cpu(cpu), limits.host_other_cpu, "other programs"),
+    ):
+        if share is not None and capacity_s is not None and share > limit:
+            took = f"{share * capacity_s:.1f} of {capacity_s:.1f}"
+            yield Breach(rule, share, limit, f"{who} took {took} CPU seconds of the host")
+
+
+def host_steal(cpu: HostCpu | None) -> float | None:
+    """Share of the host's CPU time that a hypervisor took; None if not recorded."""
+    capacity_s = _capacity_s(cpu)
+    if cpu is None or cpu.steal_s is None or capacity_s is None:
+        return None
+    return cpu.steal_s / capacity_s
+
+
+def host_other_cpu(cpu: HostCpu | None) -> float | None:
+    """Share of it that other programs than kdelta's guest took; None if not recorded."""
+    capacity_s = _capacity_s(cpu)
+    if cpu is None or cpu.busy_s is None or cpu.own_s is None or capacity_s is None:
+        return None
+    return (cpu.busy_s - cpu.own_s) / capacity_s
+
+
+def _capacity_s(cpu: HostCpu | None) -> float | None:
+    """CPU seconds that the host had meanwhile; None if not recorded."""
+    if cpu is None or not cpu.cpus or not cpu.elapsed_s:
+        return None
+    return cpu.cpus * cpu.elapsed_s
+
+
+def _load_breaches(boot: RawBoot, limits: Limits) -> Iterator[Breach]:
+    seen, vcpus, cpus = boot.host_boot, boot.vcpus, boot.host_cpus
+    if seen is None or seen.load_before is None or vcpus is None or cpus is None:
+        return
+    # The boot before this one has kept as many CPUs busy as the guest has: that is no load.
+    excess = (seen.load_before - vcpus) / cpus
+    if excess > limits.host_load:
+        yield Breach(
+            "host-load",
+            excess,
+            limits.host_load,
+            f"load average {seen.load_before:.2f} before the boot, on {cpus} CPUs, "
+            f"{vcpus} of which the boot before may have kept busy",
+        )

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from kdelta.analysis.effects import is_invalid_over_cells
 from kdelta.analysis.inference import (
     MIN_BLOCKS,
     BlockValues,
@@ -24,7 +25,6 @@ from kdelta.analysis.inference import (
     over_cells,
     t_interval,
 )
-from kdelta.analysis.verdict import is_invalid_over_cells
 
 Place = tuple[str, tuple[tuple[str, object], ...]]
 """Regime, and the cell's levels by what they mean, factor by factor."""

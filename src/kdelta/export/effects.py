@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kdelta.analysis.levels import level_value
 from kdelta.errors import KdeltaError
 from kdelta.export.comparison import Effects, Place
 from kdelta.export.run_folder import RunFolder
+from kdelta.units import level_value
 
 Labels = dict[Place, tuple[str, ...]]
 """Place -> the cell's levels as they are written, one per factor."""

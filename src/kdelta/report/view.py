@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kdelta.analysis.verdict import DIFFERENT
+from kdelta.analysis.effects import DIFFERENT
 from kdelta.report.caveats import Notice, missing_blocks, notices, weaknesses
 from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
 from kdelta.report.context import Arm, Metric, Regime, ReportContext

@@ -9,7 +9,7 @@ from synthetic import ARMS, SETTINGS
 
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.counters import counters_frame
-from kdelta.analysis.growth import growth_of, sample_counters
+from kdelta.analysis.raw import growth_of, sample_counters
 from kdelta.analysis.records import SampleRecord, parse_record
 
 

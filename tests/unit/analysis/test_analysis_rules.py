@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import SETTINGS
 
-from kdelta.analysis.levels import level_value
 from kdelta.analysis.run import analyse_boots
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.tables import csv_text
 from kdelta.analysis.validity import Violation, violations
+from kdelta.units import level_value
 from kdelta.workload.samples import wrong_parameter
 from tests.workloads import PIPE_BENCH
 
