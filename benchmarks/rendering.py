@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.provenance import raw_hashes
-from kdelta.reference.unpack import unpack
+from kdelta.reference.pack import unpack
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PROTOCOL = "standard"

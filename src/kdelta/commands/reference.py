@@ -14,10 +14,10 @@ from kdelta.commands.common import Verbs
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import read_run
 from kdelta.host.lock import host_lock
-from kdelta.reference.layout import SUMS
-from kdelta.reference.pack import pack
+from kdelta.reference.pack import pack, unpack
 from kdelta.reference.scrub import Scrubber
 from kdelta.reference.sums import (
+    SUMS,
     differences,
     in_short,
     read_sums,
@@ -25,7 +25,6 @@ from kdelta.reference.sums import (
     without_pdf,
     write_sums,
 )
-from kdelta.reference.unpack import unpack
 from kdelta.schema import RESULT_FILES
 
 

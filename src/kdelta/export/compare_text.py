@@ -8,9 +8,9 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
-from kdelta.export.comparison import Change, Difference
+from kdelta.export.compare import ArmRows, Cell, Comparison, RegimeRows
+from kdelta.export.differences import Change, Difference
 from kdelta.export.run_folder import RunFolder
-from kdelta.export.run_pair import ArmRows, Cell, Comparison, RegimeRows
 from kdelta.report.formatting import (
     format_interval,
     format_percent,

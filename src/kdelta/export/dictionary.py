@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""datapackage.json: the run's CSV files described for other programs.
+"""The run's CSV files described: datapackage.json for programs, docs/data-dictionary.md for people.
 
-A Tabular Data Package, version 1 (https://specs.frictionlessdata.io/tabular-data-package/).
-`unit` is an addition of ours, which the specification allows.
+datapackage.json is a Tabular Data Package, version 1
+(https://specs.frictionlessdata.io/tabular-data-package/); `unit` is an addition of ours, which the
+specification allows. The page is made by
+`python -m kdelta.export.dictionary > docs/data-dictionary.md`.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import textwrap
 from pathlib import Path
 
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import Json, RunFolder
 from kdelta.kernel.image import sha256_file
-from kdelta.schema import RULE, TABLES, VALUE, Column, Table, Type
+from kdelta.schema import FACTOR, PARAMETER, RULE, RUN_COLUMNS, TABLES, VALUE, Column, Table, Type
 from kdelta.workload.declaration import Value, Workload
 from kdelta.workload.parameters import Level
 
@@ -144,3 +147,59 @@ def _factor(name: str, levels: list[Level]) -> Column:
     found = {kinds.get(type(level), "string") for level in levels}
     kind: Type = found.pop() if len(found) == 1 else "string"
     return Column(name, kind, "", "level of this factor of the matrix")
+
+
+_HEAD = """\
+<!-- SPDX-License-Identifier: GPL-2.0-only -->
+<!-- Made by `python -m kdelta.export.dictionary`; edit src/kdelta/schema.py. -->
+# Data dictionary
+
+Every column of every CSV file in a run's folder, `results/<experiment>/<protocol>/`, in order.
+The rules behind the numbers are in [contracts.md](contracts.md) and
+[methodology.md](methodology.md). The same is in `datapackage.json` beside the files (a
+[Frictionless](https://specs.frictionlessdata.io/tabular-data-package/) tabular data package),
+with the types of the run's own factors:
+
+```python
+import pandas as pd
+
+samples = pd.read_csv("results/pipe-prealloc/quick/samples.csv", dtype_backend="numpy_nullable")
+```
+
+All files: UTF-8, comma, a header line, `\\n` line ends, 10 significant digits, `true`/`false`,
+empty for missing. `<factor>` stands for one column per factor of the experiment's matrix
+(flagship: `writers`, `readers`), `<parameter>` for one per parameter of the workload that is the
+same in every cell, `<value>` for one per value and metric that `workloads/<name>/workload.yaml`
+declares with unit and meaning, and `<rule>` for one per rule that was broken.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for table in TABLES:
+        row = _paragraph(f"A row is {table.row}.")
+        parts.append(f"## `{table.path}`\n\n{row}\n\n{_rows(table.columns)}")
+    what = _paragraph(
+        "`kdelta export --format samples`: samples.csv, with what tells runs apart before its "
+        "columns, so that files of several runs can be concatenated."
+    )
+    parts.append(f"## `exports/samples.csv.gz`\n\n{what}\n\n{_rows(RUN_COLUMNS)}")
+    return "\n".join(parts)
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _rows(columns: tuple[Column, ...]) -> str:
+    head = "| column | type | unit | meaning |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{c.name}` | {'any' if c.name in (FACTOR, PARAMETER, VALUE) else c.type} "
+        f"| {c.unit or '-'} | {c.meaning.replace('|', chr(92) + '|')} |\n"
+        for c in columns
+    )
+
+
+if __name__ == "__main__":
+    print(page(), end="")

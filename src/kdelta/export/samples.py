@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Results in the Go benchmark data format, which benchstat and its kin read.
+"""A run's samples for other tools: in the Go benchmark data format, and as one CSV file.
 
-Format: https://go.dev/design/14313-benchmark-format, and for the lines of unit metadata
-golang.org/x/perf/benchfmt. benchstat puts results of different configuration (`key: value`
-lines) into different tables, so the files of one run's arms have to have the same ones: what
-tells arms apart stands in comments.
+benchstat and its kin read the former: https://go.dev/design/14313-benchmark-format, and for the
+lines of unit metadata golang.org/x/perf/benchfmt. benchstat puts results of different
+configuration (`key: value` lines) into different tables, so the files of one run's arms have to
+have the same ones: what tells arms apart stands in comments.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from kdelta.analysis.tables import csv_text
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import RunFolder
@@ -169,3 +172,30 @@ def _result(row: pd.Series, run: RunFolder) -> str:
 
 def _part(level: str) -> str:
     return quote(level, safe=_SAFE)
+
+
+def flat_samples(run: RunFolder) -> pd.DataFrame:
+    """samples.csv as text, digit for digit, with what tells runs, regimes and arms apart."""
+    samples = run.table("samples.csv")
+    titles = {arm: run.arm_title(arm) for arm in run.experiment.booted_arms()}
+    ours = {
+        "run_id": run.run_id,
+        "experiment": run.experiment.name,
+        "protocol": run.protocol,
+        "regime_title": samples["regime"].map(run.regimes),
+        "arm_title": samples["arm"].map(titles),
+    }
+    return pd.concat([pd.DataFrame(ours, index=samples.index), samples], axis=1)
+
+
+def write_samples(run: RunFolder, path: Path) -> Path:
+    """Writes the file; a name that ends in .gz gives a compressed one, the same bytes each time."""
+    data = csv_text(flat_samples(run)).encode()
+    if path.suffix == ".gz":
+        packed = io.BytesIO()
+        # Neither the time nor the name of the file: the same samples give the same bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as file:
+            file.write(data)
+        data = packed.getvalue()
+    write_atomically(path, data)
+    return path
