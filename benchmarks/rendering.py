@@ -25,7 +25,7 @@ from typing import Any
 
 from kdelta.earlier_runs import upgraded
 from kdelta.provenance import raw_hashes
-from kdelta.reference.unpack import unpack
+from kdelta.reference.pack import unpack
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PROTOCOL = "standard"

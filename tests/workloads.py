@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdelta.report.metrics import metrics_of
+from kdelta.report.context import metrics_of
 from kdelta.workload.build import HELPERS, RECORD, built_programs
 from kdelta.workload.folder import load_workload
 

@@ -23,9 +23,9 @@ from kdelta.report.context import (
     Image,
     Regime,
     ReportContext,
+    metrics_of,
 )
 from kdelta.report.formatting import format_size
-from kdelta.report.metrics import metrics_of
 from kdelta.run_facts import (
     claim_setup,
     environment_facts,
@@ -95,7 +95,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
     # Reasons and errors in it quote consoles and programs.
     manifest = printable_values(manifest)
     factors = list(experiment.matrix)
-    # Guests are alike in a regime (analysis/guests.py); of hosts, the smallest bounds them.
+    # Guests are alike in a regime (analysis/boots.py); of hosts, the smallest bounds them.
     hosts = manifest["hosts"]
     host = hosts[0] if hosts else {}
     chosen, workload = experiment.protocols[protocol], experiment.workload.declaration

@@ -38,20 +38,15 @@ from kdelta.yaml_file import parse_model
 # What the verbs of a stage call.
 STAGES = {
     "analysis": ("kdelta.analysis.run", "kdelta.run_context"),
-    "report": ("kdelta.report.run", "kdelta.report.document_font", "kdelta.run_context"),
-    "export": (
-        "kdelta.export.gobench",
-        "kdelta.export.flat_samples",
-        "kdelta.export.datapackage",
-        "kdelta.export.run_folder",
-    ),
+    "report": ("kdelta.report.run", "kdelta.report.figures.font", "kdelta.run_context"),
+    "export": ("kdelta.export.samples", "kdelta.export.dictionary", "kdelta.export.run_folder"),
     "mail": (
         "kdelta.mail.series",
         "kdelta.mail.choice",
         "kdelta.mail.cover",
         "kdelta.run_context",
     ),
-    "reference": ("kdelta.reference.unpack", "kdelta.reference.sums"),
+    "reference": ("kdelta.reference.pack", "kdelta.reference.sums"),
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from kdelta.report.metrics import figure_stems
+from kdelta.report.figures import figure_stems
 from kdelta.schema import RESULT_FILES
 from kdelta.workload.build import HELPERS
 from tests.conftest import CHECKOUT, SMALL

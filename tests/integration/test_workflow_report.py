@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kdelta.report.metrics import figure_stems
+from kdelta.report.figures import figure_stems
 from kdelta.schema import RESULT_FILES
 from tests.integration.scripted_workflow import Workflow
 from tests.workloads import PIPE_BENCH

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The report in its forms. Needs tables and a manifest, neither a kernel nor a guest.
-from kdelta.report.metrics import figure_stems
+from kdelta.report.figures import figure_stems
 
 REPORT_INPUT = {
     "tables": TABLES,

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from kdelta.analysis.breach import one_line
 from kdelta.analysis.mechanism import traced_cells
 from kdelta.analysis.mechanism_records import Locks, MechanismArm, MechanismSample
+from kdelta.analysis.rules import one_line
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import frame_of
 from kdelta.workload.readers import ReadError

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from kdelta.analysis.boots import cell_key
-from kdelta.analysis.breach import one_line
 from kdelta.analysis.mechanism_records import Allocation, Contention, MechanismArm, MechanismSample
 from kdelta.analysis.records import Cell
+from kdelta.analysis.rules import one_line
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import frame_of
 

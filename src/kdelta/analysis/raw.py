@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads `raw/<regime>/block-NNN/` into boots. The only part that reads files."""
+"""Reads `raw/<regime>/block-NNN/` into boots: the only part that reads its files."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdelta.analysis import console
-from kdelta.analysis.boots import RawBoot, RawData, RawSample
-from kdelta.analysis.growth import growth_of, sample_counters
-from kdelta.analysis.histogram import Histogram
-from kdelta.analysis.host_record import HostRecord, parse_host
+from kdelta.analysis.boots import Histogram, RawBoot, RawData, RawSample
 from kdelta.analysis.records import (
     BootRecord,
     Cell,
     EndRecord,
+    HostRecord,
     SampleRecord,
     Schedule,
     SelfCheck,
     StressorRecord,
+    parse_host,
     parse_record,
     parse_schedule,
 )
@@ -29,7 +28,28 @@ from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError, lookup
 from kdelta.workload.samples import values_of, wrong_parameter
 
+Growth = Mapping[str, int]
+"""What kernel counters grew by over a slice, by names such as `vmstat.pgscan_direct`."""
+
 _BLOCK = re.compile(r"block-(\d{3,})")
+
+
+COLUMNS = {
+    **{
+        name: f"vmstat.{name}"
+        for name in (
+            *("pgscan_direct", "pgsteal_direct", "pgscan_kswapd", "oom_kill"),
+            *("pswpin", "pswpout"),
+        )
+    },
+    "psi_memory_some_us": "psi.memory.some",
+    "psi_memory_full_us": "psi.memory.full",
+    "psi_cpu_some_us": "psi.cpu.some",
+    "steal_ticks": "stat.steal",
+}
+"""Column of samples.csv -> the counter that it holds."""
+
+_STALLS = "vmstat.allocstall"
 
 
 def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
@@ -317,3 +337,31 @@ def _require_same(where: str, key: str, found: object, expected: object) -> None
             f"{where}: key {key}: found {found!r} where folder, file name and schedule.json "
             f"say {expected!r}; was the file moved or copied?"
         )
+
+
+def growth_of(record: SampleRecord) -> Growth:
+    """What the counters of a slice grew by; empty where that was not recorded.
+
+    Earlier versions recorded some counters before and after.
+    """
+    if record.grown is not None:
+        return record.grown
+    if record.before is None or record.after is None:
+        return {}
+    first, last = (
+        {
+            **{f"vmstat.{name}": value for name, value in moment.vmstat.items()},
+            **{f"stat.{name}": value for name, value in moment.stat.items()},
+            **{f"psi.{r}.{k}": v for r, kinds in moment.psi.items() for k, v in kinds.items()},
+        }
+        for moment in (record.before, record.after)
+    )
+    return {name: value - first[name] for name, value in last.items() if name in first}
+
+
+def sample_counters(grown: Growth) -> dict[str, int | None]:
+    """The counters that samples.csv has; None is one that the kernel lacks."""
+    found = {column: grown.get(name) for column, name in COLUMNS.items()}
+    # One counter per zone; which zones exist depends on the kernel.
+    stalls = [value for name, value in grown.items() if name.startswith(_STALLS)]
+    return {**found, "allocstall": sum(stalls) if stalls else None}

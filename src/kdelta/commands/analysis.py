@@ -182,7 +182,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _write_figures(frames: ReportFrames, context: ReportContext, run: Path) -> None:
     # Both load matplotlib.
-    from kdelta.report.document_font import font_note
+    from kdelta.report.figures.font import font_note
     from kdelta.report.run import write_figures
 
     write_figures(frames, context, run)

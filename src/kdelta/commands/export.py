@@ -73,7 +73,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _go(run: RunFolder, output: Path | None) -> list[Path]:
-    from kdelta.export.gobench import arms_without_samples, write_go
+    from kdelta.export.samples import arms_without_samples, write_go
 
     for arm in arms_without_samples(run):
         print(
@@ -85,13 +85,13 @@ def _go(run: RunFolder, output: Path | None) -> list[Path]:
 
 
 def _samples(run: RunFolder, output: Path | None) -> list[Path]:
-    from kdelta.export.flat_samples import write_samples
+    from kdelta.export.samples import write_samples
 
     return [write_samples(run, output or run.path / "exports" / "samples.csv.gz")]
 
 
 def _datapackage(run: RunFolder, _output: Path | None) -> list[Path]:
-    from kdelta.export.datapackage import write_descriptor
+    from kdelta.export.dictionary import write_descriptor
 
     return [write_descriptor(run)]
 
@@ -104,9 +104,9 @@ _WRITERS: dict[str, Callable[[RunFolder, Path | None], list[Path]]] = {
 
 
 def _compare(args: argparse.Namespace) -> int:
+    from kdelta.export.compare import compare_runs
     from kdelta.export.compare_text import comparison_text
     from kdelta.export.run_folder import read_one_workload
-    from kdelta.export.run_pair import compare_runs
 
     runs = [read_one_workload(args.run_a), read_one_workload(args.run_b)]
     for run in runs:

@@ -126,7 +126,7 @@ def _tell_so_far(source: GuestSource, args: argparse.Namespace) -> None:
     """Show the answers so far; the report has them at the end, with what weakens them."""
     if source.experiment.protocols[args.protocol].blocks == 1:
         return
-    from kdelta.analysis.so_far import so_far
+    from kdelta.analysis.run import so_far
     from kdelta.run_context import analysis_settings
 
     # Whatever is wrong with other blocks is the analysis' to tell.

@@ -25,8 +25,7 @@ from kdelta.experiment import Experiment
 from kdelta.measure.schedule import cells
 
 if TYPE_CHECKING:
-    from kdelta.analysis.planning import RegimeSpread
-    from kdelta.analysis.variance import Split
+    from kdelta.analysis.planning import RegimeSpread, Split
 
 ROUNDS = (1, 2, 3, 5, 8)
 """Of a block, that a plan compares."""

@@ -8,9 +8,9 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
-from kdelta.export.comparison import Change, Difference
+from kdelta.export.compare import ArmRows, Cell, Comparison, RegimeRows
+from kdelta.export.differences import Change, Difference
 from kdelta.export.run_folder import RunFolder
-from kdelta.export.run_pair import ArmRows, Cell, Comparison, RegimeRows
 from kdelta.report.formatting import (
     format_interval,
     format_percent,
@@ -19,7 +19,7 @@ from kdelta.report.formatting import (
     plural,
 )
 from kdelta.report.grid import Grid, Group
-from kdelta.report.text_grid import format_grid
+from kdelta.report.text_tables import format_grid
 
 PROSE_WIDTH = 78
 _INDENT = 4  # of `format_grid`

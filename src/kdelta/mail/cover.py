@@ -18,18 +18,7 @@ import pandas as pd
 
 from kdelta.errors import KdeltaError
 from kdelta.mail.layout import WIDTH, format_tables
-from kdelta.report.cells import number
-from kdelta.report.context import Arm, Regime, ReportContext
-from kdelta.report.formatting import format_quantity, format_share, join_words, plural
-from kdelta.report.frames import ReportFrames
-from kdelta.report.grid import Grid, Group
-from kdelta.report.mechanism import ONE_BOOT, MechanismPart
-from kdelta.report.metrics import Metric
-from kdelta.report.tables import INVALID, cell_count
-from kdelta.report.text import fold_command, wrap
-from kdelta.report.text_grid import format_grid
-from kdelta.report.view import ArmTables, Section, build_view
-from kdelta.report.weaknesses import (
+from kdelta.report.caveats import (
     NO_INTERVAL,
     OPEN,
     SHORT,
@@ -38,7 +27,16 @@ from kdelta.report.weaknesses import (
     weak_cells,
     weaknesses,
 )
-from kdelta.report.wording import effect, legend
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
+from kdelta.report.formatting import format_quantity, format_share, join_words, plural
+from kdelta.report.frames import ReportFrames, number
+from kdelta.report.grid import Grid, Group
+from kdelta.report.mechanism import ONE_BOOT, MechanismPart
+from kdelta.report.sentences import effect, legend
+from kdelta.report.tables import INVALID, cell_count
+from kdelta.report.text import fold_command, wrap
+from kdelta.report.text_tables import format_grid
+from kdelta.report.view import ArmTables, Section, build_view
 
 TEMPLATE = "cover-letter.txt.j2"
 # What a reader of a mail asks first; the report has the rest.

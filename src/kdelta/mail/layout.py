@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from kdelta.report.tables import Cell, DeltaTable
-from kdelta.report.text_columns import Column, groups, heading, mark, render, unmeasured, widest
+from kdelta.report.text_tables import Column, groups, heading, mark, render, unmeasured, widest
 
 # Of a mail, so that it can be quoted twice on a terminal of 80 columns.
 WIDTH = 75

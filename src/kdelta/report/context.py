@@ -7,7 +7,43 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kdelta.report.metrics import Metric
+from kdelta.workload.declaration import Workload
+
+
+class Metric(NamedTuple):
+    """A column of the results.
+
+    ``higher_is_better`` decides which sign of a delta is good news. ``main`` ones are shown in
+    full everywhere, with heat maps, the others on the page only, folded. ``slug`` stands for it
+    in names of files and macros.
+    """
+
+    name: str
+    title: str
+    short: str
+    unit: str
+    higher_is_better: bool
+    main: bool = True
+    slug: str = ""
+    remark: str = ""
+
+
+def metrics_of(workload: Workload) -> tuple[Metric, ...]:
+    """A workload's metrics, the primary one first."""
+    order = sorted(workload.metrics, key=lambda name: name != workload.primary)
+    return tuple(
+        Metric(
+            name=name,
+            title=metric.title,
+            short=metric.short or metric.title[0].lower() + metric.title[1:],
+            unit=metric.unit,
+            higher_is_better=metric.better == "higher",
+            main=metric.shown == "main",
+            slug=metric.slug or name.replace("_", "-"),
+            remark=metric.remark,
+        )
+        for name, metric in ((name, workload.metrics[name]) for name in order)
+    )
 
 
 class Arm(NamedTuple):

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.cells import number
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import format_quantity, format_spread, plural
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group, Row
 from kdelta.report.mechanism import ONE_BOOT
-from kdelta.report.wording import acceleration_label
+from kdelta.report.sentences import acceleration_label
 
 HEAVIEST = 10
 """Locks that are shown of a regime; all are in tables/locks.csv."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The method in words, made from the run's own numbers."""
+"""The method in words, made from the run's own numbers, and what was set on the host."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdelta.probes.inside import PROBES
-from kdelta.report.cells import level_words
 from kdelta.report.context import Factor, ReportContext
-from kdelta.report.formatting import format_seconds, join_words, plural
+from kdelta.report.formatting import format_seconds, join_words, level_words, plural
 from kdelta.report.frames import ReportFrames
+from kdelta.report.grid import Grid, Group
+from kdelta.report.sentences import acceleration_label, confidence_label
 from kdelta.report.tables import factor_levels
-from kdelta.report.wording import acceleration_label, confidence_label
 
 
 class Paragraph(NamedTuple):
@@ -141,3 +141,22 @@ def _mechanism(frames: ReportFrames, _context: ReportContext) -> Paragraph:
 
 _BEFORE = (_design, _guest, _effect, _verdicts)
 _AFTER = (_control, _validity, _mechanism)
+
+
+def environment_grids(context: ReportContext) -> tuple[Grid, ...]:
+    """What was set on the host, and what could not be: the tables that have rows."""
+    grids = (
+        Grid(
+            "Set on the host for the time of a block, and restored after it.",
+            ("what", "before", "during the block"),
+            (Group("", context.environment_set),),
+            prose=frozenset({1, 2}),
+        ),
+        Grid(
+            "Could not be set on the host.",
+            ("what", "why"),
+            (Group("", context.environment_not_set),),
+            prose=frozenset({1}),
+        ),
+    )
+    return tuple(grid for grid in grids if grid)

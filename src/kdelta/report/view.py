@@ -5,25 +5,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kdelta.analysis.verdict import DIFFERENT
+from kdelta.analysis.effects import DIFFERENT
+from kdelta.report.caveats import Notice, missing_blocks, notices, weaknesses
 from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.disturbance import HostState, host_state
-from kdelta.report.environment import environment_grids
 from kdelta.report.formatting import format_seconds, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.locks import LockPart, lock_contention
 from kdelta.report.mechanism import MechanismPart, mechanism
-from kdelta.report.methods import Paragraph, methods
-from kdelta.report.metrics import Metric
-from kdelta.report.notices import Notice, missing_blocks, notices
+from kdelta.report.methods import Paragraph, environment_grids, methods
 from kdelta.report.position import BootOrder, boot_order
 from kdelta.report.pressure import PressurePanel, moved_counters, pressure_panel
-from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
-from kdelta.report.validity import SetAside, set_aside
-from kdelta.report.weaknesses import weaknesses
-from kdelta.report.wording import (
+from kdelta.report.sentences import (
     NOISE_FLOOR,
     Answer,
     Banner,
@@ -35,6 +30,8 @@ from kdelta.report.wording import (
     setup_sentence,
     tally_line,
 )
+from kdelta.report.set_aside import SetAside, set_aside
+from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
 
 
 @dataclass(frozen=True)

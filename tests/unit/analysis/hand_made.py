@@ -11,9 +11,8 @@ from synthetic import ARMS, SETTINGS, boot_records
 
 from kdelta.analysis import console
 from kdelta.analysis.boots import RawBoot
-from kdelta.analysis.host_record import parse_host
 from kdelta.analysis.raw import read_sample
-from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_record
+from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_host, parse_record
 from kdelta.analysis.settings import AnalysisSettings
 
 Json = dict[str, Any]

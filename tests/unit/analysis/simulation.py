@@ -23,11 +23,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kdelta.analysis.effects import Effect, cell_effects, overall_effect
+from kdelta.analysis.effects import DIFFERENT, Effect, cell_effects, overall_effect
 from kdelta.analysis.inference import Floats
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.speed import full_speed, mean_speed, what_goes_with_speed
-from kdelta.analysis.verdict import DIFFERENT
 from kdelta.experiment import Experiment
 from kdelta.measure.schedule import block_schedule
 

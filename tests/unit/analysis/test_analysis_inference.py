@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from kdelta.analysis.effects import is_invalid, mostly_set_aside, verdict
 from kdelta.analysis.inference import (
     Estimate,
     blocks_to_settle,
@@ -20,7 +21,6 @@ from kdelta.analysis.inference import (
     sign_flip_p,
     t_interval,
 )
-from kdelta.analysis.verdict import is_invalid, mostly_set_aside, verdict
 
 
 def estimate(x: np.ndarray, confidence: float) -> Estimate:

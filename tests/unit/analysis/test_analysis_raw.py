@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from synthetic import SETTINGS, Truth, edit, read_records, write_raw, write_records
 
-from kdelta.analysis.boot_rules import boot_breaches
 from kdelta.analysis.boots import planned_cells
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.records import SpeedCheck, SpeedTimes
+from kdelta.analysis.rules import boot_breaches
 from kdelta.errors import KdeltaError
 
 BLOCK = Path("idle/block-001")

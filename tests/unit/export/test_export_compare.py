@@ -16,9 +16,9 @@ from export_runs import make_run
 
 from kdelta.analysis.inference import estimates
 from kdelta.errors import KdeltaError
+from kdelta.export.compare import Comparison, compare_runs
 from kdelta.export.compare_text import comparison_text
 from kdelta.export.run_folder import RunFolder, read_run
-from kdelta.export.run_pair import Comparison, compare_runs
 from kdelta.export.run_setup import setup_differences
 from tests.unit.analysis.synthetic import Truth, edit
 

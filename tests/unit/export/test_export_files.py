@@ -16,9 +16,9 @@ import pytest
 from export_runs import make_run
 
 from kdelta.errors import KdeltaError
-from kdelta.export.datapackage import descriptor, write_descriptor
-from kdelta.export.flat_samples import flat_samples, write_samples
+from kdelta.export.dictionary import descriptor, write_descriptor
 from kdelta.export.run_folder import RunFolder, read_run
+from kdelta.export.samples import flat_samples, write_samples
 from kdelta.schema import RESULT_FILES
 from tests.unit.analysis.synthetic import Truth
 

@@ -14,10 +14,9 @@ import pytest
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
 from kdelta.provenance import PACK_RECORD
-from kdelta.reference.pack import Packed, pack
+from kdelta.reference.pack import Packed, pack, unpack
 from kdelta.reference.scrub import Scrubber
 from kdelta.reference.sums import differences, in_short, read_sums, write_sums
-from kdelta.reference.unpack import unpack
 from tests.unit.reference.reference_runs import CLAIMS, CLAIMS_TEXT, SECRETS, finished_run
 
 SCHEDULE = "raw/idle/block-001/schedule.json"

@@ -12,11 +12,10 @@ import pytest
 from report_cases import ASSETS, Case, render
 from report_synthetic import FLAGSHIP, Plan
 
+from kdelta.report.caveats import Notice, notices, weaknesses
 from kdelta.report.context import EarlierAttempt
-from kdelta.report.notices import Notice, notices
 from kdelta.report.text import render_text
 from kdelta.report.view import build_view
-from kdelta.report.weaknesses import weaknesses
 
 
 def splat_plan() -> Plan:

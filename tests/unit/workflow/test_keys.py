@@ -233,7 +233,7 @@ def test_stages_need_what_they_use_inside_of_functions(project: Project) -> None
     names = {stage: _names(plan(project), stage) for stage in STAGES}
     for module in ("run_context.py", "run_facts.py", "claims.py", "provenance.py"):
         assert {f"kdelta/{module}"} <= names["report"] & names["analysis"]
-    assert "report/forest.py" in names["report"]  # matplotlib is loaded late
+    assert "figures/forest.py" in names["report"]  # matplotlib is loaded late
     # hours of measuring are keyed otherwise, and do not make a report
     assert not {name for found in names.values() for name in found if "guest/" in name}
     assert "report/html.py" not in names["analysis"]
