@@ -79,6 +79,7 @@ def test_output_folder_and_record(baseline: BuildRequest, cache: Path) -> None:
         "config",
         "image.json",
         "objects.sha256",
+        "symbols.tsv.gz",
     ]
     facts = json.loads((baseline.output / "image.json").read_text())
     assert facts == built.facts
@@ -281,9 +282,9 @@ def slow(source: SourceTree) -> None:
     makefile = source.path / "Makefile"
     makefile.write_text(
         makefile.read_text().replace(
-            "\t@$(CC) -Iinclude -c -o $@ $<",
+            "\t@$(CC) $(KCFLAGS) -Iinclude -c -o $@ $<",
             "\t@[ $< != fs/pipe.c ] || { echo $$$$ > $(O)/slow; exec sleep 60; }\n"
-            "\t@$(CC) -Iinclude -c -o $@ $<",
+            "\t@$(CC) $(KCFLAGS) -Iinclude -c -o $@ $<",
         )
     )
 
