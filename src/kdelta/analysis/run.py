@@ -12,6 +12,7 @@ import pandas as pd
 from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells
 from kdelta.analysis.claims import claims_frame
 from kdelta.analysis.control import control_frame
+from kdelta.analysis.costs import costs_frame, symbols_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
 from kdelta.analysis.disturbance import disturbance_frame
 from kdelta.analysis.guests import require_same_guests
@@ -59,6 +60,8 @@ class AnalysisResult:
     mechanism: pd.DataFrame
     ratios: pd.DataFrame
     latency: pd.DataFrame
+    costs: pd.DataFrame
+    symbols: pd.DataFrame
     notes: tuple[str, ...]
 
     def files(self) -> dict[str, pd.DataFrame]:
@@ -80,6 +83,8 @@ class AnalysisResult:
             "mechanism",
             "ratios",
             "latency",
+            "costs",
+            "symbols",
         )
         return {
             "samples.csv": self.samples,
@@ -174,5 +179,7 @@ def analyse_boots(
         mechanism=mechanism_frame(traced, settings),
         ratios=ratios,
         latency=latency_frame(boots, samples, measured, settings),
+        costs=costs_frame(boots, settings),
+        symbols=symbols_frame(settings),
         notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),
     )

@@ -120,12 +120,15 @@ def _analyse(args: argparse.Namespace) -> int:
         raise KdeltaError("analyse: --run stands for all the other options; give it alone")
     experiment, protocol = _experiment_of_run(args)
     raw, output = (args.raw, args.output) if args.raw else (args.run_dir / "raw", args.run_dir)
+    kernels = None
     if (raw.parent / MANIFEST).is_file() and raw.name == "raw" and raw.is_dir():
-        note = check_raw(raw.parent, read_json(raw.parent / MANIFEST))
-        if note:
+        manifest = read_json(raw.parent / MANIFEST)
+        kernels = manifest["kernels"]
+        if note := check_raw(raw.parent, manifest):
             print(f"analysis: {note}", file=sys.stderr)
     with host_lock(f"analysing {experiment.name}", exclusive=False):
-        result = analyse(raw, output, analysis_settings(experiment, protocol, args.root))
+        settings = analysis_settings(experiment, protocol, args.root, kernels)
+        result = analyse(raw, output, settings)
     for note in result.notes:
         print(f"analysis: {printable(note)}", file=sys.stderr)
     return 0

@@ -74,6 +74,7 @@ def observe_guest() -> Json:
         "config_sha256": sha256(config),
         "vcpus": len(os.sched_getaffinity(0)),
         "memory_total_kib": meminfo["MemTotal"],
+        "memory_used_kib": meminfo["MemTotal"] - meminfo["MemAvailable"],
         "swap_total_kib": meminfo["SwapTotal"],
         "memory_controller": "memory" in controllers,
         **observe_cgroups(),

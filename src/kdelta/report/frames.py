@@ -39,6 +39,8 @@ class ReportFrames:
     negative_controls: pd.DataFrame
     mechanism: pd.DataFrame
     latency: pd.DataFrame
+    costs: pd.DataFrame
+    symbols: pd.DataFrame
     factors: tuple[str, ...]
 
     def deltas_of(self, regime: str, arm: str, metric: str) -> pd.DataFrame:
