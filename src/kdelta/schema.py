@@ -436,7 +436,13 @@ _COSTS = (
 _SYMBOLS = (
     ARM,
     Column("kind", "string", "", "text, data, bss, or stack: bytes that a function reserves"),
-    Column("symbol", "string", "", "its name, with the compiler's parts of it; of stack, `object:name`"),
+    Column(
+        "symbol",
+        "string",
+        "",
+        "its name, the compiler's parts of it counted in; of stack use "
+        "after its object and a colon",
+    ),
     Column("baseline_bytes", "integer", "B", "empty: the baseline's kernel has none", True),
     Column("bytes", "integer", "B", "empty: the arm's kernel has none", True),
     Column("change_bytes", "integer", "B", "bytes - baseline_bytes, none being 0"),

@@ -35,7 +35,15 @@ def compile_with(
     env = build_environment(cache, "0" * 64, folder / "ccache.log", first=first)
     subprocess.run(
         # Kbuild's way to have the headers listed, without which ccache has no depend mode.
-        [*compiler.split(), *env["KCFLAGS"].split(), "-Wp,-MMD,out.d", "-c", "-o", output.name, source],
+        [
+            *compiler.split(),
+            *env["KCFLAGS"].split(),
+            "-Wp,-MMD,out.d",
+            "-c",
+            "-o",
+            output.name,
+            source,
+        ],
         cwd=folder,
         env=env,
         check=True,
@@ -66,7 +74,9 @@ def test_other_sources_come_from_the_cache(tmp_path: Path) -> None:
 
 @needs_ccache
 def test_stack_use_comes_from_the_cache_too(tmp_path: Path) -> None:
-    (tmp_path / "plain.c").write_text("int plain(void) { volatile char a[600] = {1}; return *a; }\n")
+    (tmp_path / "plain.c").write_text(
+        "int plain(void) { volatile char a[600] = {1}; return *a; }\n"
+    )
     found = []
     for _ in range(2):
         (tmp_path / "out.su").unlink(missing_ok=True)

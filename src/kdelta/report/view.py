@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from kdelta.analysis.verdict import DIFFERENT
 from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
 from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.costs import CostsPart, costs
 from kdelta.report.disturbance import HostState, host_state
 from kdelta.report.environment import environment_grids
 from kdelta.report.formatting import format_seconds, plural
@@ -90,6 +91,7 @@ class View:
     sections: tuple[Section, ...]
     answers: Grid
     weaknesses: tuple[str, ...]
+    costs: CostsPart | None
     mechanism: MechanismPart | None
     claims: ClaimCheck | None
     negative_controls: NegativeControls | None
@@ -130,6 +132,7 @@ def build_view(frames: ReportFrames, context: ReportContext) -> View:
         sections=sections,
         answers=_answers(sections, context),
         weaknesses=weaknesses(frames, context),
+        costs=costs(frames, context),
         mechanism=mechanism(frames, context),
         claims=claim_check(frames, context, precision),
         negative_controls=negative_controls(frames, context, precision),
