@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -106,8 +107,8 @@ def _change(known: pd.DataFrame, arm: Arm, quantity: str) -> str:
     row = found.iloc[0]
     change = f"{number(row['change']) + 0.0:+.0f}"
     if quantity == "memory_used":
-        ends = (number(row[name]) for name in ("change_low", "change_high"))
-        return f"{change} {format_interval(*ends, 0)}"
+        low, high = (number(row[name]) for name in ("change_low", "change_high"))
+        return f"{change} {format_interval(low, high, 0)}"
     if quantity == "text":
         return f"{change} ({format_percent(number(row['change_percent']), 2)})"
     return change
@@ -138,7 +139,7 @@ def _count(frames: ReportFrames, arm: Arm, quantity: str) -> int:
     return 0 if found.empty else int(found.iloc[0])
 
 
-def _row(row: dict[str, object], stack: bool) -> Row:
+def _row(row: Mapping[Hashable, object], stack: bool) -> Row:
     name, kind = str(row["symbol"]), str(row["kind"])
     if stack:
         kind, _, name = name.rpartition(":")
