@@ -123,7 +123,7 @@ def _analyse(args: argparse.Namespace) -> int:
     kernels = None
     if (raw.parent / MANIFEST).is_file() and raw.name == "raw" and raw.is_dir():
         manifest = read_json(raw.parent / MANIFEST)
-        kernels = manifest["kernels"]
+        kernels = manifest.get("kernels")
         if note := check_raw(raw.parent, manifest):
             print(f"analysis: {note}", file=sys.stderr)
     with host_lock(f"analysing {experiment.name}", exclusive=False):

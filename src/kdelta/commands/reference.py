@@ -115,7 +115,7 @@ def _write_sums(reference: Path, run: Path) -> None:
         unpack(reference, made)
         found = read_run(made)
         settings = analysis_settings(
-            found.experiment, found.protocol, made, found.manifest["kernels"]
+            found.experiment, found.protocol, made, found.manifest.get("kernels")
         )
         analyse(made / "raw", made, settings)
         differing = [
