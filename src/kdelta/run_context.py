@@ -40,7 +40,10 @@ Json = dict[str, Any]
 
 
 def analysis_settings(
-    experiment: Experiment, protocol: str | None = None, root: Path = Path()
+    experiment: Experiment,
+    protocol: str | None = None,
+    root: Path = Path(),
+    kernels: Json | None = None,
 ) -> AnalysisSettings:
     """What the analysis needs to know of an experiment.
 
@@ -49,6 +52,7 @@ def analysis_settings(
         protocol: name of the protocol, whose number of blocks is then the limit;
             None takes every block that is there.
         root: the project's root, for the file of published deltas.
+        kernels: what the manifest says of them, if there is one.
 
     Raises:
         KdeltaError: that file is missing or wrong.
@@ -82,6 +86,8 @@ def analysis_settings(
             for control in experiment.negative_controls
         ),
         claims=read_claims(root / experiment.claims.file, experiment) if experiment.claims else (),
+        memory_regime=next((name for name, r in regimes.items() if r.stressor is None), None),
+        kernels=kernels or {},
     )
 
 

@@ -436,6 +436,40 @@ _LOCKS = (
     Column("lost_events", "integer", "", "that the trace buffer lost", True),
     Column("reason", "string", "", "why it failed"),
 )
+_COSTS = (
+    ARM,
+    Column(
+        "quantity",
+        "string",
+        "",
+        "text, data or bss of vmlinux; image: the file that is booted; symbols_changed and "
+        "stack_changed: symbols and functions' stack frames of another size than the baseline's; "
+        "memory_used: MemTotal - MemAvailable once the guest is up, before anything runs in it",
+    ),
+    Column("unit", "string", "", "unit of the quantity"),
+    Column("blocks", "integer", "", "that memory_used is a mean over", True),
+    Column("baseline", "number", "as `unit`", "the baseline's"),
+    Column("value", "number", "as `unit`", "the arm's"),
+    Column("change", "number", "as `unit`", "value - baseline"),
+    Column("change_low", "number", "as `unit`", "lower end of its interval; sizes have none"),
+    Column("change_high", "number", "as `unit`", "upper end of its interval"),
+    Column("change_percent", "number", "%", "value over baseline, minus 1"),
+    Column("same_kernel", "boolean", "", "whether the arm boots the baseline's kernel"),
+)
+_SYMBOLS = (
+    ARM,
+    Column("kind", "string", "", "text, data, bss, or stack: bytes that a function reserves"),
+    Column(
+        "symbol",
+        "string",
+        "",
+        "its name, the compiler's parts of it counted in; of stack use "
+        "after its object and a colon",
+    ),
+    Column("baseline_bytes", "integer", "B", "empty: the baseline's kernel has none", True),
+    Column("bytes", "integer", "B", "empty: the arm's kernel has none", True),
+    Column("change_bytes", "integer", "B", "bytes - baseline_bytes, none being 0"),
+)
 
 TABLES = (
     SAMPLES,
@@ -511,6 +545,14 @@ TABLES = (
         "a lock of the kernel that tasks of a traced cell waited for, heaviest first",
         ("regime", "arm", "lock", "caller"),
         _LOCKS,
+    ),
+    Table("tables/costs.csv", "what an arm costs in one respect", ("arm", "quantity"), _COSTS),
+    Table(
+        "tables/symbols.csv",
+        "a symbol or a function's stack frame that has another size than in the baseline's "
+        "kernel; the 100 largest differences of an arm of each of the two",
+        ("arm", "kind", "symbol"),
+        _SYMBOLS,
     ),
 )
 

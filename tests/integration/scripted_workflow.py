@@ -48,7 +48,7 @@ def image(folder):
     words += "".join(path.read_text() for path in sorted((root / "patches").rglob("*.patch")))
     words += (root / "kernel-configs/guest.config").read_text()
     digest = hashlib.sha256(words.encode()).hexdigest()
-    write(folder, "bzImage", "config", "objects.sha256")
+    write(folder, "bzImage", "config", "objects.sha256", "symbols.tsv.gz")
     (Path(folder) / "image.json").write_text(
         json.dumps({{"key": digest[:16], "bzimage_sha256": digest}}))
 

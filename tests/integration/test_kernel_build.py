@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from kdelta.errors import KdeltaError
-from kdelta.kernel import image
+from kdelta.kernel import costs, image
 from kdelta.kernel.build import BuildRequest, build
 from kdelta.kernel.source import SourceTree
 
@@ -79,6 +79,7 @@ def test_output_folder_and_record(baseline: BuildRequest, cache: Path) -> None:
         "config",
         "image.json",
         "objects.sha256",
+        "symbols.tsv.gz",
     ]
     facts = json.loads((baseline.output / "image.json").read_text())
     assert facts == built.facts
@@ -126,6 +127,43 @@ def test_a_one_file_patch_compiles_one_file(baseline: BuildRequest, cache: Path)
     assert snapshot(baseline.source.path) == before
 
 
+LARGER = {"fs/pipe.c": ("return 5;", "volatile char page[512] = {5}; return page[0];")}
+
+
+def test_what_an_arm_costs(baseline: BuildRequest, cache: Path) -> None:
+    first = build(baseline, cache)
+    second = build(patched(baseline, LARGER), cache)
+    assert second.facts["sizes"]["text"] > first.facts["sizes"]["text"]
+    assert second.facts["bzimage_bytes"] == second.bzimage.stat().st_size
+    assert len(second.facts["build_id"]) == 40
+    assert second.facts["build_id"] != first.facts["build_id"]
+    assert "costs" not in first.facts
+    found = second.facts["costs"]
+    assert {kind: entry["count"] for kind, entry in found.items()} == {"symbols": 1, "stack": 1}
+    (symbol,), (stack,) = (found[kind]["largest"] for kind in ("symbols", "stack"))
+    assert (symbol["kind"], symbol["name"]) == ("text", "pipe_5")
+    assert symbol["arm"] > symbol["baseline"] > 0
+    assert stack["name"] == "fs/pipe.o:pipe_5"
+    assert stack["arm"] >= 256 > stack["baseline"]
+
+
+@pytest.mark.parametrize("keep_workspace", [True, False])
+def test_back_at_the_baseline_nothing_of_the_arm_is_left(
+    baseline: BuildRequest, cache: Path, keep_workspace: bool
+) -> None:
+    """Whether objects come from the folder, the compiler or its cache."""
+    build(baseline, cache)
+    symbols = (baseline.output / costs.SYMBOLS).read_bytes()
+    build(patched(baseline, LARGER), cache)
+    assert (baseline.output.parent / "patched" / costs.SYMBOLS).read_bytes() != symbols
+    shutil.rmtree(cache / "images")
+    if not keep_workspace:
+        shutil.rmtree(cache / "workspaces")
+    for arm in (baseline, patched(baseline, LARGER), baseline):
+        build(arm, cache)
+    assert (baseline.output / costs.SYMBOLS).read_bytes() == symbols
+
+
 def test_after_the_clock_was_set_back_nothing_old_is_taken_for_new(
     baseline: BuildRequest, cache: Path
 ) -> None:
@@ -169,8 +207,10 @@ def test_rebuilt_after_another_arm_it_is_bit_identical(baseline: BuildRequest, c
 def test_bit_identical_in_another_cache(baseline: BuildRequest, cache: Path) -> None:
     first = build(baseline, cache).bzimage.read_bytes()
     elsewhere = cache.with_name("elsewhere")
+    symbols = (baseline.output / costs.SYMBOLS).read_bytes()
     again = build(replace(baseline, source=cached_tree(elsewhere)), elsewhere)
     assert again.bzimage.read_bytes() == first
+    assert (baseline.output / costs.SYMBOLS).read_bytes() == symbols
 
 
 def test_cached_image_is_not_built_again(baseline: BuildRequest, cache: Path) -> None:
@@ -281,9 +321,9 @@ def slow(source: SourceTree) -> None:
     makefile = source.path / "Makefile"
     makefile.write_text(
         makefile.read_text().replace(
-            "\t@$(CC) -Iinclude -c -o $@ $<",
+            "\t@$(CC) $(KCFLAGS) -Iinclude -c -o $@ $<",
             "\t@[ $< != fs/pipe.c ] || { echo $$$$ > $(O)/slow; exec sleep 60; }\n"
-            "\t@$(CC) -Iinclude -c -o $@ $<",
+            "\t@$(CC) $(KCFLAGS) -Iinclude -c -o $@ $<",
         )
     )
 

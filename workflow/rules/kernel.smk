@@ -66,6 +66,7 @@ rule build_kernel:
         config=f"{RUN.base}/kernels/{{arm}}/config",
         record=f"{RUN.base}/kernels/{{arm}}/image.json",
         objects=f"{RUN.base}/kernels/{{arm}}/objects.sha256",
+        symbols=f"{RUN.base}/kernels/{{arm}}/symbols.tsv.gz",
     log:
         f"{RUN.base}/kernels/{{arm}}/build.log",
     wildcard_constraints:

@@ -51,6 +51,7 @@ class Gate(StrictRecord):
 
     vcpus: int | None = None
     memory_total_kib: int | None = None
+    memory_used_kib: int | None = None
     memory_cgroups: int | None = None
     memcg: bool | None = None
     acceleration: str | None = None

@@ -13,6 +13,7 @@ import pandas as pd
 from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells, require_same_guests
 from kdelta.analysis.claims import claims_frame, negative_controls_frame
 from kdelta.analysis.control import control_frame
+from kdelta.analysis.costs import costs_frame, symbols_frame
 from kdelta.analysis.counters import counters_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
 from kdelta.analysis.disturbance import disturbance_frame
@@ -64,6 +65,8 @@ class AnalysisResult:
     locks: pd.DataFrame
     ratios: pd.DataFrame
     latency: pd.DataFrame
+    costs: pd.DataFrame
+    symbols: pd.DataFrame
     notes: tuple[str, ...]
 
     def files(self) -> dict[str, pd.DataFrame]:
@@ -86,6 +89,8 @@ class AnalysisResult:
             "locks",
             "ratios",
             "latency",
+            "costs",
+            "symbols",
         )
         return {
             "samples.csv": self.samples,
@@ -181,6 +186,8 @@ def analyse_boots(
         locks=locks_frame(traced, settings),
         ratios=ratios,
         latency=latency_frame(boots, samples, measured, settings),
+        costs=costs_frame(boots, settings),
+        symbols=symbols_frame(settings),
         notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),
     )
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kdelta.analysis.records import Cell
 from kdelta.errors import KdeltaError
@@ -111,6 +112,9 @@ class AnalysisSettings:
         other_regimes: of the experiment, which the protocol does not run; a folder of one is of
             an older, longer run and is not read.
         traced_regimes: whose mechanism boots are read, in display order; None: `regimes`.
+        memory_regime: whose boots say how much memory is in use after boot; None: no one's.
+        kernels: arm -> its kernel's image.json, as the manifest has it; empty where it is not
+            known: then nothing is said of what a kernel weighs.
 
     Raises:
         KdeltaError: names that contradict each other, or a limit out of range.
@@ -138,6 +142,8 @@ class AnalysisSettings:
     cells: tuple[Cell, ...] | None = None
     other_regimes: tuple[str, ...] = ()
     traced_regimes: tuple[str, ...] | None = None
+    memory_regime: str | None = None
+    kernels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, names in (

@@ -126,13 +126,16 @@ def _analyse(args: argparse.Namespace) -> int:
         raise KdeltaError("analyse: --run stands for all the other options; give it alone")
     experiment, protocol = _experiment_of_run(args)
     raw, output = (args.raw, args.output) if args.raw else (args.run_dir / "raw", args.run_dir)
+    kernels = None
     if (raw.parent / MANIFEST).is_file() and raw.name == "raw" and raw.is_dir():
-        note = check_raw(raw.parent, read_json(raw.parent / MANIFEST))
-        if note:
+        manifest = read_json(raw.parent / MANIFEST)
+        kernels = manifest.get("kernels")
+        if note := check_raw(raw.parent, manifest):
             print(f"analysis: {note}", file=sys.stderr)
     with host_lock(f"analysing {experiment.name}", exclusive=False):
         for folder, one in experiment.each_workload():
-            result = analyse(raw, output / folder, analysis_settings(one, protocol, args.root))
+            settings = analysis_settings(one, protocol, args.root, kernels)
+            result = analyse(raw, output / folder, settings)
             for note in result.notes:
                 print(f"analysis: {_of(folder)}{printable(note)}", file=sys.stderr)
     return 0

@@ -113,7 +113,9 @@ def _write_sums(reference: Path, run: Path) -> None:
         made = Path(name)
         unpack(reference, made)
         found = read_run(made)
-        settings = analysis_settings(found.experiment, found.protocol, made)
+        settings = analysis_settings(
+            found.experiment, found.protocol, made, found.manifest.get("kernels")
+        )
         analyse(made / "raw", made, settings)
         differing = [
             table

@@ -75,6 +75,7 @@ def observe_guest() -> Json:
         "build_id": build_id(),
         "vcpus": len(os.sched_getaffinity(0)),
         "memory_total_kib": meminfo["MemTotal"],
+        "memory_used_kib": meminfo["MemTotal"] - meminfo["MemAvailable"],
         "swap_total_kib": meminfo["SwapTotal"],
         "memory_controller": "memory" in controllers,
         **observe_cgroups(),

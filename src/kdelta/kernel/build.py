@@ -16,7 +16,7 @@ from kdelta.arms import is_config_file
 from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.kernel import image, objects
+from kdelta.kernel import costs, image, objects
 from kdelta.kernel.bzimage import require_own_kernel
 from kdelta.kernel.compile import Compilation, compile_image
 from kdelta.kernel.configure import configure, count_set, read_fragments
@@ -262,6 +262,7 @@ def _build(
     facts = _facts(request, key, toolchain, workspace, compiled, count_set(config), ccache_log)
     digests = objects.hash_objects(workspace.obj)
     why = objects.reasons(workspace.obj, workspace.src, digests, staged.files)
+    weight, sizes = costs.weigh(workspace.obj, digests)
 
     def make_image(folder: Path) -> None:
         image.collect(
@@ -270,7 +271,8 @@ def _build(
             request.log,
             digests,
             why,
-            {**facts, "build_s": round(time.monotonic() - began, 1)},
+            sizes,
+            {**facts, **weight, "build_s": round(time.monotonic() - began, 1)},
         )
 
     with file_lock(cache / "locks" / f"image-{key[:16]}", "the cached kernel image"):

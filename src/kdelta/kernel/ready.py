@@ -18,9 +18,8 @@ from pathlib import Path
 from kdelta.cache import copy_atomically, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel.bzimage import payload
+from kdelta.kernel.costs import parse_build_id
 from kdelta.kernel.image import sha256_file
-
-_BUILD_ID = re.compile(r"Build ID: ([0-9a-f]+)")
 
 
 @dataclass(frozen=True)
@@ -102,18 +101,15 @@ def _build_id(packed: bytes) -> str | None:
         with tempfile.NamedTemporaryFile(prefix="kdelta-vmlinux-") as file:
             file.write(kernel)
             file.flush()
-            return build_id(Path(file.name))
+            told = subprocess.run(
+                ["readelf", "--notes", "--wide", file.name],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return parse_build_id(told.stdout)
     except (OSError, zlib.error, lzma.LZMAError):
         return None
-
-
-def build_id(elf: Path) -> str | None:
-    """The GNU build ID of an ELF file, in hexadecimal; None if it has none."""
-    done = subprocess.run(
-        ["readelf", "--notes", "--wide", str(elf)], capture_output=True, text=True, check=False
-    )
-    match = _BUILD_ID.search(done.stdout)
-    return match[1] if match else None
 
 
 def take(path: Path, arm: str, output: Path) -> ReadyKernel:

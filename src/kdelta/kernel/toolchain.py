@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.errors import KdeltaError
+from kdelta.kernel.costs import STACK_FLAG
 from kdelta.kernel.process import clean_environment
 
 # Program -> the Debian package that has it.
@@ -39,6 +40,9 @@ _REPRODUCIBLE = {
     "LOCALVERSION": "",
     "SOURCE_DATE_EPOCH": "0",
 }
+# Not by disassembly, which sees no pushed registers, and no pass over a whole kernel. The code
+# is the same with it and without: all objects of a kernel were compared.
+_STACK_USE = {"KCFLAGS": STACK_FLAG}
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ def build_environment(
     return clean_environment(
         {
             **_REPRODUCIBLE,
+            **_STACK_USE,
             **({"CCACHE_DISABLE": "1"} if first else {}),
             "KBUILD_BUILD_HOST": build_host(key),
             "CCACHE_DIR": str(compiler_cache(cache)),

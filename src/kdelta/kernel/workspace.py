@@ -30,7 +30,8 @@ from pathlib import Path
 from kdelta.cache import file_lock, make_entry, remove_leftovers, require_free, write_atomically
 
 # 2: objects compiled by way of ccache's depend mode (1) may be another kernel's.
-_SCHEMA = 2
+# 3: every object that the compiler made has its stack use (x.su) beside it.
+_SCHEMA = 3
 # A tree of hard links takes 90,000 directory entries; the objects of a small
 # configuration 200 MiB, of a large one several times that.
 _NEEDED_BYTES = 1_500 * 2**20

@@ -41,6 +41,8 @@ class ReportFrames:
     mechanism: pd.DataFrame
     locks: pd.DataFrame
     latency: pd.DataFrame
+    costs: pd.DataFrame
+    symbols: pd.DataFrame
     factors: tuple[str, ...]
 
     def deltas_of(self, regime: str, arm: str, metric: str) -> pd.DataFrame:

@@ -58,6 +58,10 @@ def pieces(
         found += _grid(context, f"pressure-{section.regime.name}", section.pressure.arms)
     found += _grid(context, "overall", overall_grid(frames, context))
     found += _grid(context, "set-aside", view.set_aside.counts)
+    if view.costs is not None:
+        found += _grid(context, "costs", view.costs.totals)
+        found += _grid(context, "costs-symbols", view.costs.symbols)
+        found += _grid(context, "costs-stack", view.costs.stack)
     if view.mechanism is not None:
         found += _grid(context, "mechanism-pages", view.mechanism.pages)
         found += _grid(context, "mechanism-waits", view.mechanism.waits)

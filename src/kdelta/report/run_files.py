@@ -24,6 +24,8 @@ _FILES = (
     ("tables/negative_controls.csv", "cells that cannot have an effect"),
     ("tables/mechanism.csv", "traced boots: page allocations and waits for the lock"),
     ("tables/locks.csv", "traced boots: waits for every lock of the kernel"),
+    ("tables/costs.csv", "what arms cost: size of the kernel, memory in use after boot"),
+    ("tables/symbols.csv", "symbols and stack frames of another size than the baseline's"),
     ("tables/set_aside.csv", "samples set aside, counted by rule"),
     ("tables/deltas_all.csv", "deltas with the samples that were set aside taken in"),
     ("tables/overall_all.csv", "overall effects with these samples taken in"),

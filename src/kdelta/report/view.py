@@ -9,6 +9,7 @@ from kdelta.analysis.effects import DIFFERENT
 from kdelta.report.caveats import Notice, missing_blocks, notices, weaknesses
 from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
+from kdelta.report.costs import CostsPart, costs
 from kdelta.report.disturbance import HostState, host_state
 from kdelta.report.formatting import format_seconds, plural
 from kdelta.report.frames import ReportFrames
@@ -88,6 +89,7 @@ class View:
     sections: tuple[Section, ...]
     answers: Grid
     weaknesses: tuple[str, ...]
+    costs: CostsPart | None
     mechanism: MechanismPart | None
     locks: LockPart | None
     claims: ClaimCheck | None
@@ -129,6 +131,7 @@ def build_view(frames: ReportFrames, context: ReportContext) -> View:
         sections=sections,
         answers=_answers(sections, context),
         weaknesses=weaknesses(frames, context),
+        costs=costs(frames, context),
         mechanism=mechanism(frames, context),
         locks=lock_contention(frames, context),
         claims=claim_check(frames, context, precision),

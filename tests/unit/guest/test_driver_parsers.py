@@ -138,7 +138,8 @@ def test_counters_of_this_very_machine() -> None:
 
 
 def test_meminfo_is_kib() -> None:
-    assert counters.parse_meminfo(MEMINFO) == {"MemTotal": 1003912, "SwapTotal": 0}
+    found = counters.parse_meminfo(MEMINFO)
+    assert found == {"MemTotal": 1003912, "MemAvailable": 842716, "SwapTotal": 0}
 
 
 def stat_line(pid: int, name: str, pgrp: int, pages: int, state: str = "S") -> str:
