@@ -29,8 +29,14 @@ rule exports:
             category="Provenance",
             labels={"file": "data package", "form": "JSON"},
         ),
+    log:
+        f"{RUN.run}/logs/exports.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Exports"
     shell:
-        "exec kdelta export {RUN.run:q}"
+        "exec kdelta --messages {log:q} export {params.run:q}"

@@ -5,20 +5,19 @@
 rule fetch_source:
     output:
         RUN.source_record,
+    log:
+        f"{RUN.base}/kernels/fetch.log",
     retries: 2
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **EXPERIMENT_FILE,
         key=RUN.fetch_key(),
     message:
         "Fetch the kernel source"
     shell:
-        "exec kdelta fetch --experiment {EXPERIMENT:q} --output {output:q}"
-
-
-def baseline_objects(wildcards):
-    """The baseline's object hashes, which every other arm's are compared with."""
-    if wildcards.arm == RUN.experiment.baseline:
-        return []
-    return f"{RUN.base}/kernels/{RUN.experiment.baseline}/objects.sha256"
+        "exec kdelta --messages {log:q} fetch --experiment {params.experiment:q}"
+        " --output {output:q}"
 
 
 # What guests run with comes before the kernels, which are configured for it. Its record is ancient
@@ -31,13 +30,16 @@ rule probe_acceleration:
         RUN.acceleration_record,
     log:
         f"{RUN.base}/kernels/kvm-probe.log",
+    conda:
+        "../envs/kdelta.yaml"
     threads: all_cores()
     params:
+        **EXPERIMENT_FILE,
         key=lambda wildcards: RUN.planned_key(RUN.probe_key),
     message:
         "Does this host run guests with KVM?"
     shell:
-        "exec kdelta probe --experiment {EXPERIMENT:q} --source {input.source:q}"
+        "exec kdelta probe --experiment {params.experiment:q} --source {input.source:q}"
         " --output {output:q} --log {log:q}"
 
 
@@ -53,9 +55,12 @@ rule build_kernel:
         objects=f"{RUN.base}/kernels/{{arm}}/objects.sha256",
     log:
         f"{RUN.base}/kernels/{{arm}}/build.log",
+    conda:
+        "../envs/kdelta.yaml"
     # Arms share one build folder, in which only changed objects are compiled again.
     threads: all_cores()
     params:
+        **EXPERIMENT_FILE,
         key=lambda wildcards: RUN.planned_build_key(wildcards.arm),
         baseline=lambda wildcards, input: (
             f"--baseline {shlex.quote(str(Path(str(input.baseline)).parent))}"
@@ -65,7 +70,7 @@ rule build_kernel:
     message:
         "Build the kernel: {wildcards.arm}"
     shell:
-        "exec kdelta build --experiment {EXPERIMENT:q} --arm {wildcards.arm:q}"
+        "exec kdelta build --experiment {params.experiment:q} --arm {wildcards.arm:q}"
         " --source {input.source:q} --acceleration {input.acceleration:q}"
         ' --output "$(dirname {output.image:q})" --log {log:q}'
         " {params.baseline} --jobs {threads}"
@@ -76,10 +81,14 @@ rule build_workload:
         RUN.programs,
     log:
         f"{RUN.base}/workload/build.log",
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **EXPERIMENT_FILE,
         key=RUN.workload_key(),
+        folder=folder_of_output,
     message:
         "Build what runs in the guests"
     shell:
-        "exec kdelta workload --experiment {EXPERIMENT:q}"
-        ' --output "$(dirname {output[0]:q})" --log {log:q}'
+        "exec kdelta workload --experiment {params.experiment:q}"
+        " --output {params.folder:q} --log {log:q}"

@@ -23,11 +23,18 @@ rule text:
             category="Report",
             labels={"form": "text"},
         ),
+    log:
+        f"{RUN.run}/logs/text.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Tables as text"
     shell:
-        "exec kdelta report text --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report text --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule run_figures:
@@ -44,10 +51,17 @@ rule run_figures:
             for stem in FIGURES
         ],
         [f"{RUN.run}/figures/{stem}.pdf" for stem in FIGURES],
+    log:
+        f"{RUN.run}/logs/run_figures.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Figures"
     shell:
-        "exec kdelta report figures --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report figures --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule page:
@@ -61,10 +75,17 @@ rule page:
             category="Report",
             labels={"form": "page"},
         ),
+    log:
+        f"{RUN.run}/logs/page.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "The page"
     shell:
-        "exec kdelta report html --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report html --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule paper:
@@ -81,7 +102,14 @@ rule paper:
             category="Report",
             labels={"form": "paper"},
         ),
+    log:
+        f"{RUN.run}/logs/paper.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "The paper"
     shell:
-        "exec kdelta report paper --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report paper --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
