@@ -137,7 +137,7 @@ def _origin(source: Path, compiler: str) -> tuple[str, dict[str, object]]:
 def _compile(compiler: str, source: Path, binary: Path, log: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [compiler, *FLAGS, "-o", str(binary), str(source)],
+            [compiler, *FLAGS, "-o", str(binary), str(source.resolve())],
             capture_output=True,
             text=True,
             check=False,
