@@ -7,9 +7,6 @@
 # The steps are in workflow/rules/, one file a stage; profiles/default is loaded by itself.
 
 
-configfile: "config/config.yaml"
-
-
 include: "workflow/Snakefile"
 
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,10 @@ from kdelta.workload.build import HELPERS
 # Started in the background of a script, we inherit that Ctrl-C is ignored, and so would
 # every program that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The Makefile says why: hundreds of processes that the tests start would compile all they import.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

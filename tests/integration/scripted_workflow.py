@@ -30,7 +30,11 @@ STAND_IN = """\
 import hashlib, json, shlex, sys, time
 from pathlib import Path
 
-verb, *words = sys.argv[1:]
+words = sys.argv[1:]
+if words[0] == "--messages":  # where to, apart from what is done
+    Path(words[1]).write_text("told")
+    words = words[2:]
+verb, *words = words
 options = dict(zip(words, words[1:]))
 root = Path({root!r})
 with (root / "calls").open("a") as log:

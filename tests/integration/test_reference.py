@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from kdelta.reference.scrub import Scrubber
 from kdelta.reference.sums import read_sums
 from kdelta.schema import RESULT_FILES
 from tests.conftest import CHECKOUT
+from tests.integration.documents import commands
 from tests.integration.scripted_workflow import Workflow
 from tests.unit.reference.reference_runs import SECRETS, finished_run
 
@@ -124,6 +126,9 @@ def test_the_same_bytes_elsewhere(
     assert set(first) == set(second)
     assert not [name for name in first if first[name] != second[name]]
     # And those of the sums, which a stranger checks without kdelta.
+    typed = commands(r"cd .*<") + commands(r"sha256sum .*<")
+    check = " && ".join(typed).replace("<experiment>/<protocol>", NAME)
+    subprocess.run(["bash", "-ec", check], cwd=other.root, check=True)
     sums = read_sums(made.root / "results/reference" / NAME / "SHA256SUMS")
     assert set(RESULT_FILES) < set(sums)
     assert {name for name in first if name.startswith("figures/")} < set(sums)

@@ -83,6 +83,15 @@ def test_a_mistake_is_one_line(workflow: Workflow, words: list[str], expected: s
     assert expected in mine[0]
 
 
+@pytest.mark.parametrize("words", [(), ("--snakefile", "workflow/Snakefile")])
+def test_snakemake_has_nothing_to_complain_of(workflow: Workflow, words: tuple[str, ...]) -> None:
+    """The workflow catalogue does this, and prints what it finds."""
+    done = workflow.run("--lint", *words)
+    assert done.returncode == 0, done.stdout
+    mine = [line for line in done.stdout.splitlines() if not line.startswith(SNAKEMAKES_OWN)]
+    assert mine == ["Congratulations, your workflow is in a good condition!"]
+
+
 def test_the_slurm_profile(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path)
     rules = workflow.root / "workflow" / "rules" / "measure.smk"

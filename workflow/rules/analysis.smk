@@ -13,13 +13,6 @@ TABLES = [f"{folder}/{name}" for folder in RUN.tables for name in RESULT_FILES]
 CAPTIONS = "../../report/workflow"
 
 
-def label(path):
-    """What a file is called in Snakemake's report, with its workload where there are several."""
-    inside = Path(path).relative_to(RUN.run)
-    several = len(RUN.tables) > 1
-    return f"{inside.parts[0]}: {inside.stem}" if several else inside.stem
-
-
 rule manifest:
     input:
         hosts=HOSTS,
@@ -33,14 +26,19 @@ rule manifest:
             category="Provenance",
             labels={"file": "manifest", "form": "JSON"},
         ),
+    log:
+        f"{RUN.run}/logs/manifest.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
-        experiment=RUN.experiment.model_dump_json(by_alias=True),
+        **THIS_RUN,
+        facts=RUN.experiment.model_dump_json(by_alias=True),
     message:
         "Record what ran, on what, from which bytes"
     shell:
-        "exec kdelta manifest --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
-        " --run {RUN.run:q} --output {output:q}"
+        "exec kdelta --messages {log:q} manifest --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q} --output {output:q}"
 
 
 rule tables:
@@ -62,11 +60,17 @@ rule tables:
             )
             for path in TABLES
         ],
+    log:
+        f"{RUN.run}/logs/tables.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **THIS_RUN,
         facts=RUN.analysis_facts(),
         regimes=RUN.regimes,
     message:
         "Samples, validity and delta tables"
     shell:
-        "exec kdelta analyse --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --raw {RUN.run:q}/raw --output {RUN.run:q}"
+        "exec kdelta --messages {log:q} analyse --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --raw {params.run:q}/raw --output {params.run:q}"

@@ -36,8 +36,14 @@ rule exports:
             )
             for folder in RUN.tables
         ],
+    log:
+        f"{RUN.run}/logs/exports.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Exports"
     shell:
-        "exec kdelta export {RUN.run:q}"
+        "exec kdelta --messages {log:q} export {params.run:q}"

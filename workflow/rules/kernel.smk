@@ -8,29 +8,22 @@ SOURCES = RUN.sources_of
 rule fetch_source:
     output:
         f"{RUN.base}/kernels/{{source}}.json",
+    log:
+        f"{RUN.base}/kernels/{{source}}.fetch.log",
     wildcard_constraints:
         source="|".join(map(re.escape, SOURCES)) or "(?!)",
     retries: 2
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **EXPERIMENT_FILE,
         key=lambda wildcards: RUN.fetch_key(SOURCES[wildcards.source]),
         arm=lambda wildcards: SOURCES[wildcards.source],
     message:
         "Fetch the kernel source"
     shell:
-        "exec kdelta fetch --experiment {EXPERIMENT:q} --arm {params.arm:q} --output {output:q}"
-
-
-def baseline_source(wildcards):
-    """The record of what the baseline is built from, if it is."""
-    baseline = RUN.experiment.baseline
-    return [] if baseline in RUN.ready else RUN.source_record(baseline)
-
-
-def baseline_objects(wildcards):
-    """The baseline's object hashes, which every other arm's are compared with."""
-    if wildcards.arm == RUN.experiment.baseline or RUN.experiment.baseline in RUN.ready:
-        return []
-    return f"{RUN.base}/kernels/{RUN.experiment.baseline}/objects.sha256"
+        "exec kdelta --messages {log:q} fetch --experiment {params.experiment:q}"
+        " --arm {params.arm:q} --output {output:q}"
 
 
 # What guests run with comes before the kernels, which are configured for it. Its record is ancient
@@ -43,16 +36,17 @@ rule probe_acceleration:
         RUN.acceleration_record,
     log:
         f"{RUN.base}/kernels/kvm-probe.log",
+    conda:
+        "../envs/kdelta.yaml"
     threads: all_cores()
     params:
+        **EXPERIMENT_FILE,
         key=lambda wildcards: RUN.planned_probe_key(),
-        source=lambda wildcards, input: (
-            f"--source {shlex.quote(str(input.source))}" if input.source else ""
-        ),
+        source=source_option,
     message:
         "Does this host run guests with KVM?"
     shell:
-        "exec kdelta probe --experiment {EXPERIMENT:q} {params.source}"
+        "exec kdelta probe --experiment {params.experiment:q} {params.source}"
         " --output {output:q} --log {log:q}"
 
 
@@ -71,9 +65,12 @@ rule build_kernel:
         f"{RUN.base}/kernels/{{arm}}/build.log",
     wildcard_constraints:
         arm=f"(?!({'|'.join(map(re.escape, RUN.ready)) or '/'})/)[^/]+",
+    conda:
+        "../envs/kdelta.yaml"
     # Arms share one build folder, in which only changed objects are compiled again.
     threads: all_cores()
     params:
+        **EXPERIMENT_FILE,
         key=lambda wildcards: RUN.planned_build_key(wildcards.arm),
         baseline=lambda wildcards, input: (
             f"--baseline {shlex.quote(str(Path(str(input.baseline)).parent))}"
@@ -83,7 +80,7 @@ rule build_kernel:
     message:
         "Build the kernel: {wildcards.arm}"
     shell:
-        "exec kdelta build --experiment {EXPERIMENT:q} --arm {wildcards.arm:q}"
+        "exec kdelta build --experiment {params.experiment:q} --arm {wildcards.arm:q}"
         " --source {input.source:q} --acceleration {input.acceleration:q}"
         ' --output "$(dirname {output.image:q})" --log {log:q}'
         " {params.baseline} --jobs {threads}"
@@ -94,16 +91,22 @@ rule take_image:
     output:
         image=f"{RUN.base}/kernels/{{arm}}/bzImage",
         record=f"{RUN.base}/kernels/{{arm}}/image.json",
+    log:
+        f"{RUN.base}/kernels/{{arm}}/take.log",
     wildcard_constraints:
         arm="|".join(map(re.escape, RUN.ready)) or "(?!)",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **EXPERIMENT_FILE,
+        folder=folder_of_output,
         key=lambda wildcards: RUN.take_key(wildcards.arm),
     message:
         "Take the kernel as it is: {wildcards.arm}"
     shell:
-        "exec kdelta take --experiment {EXPERIMENT:q} --arm {wildcards.arm:q}"
-        ' --output "$(dirname {output.image:q})"'
+        "exec kdelta --messages {log:q} take --experiment {params.experiment:q}"
+        " --arm {wildcards.arm:q} --output {params.folder:q}"
 
 
 rule build_programs:
@@ -113,13 +116,15 @@ rule build_programs:
         RUN.programs,
     log:
         f"{RUN.base}/programs/build.log",
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **EXPERIMENT_FILE,
         key=RUN.programs_key(),
-        source=lambda wildcards, input: (
-            f"--source {shlex.quote(str(input.source))}" if input.source else ""
-        ),
+        source=source_option,
+        folder=folder_of_output,
     message:
         "Build what runs in the guests"
     shell:
-        "exec kdelta programs --experiment {EXPERIMENT:q} {params.source}"
-        ' --output "$(dirname {output[0]:q})" --log {log:q}'
+        "exec kdelta programs --experiment {params.experiment:q} {params.source}"
+        " --output {params.folder:q} --log {log:q}"

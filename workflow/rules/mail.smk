@@ -1,21 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The mails for a list, only when asked for: `snakemake --cores 1 series`.
-from kdelta.mail.choice import chosen_mail, sender_or_nobody
 
 SERIES = f"{RUN.run}/report/series"
-
-
-def series_prose(wildcards):
-    """The author's prose; if it is not there, the command says what to do about that."""
-    mail = RUN.experiment.mail
-    return [mail.prose] if mail and os.path.exists(mail.prose) else []
-
-
-def series_arm(wildcards):
-    try:
-        return chosen_mail(RUN.experiment, None, EXPERIMENT).arm
-    except KdeltaError as error:
-        raise WorkflowError(str(error)) from None
 
 
 rule series:
@@ -35,15 +21,19 @@ rule series:
         f"{RUN.run}/report/checkpatch.txt",
     # Signed off by whoever is at this machine.
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **THIS_RUN,
+        folder=unchecked(SERIES),
         mail=RUN.experiment.mail.model_dump_json() if RUN.experiment.mail else "",
         patches=lambda wildcards: RUN.planned_key(
             series_arm(wildcards),
             lambda series: RUN.patches_key(series_arm(wildcards), series),
         ),
-        sender=lambda wildcards: sender_or_nobody(Path(workflow.basedir)),
+        sender=lambda wildcards: sender_or_nobody(ROOT),
     message:
         "Mails for the list"
     shell:
-        "exec kdelta series --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
-        " --run {RUN.run:q} --output {SERIES:q}"
+        "exec kdelta series --experiment {params.experiment:q} --protocol {params.protocol:q}"
+        " --run {params.run:q} --output {params.folder:q}"

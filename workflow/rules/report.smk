@@ -33,11 +33,18 @@ rule text:
             )
             for folder in REPORTS
         ],
+    log:
+        f"{RUN.run}/logs/text.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Tables as text"
     shell:
-        "exec kdelta report text --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report text --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule run_figures:
@@ -54,10 +61,17 @@ rule run_figures:
             for path in FIGURES
         ],
         [f"{path}.pdf" for path in FIGURES],
+    log:
+        f"{RUN.run}/logs/run_figures.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Figures"
     shell:
-        "exec kdelta report figures --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report figures --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule page:
@@ -74,10 +88,17 @@ rule page:
             )
             for folder in REPORTS
         ],
+    log:
+        f"{RUN.run}/logs/page.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "The page"
     shell:
-        "exec kdelta report html --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report html --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule paper:
@@ -100,7 +121,14 @@ rule paper:
             )
             for folder in REPORTS
         ],
+    log:
+        f"{RUN.run}/logs/paper.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "The paper"
     shell:
-        "exec kdelta report paper --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report paper --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"

@@ -188,17 +188,20 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _paragraph(text: str) -> str:
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+def _paragraph(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _rows(columns: tuple[Column, ...]) -> str:
-    head = "| column | type | unit | meaning |\n|---|---|---|---|\n"
-    return head + "".join(
-        f"| `{c.name}` | {'any' if c.name in (FACTOR, PARAMETER, VALUE) else c.type} "
-        f"| {c.unit or '-'} | {c.meaning.replace('|', chr(92) + '|')} |\n"
-        for c in columns
-    )
+    return "".join(f"{_paragraph(_row(column), '  ')}\n" for column in columns)
+
+
+def _row(column: Column) -> str:
+    kind = "any" if column.name in (FACTOR, PARAMETER, VALUE) else column.type
+    unit = f", {column.unit}" if column.unit else ""
+    return f"- `{column.name}` ({kind}{unit}): {column.meaning}"
 
 
 if __name__ == "__main__":

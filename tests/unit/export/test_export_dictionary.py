@@ -72,7 +72,7 @@ def test_the_page_is_the_one_that_is_shipped() -> None:
     assert shipped == page(), (
         "make it anew: python -m kdelta.export.dictionary > docs/data-dictionary.md"
     )
-    rows = re.findall(r"^\| `([^`]+)` \| (\w+) \|", page(), re.MULTILINE)
+    rows = re.findall(r"^- `([^`]+)` \((\w+)[,)]", page(), re.MULTILINE)
     assert len(rows) == sum(len(table.columns) for table in TABLES) + 5
 
 
