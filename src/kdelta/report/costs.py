@@ -20,7 +20,7 @@ SHOWN = 10
 """Symbols of an arm that are named, and stack frames; all that are kept are in a table."""
 
 _QUANTITIES = (
-    ("symbols", "all symbols (B)"),
+    ("symbols", "symbols (B)"),
     ("text", "text (B)"),
     ("data", "data (B)"),
     ("bss", "bss (B)"),
