@@ -442,8 +442,9 @@ _COSTS = (
         "quantity",
         "string",
         "",
-        "text, data or bss of vmlinux; image: the file that is booted; symbols_changed and "
-        "stack_changed: symbols and functions' stack frames of another size than the baseline's; "
+        "text, data or bss of vmlinux; image: the file that is booted; symbols: the sum of all, "
+        "without the padding of sections; symbols_changed and stack_changed: symbols and "
+        "functions' stack frames of another size than the baseline's; "
         "memory_used: MemTotal - MemAvailable once the guest is up, before anything runs in it",
     ),
     Column("unit", "string", "", "unit of the quantity"),

@@ -78,6 +78,8 @@ def _sizes(base: Json, ours: Json) -> Iterator[Row]:
     for name, size in _weights(base).items():
         if (other := _weights(ours).get(name)) is not None:
             yield {"quantity": name, "unit": "B", **_change(size, other)}
+    if summed := _changes(ours, "symbols").get("bytes"):
+        yield {"quantity": "symbols", "unit": "B", **_change(summed["baseline"], summed["arm"])}
 
 
 def _weights(image: Json) -> dict[str, int]:

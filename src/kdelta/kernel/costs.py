@@ -139,15 +139,25 @@ def differing(baseline: Mapping[Entry, int], arm: Mapping[Entry, int]) -> list[C
     return sorted(changes, key=lambda c: (-abs((c.arm or 0) - (c.baseline or 0)), c.name, c.kind))
 
 
-def record(changes: Iterable[Change]) -> dict[str, object]:
-    """For image.json: how many symbols and stack frames differ, and the `LARGEST` of each."""
-    every = list(changes)
+def record(baseline: Mapping[Entry, int], arm: Mapping[Entry, int]) -> dict[str, object]:
+    """For image.json: in what two kernels differ.
+
+    Returns:
+        For `symbols` and `stack`: `count` of those that differ, and the `LARGEST` of them; for
+        symbols also `bytes`, the sum of all, which unlike a section's size has no padding in it.
+    """
+    every = differing(baseline, arm)
     stack = [change for change in every if change.kind == STACK]
     symbols = [change for change in every if change.kind != STACK]
-    return {
+    kept: dict[str, dict[str, object]] = {
         name: {"count": len(some), "largest": [change._asdict() for change in some[:LARGEST]]}
         for name, some in (("symbols", symbols), (STACK, stack))
     }
+    kept["symbols"]["bytes"] = {
+        name: sum(size for entry, size in sizes.items() if entry.kind != STACK)
+        for name, sizes in (("baseline", baseline), ("arm", arm))
+    }
+    return dict(kept)
 
 
 def weigh(obj: Path, objects: Iterable[str]) -> tuple[dict[str, object], dict[Entry, int]]:

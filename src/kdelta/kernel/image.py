@@ -238,7 +238,7 @@ def publish(
             for reason in sorted(set(different.values()))
         }
         facts["costs"] = costs.record(
-            costs.differing(*(_sizes(folder / costs.SYMBOLS) for folder in (baseline, entry)))
+            *(_sizes(folder / costs.SYMBOLS) for folder in (baseline, entry))
         )
     write_atomically(output / "image.json", _json(facts))
     return Image(output, facts["key"], from_cache, facts)

@@ -19,6 +19,7 @@ SHOWN = 10
 """Symbols of an arm that are named, and stack frames; all that are kept are in a table."""
 
 _QUANTITIES = (
+    ("symbols", "symbols (B)"),
     ("text", "text (B)"),
     ("data", "data (B)"),
     ("bss", "bss (B)"),
@@ -91,8 +92,8 @@ def _totals(known: pd.DataFrame, context: ReportContext) -> Grid:
     )
     return Grid(
         f"Change against {context.baseline}, whose own values come first: sizes of vmlinux (text "
-        "with constants) and of the image that is booted, which are exact."
-        + (memory if "memory_used" in every else ""),
+        "with constants; sections are padded to whole pages, symbols are not) and of the image "
+        "that is booted, which are exact." + (memory if "memory_used" in every else ""),
         ("arm", *(title for _, title in shown)),
         (Group("", (first, *rows)),),
     )

@@ -32,6 +32,7 @@ PATCHED = {
     "costs": {
         "symbols": {
             "count": 7,
+            "bytes": {"baseline": 7_000_000, "arm": 7_001_436},
             "largest": [
                 change("text", "pipe_write", 1000, 2400),
                 change("text", "helper", None, 100),
@@ -82,6 +83,7 @@ def test_sizes_beside_the_baselines() -> None:
     assert row(table, "patched", "data")["change"] == -64
     assert pd.isna(row(table, "patched", "bss")["change_percent"]), "of nothing there is no share"
     assert row(table, "patched", "image")["change"] == 512
+    assert row(table, "patched", "symbols")["change"] == 1436
     assert row(table, "patched", "symbols_changed")["value"] == 7
     assert row(table, "patched", "stack_changed")["value"] == 1
     assert not table["same_kernel"].any()
