@@ -155,7 +155,7 @@ def test_what_the_settings_plan_counts_where_no_folder_is_left() -> None:
     """A block, an arm and a regime of which nothing is there: two of five, all, all."""
     s = replace(SETTINGS, regimes=("idle", "full"), blocks=5, cells=((1,), (2,)))
     boots = [
-        RawBoot("idle", block, arm, arm, 1, ((1,), (2,)), None, (), None, None)
+        RawBoot("idle", block, arm, 1, ((1,), (2,)), None, (), None, None)
         for block in (1, 2, 4)
         for arm in ("baseline", "patched")
     ]

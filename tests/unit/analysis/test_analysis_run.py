@@ -297,7 +297,7 @@ def test_factors_of_truth_and_size(tmp_path: Path) -> None:
     assert set(found.deltas["blocks"]) == {3}
     header = (tmp_path / "out/samples.csv").read_text().splitlines()[0].split(",")
     assert len(set(header)) == len(header)
-    assert header[8:11] == ["processes", "nonblock", "write_size"]
+    assert header[7:10] == ["processes", "nonblock", "write_size"]
     cells = [
         (row["processes"], row["nonblock"]) for row in read(tmp_path / "out/tables/deltas.csv")
     ]
