@@ -17,8 +17,8 @@ from tests.browser import Browser
 
 from .conftest import Project
 
-ARMS = ("baseline", "bulk", "loop")
-ARMS = {*ARMS, "control"}
+KERNELS = ("baseline", "bulk", "loop")
+ARMS = {*KERNELS, "control"}
 REGIMES = {"idle"}
 
 
@@ -76,7 +76,7 @@ def test_closed_loop_identity_holds_or_the_sample_is_marked(finished: Project) -
 def test_guests_were_the_ones_asked_for(finished: Project) -> None:
     images = {
         name: json.loads((finished.results / "kernels" / name / "image.json").read_text())
-        for name in ARMS
+        for name in KERNELS
     }
     for path in finished.run_dir.glob("raw/*/block-*/*.jsonl"):
         boot = json.loads(path.read_text().splitlines()[0])
@@ -88,7 +88,7 @@ def test_guests_were_the_ones_asked_for(finished: Project) -> None:
         assert boot["self_check"]["ok"], boot["self_check"]
 
 
-@pytest.mark.parametrize("arm", ARMS[1:])
+@pytest.mark.parametrize("arm", KERNELS[1:])
 def test_only_the_patched_object_differs(finished: Project, arm: str) -> None:
     differ = (finished.results / "kernels" / arm / "objects-differ.txt").read_text()
     reasons = dict(line.split() for line in differ.splitlines() if not line.startswith("#"))
