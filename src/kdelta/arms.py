@@ -178,11 +178,14 @@ class Arm(FileModel):
         return {name: value for name, value in said.items() if value}
 
     @property
-    def making(self) -> dict[str, Any]:
-        """What its kernel is made from, if that is not what all are made from."""
-        names = {"patches", "fragments", "source", "base", "compiler", "image"}
-        said = self.model_dump(mode="json", include=names, exclude_none=True)
-        return {name: value for name, value in said.items() if value}
+    def booting_words(self) -> str:
+        """The same for people; empty of an arm that is booted as the guest is by itself."""
+        words = [*self.boot_parameters]
+        words += [f"{name}={value}" for name, value in self.sysctl.items()]
+        words += [f"{value} in {path}" for path, value in self.files.items()]
+        words += [f"{self.memory} of memory"] if self.memory else []
+        words += [f"{self.vcpus} vCPU{'' if self.vcpus == 1 else 's'}"] if self.vcpus else []
+        return ", ".join(words)
 
 
 class Guest(FileModel):

@@ -166,10 +166,16 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
 
 def _arms(experiment: Experiment) -> list[Arm]:
     return [
-        Arm(name, experiment.arm(name).title, is_control=False)
+        Arm(name, arm.title, is_control=False, booting=arm.booting_words)
         if name != CONTROL_ARM
-        else Arm(name, f"{experiment.arm(name).title}, again (A/A control)", is_control=True)
+        else Arm(
+            name,
+            f"{arm.title}, again (A/A control)",
+            is_control=True,
+            booting=arm.booting_words,
+        )
         for name in experiment.booted_arms()
+        for arm in [experiment.arm(name)]
     ]
 
 

@@ -82,7 +82,7 @@ def with_patch(project: Project, tmp_path: Path, old: str, new: str) -> None:
     )
 
 
-def test_a_arm_built_again_is_bit_identical(copied: Project, tmp_path: Path) -> None:
+def test_an_arm_built_again_is_bit_identical(copied: Project, tmp_path: Path) -> None:
     """Another arm is built in between, and the image's cache entry is taken away."""
     record = json.loads((copied.results / "kernels/baseline/image.json").read_text())
     first = hashlib.sha256((copied.results / "kernels/baseline/bzImage").read_bytes()).hexdigest()

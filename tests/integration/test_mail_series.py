@@ -377,7 +377,7 @@ def test_another_source_than_the_measured_one_is_refused(run: Run, capsys: Captu
     assert "measured on source another" in capsys.readouterr().err
 
 
-def test_a_arm_that_is_not_in_the_run(run: Run, capsys: Captured) -> None:
+def test_an_arm_that_is_not_in_the_run(run: Run, capsys: Captured) -> None:
     manifest = json.loads((run.folder / "manifest.json").read_text())
     del manifest["kernels"]["patched"]
     (run.folder / "manifest.json").write_text(json.dumps(manifest))

@@ -70,8 +70,8 @@ def _check(args: argparse.Namespace) -> int:
         print(f"  arm {name}: {arm.title} ({_made_of(arm, args.root, patches.get(name, []))})")
         for line in _patch_lines(patches.get(name, [])):
             print(f"    {line}")
-        for what, value in arm.booting.items():
-            print(f"    booted with {what.replace('_', ' ')}: {_words(value)}")
+        if arm.booting:
+            print(f"    booted with {arm.booting_words}")
     try_patches(patches, cached)
     for title in dict.fromkeys(source.title for source in cached.values()):
         print(f"  patches apply to {title}")
@@ -97,12 +97,6 @@ def _made_of(arm: Arm, root: Path, patches: Sequence[PatchFile]) -> str:
         return f"Linux {ready.release}, {ready.version}, ready"
     number = sum(len(file.commits) for file in patches)
     return f"{number} patch{'' if number == 1 else 'es'}"
-
-
-def _words(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {setting}" for name, setting in value.items())
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None) -> None:

@@ -111,7 +111,11 @@ def _first(frames: ReportFrames, regime: str, arm: str, rule: str) -> str:
 
 
 def _same_kernel(context: ReportContext) -> list[Notice]:
-    """Arms that were compiled to what the baseline was: there is nothing to compare."""
+    """Arms that were compiled to what the baseline was: there is nothing to compare.
+
+    Unless they are booted in another way.
+    """
+    booted = {arm.name: arm.booting for arm in context.arms}
     return [
         Notice(
             f"{image.name}: compiled to the same code as the baseline",
@@ -121,7 +125,7 @@ def _same_kernel(context: ReportContext) -> list[Notice]:
             ),
         )
         for image in context.images
-        if image.objects_changed == 0
+        if image.objects_changed == 0 and not booted.get(image.name)
     ]
 
 

@@ -50,11 +50,18 @@ class Arm(NamedTuple):
     """An arm, or the control, as run.
 
     Tables, figures and sentences call it by its ``name``; the ``title`` explains it once.
+    ``booting`` says in words how it is booted, if not as the guest is by itself.
     """
 
     name: str
     title: str
     is_control: bool = False
+    booting: str = ""
+
+    @property
+    def described(self) -> str:
+        """Its title, and how it is booted."""
+        return f"{self.title}; booted with {self.booting}" if self.booting else self.title
 
 
 class Factor(NamedTuple):

@@ -161,3 +161,29 @@ def test_workers_are_pinned_to_cpus_that_the_guest_has() -> None:
                 KdeltaError, match=r"workloads.pipe_bench.arguments.pin: CPU 16 is none of the"
             ):
                 require_cpus(source)
+
+
+def test_an_arm_is_booted_as_it_says_and_known_by_what_is_known_of_it() -> None:
+    arm = {
+        "title": "otherwise",
+        "boot_parameters": ["mitigations=off"],
+        "sysctl": {"vm.swappiness": 1},
+        "files": {"/sys/kernel/mm/transparent_hugepage/enabled": "never"},
+        "memory": "512M",
+    }
+    experiment = Experiment.model_validate(SMALL | {"arms": SMALL["arms"] | {"other": arm}})
+    schedule = block_schedule(experiment, "idle", 1)
+    image = {"kernel_release": "6.1", "key": "k", "version_has": ["#1 SMP"], "build_id": "0d"}
+    made = [
+        boot_plan(experiment, "quick", schedule, schedule.arms.index(name), image, "tcg", 1)
+        for name in ("other", "patched")
+    ]
+    expected, plain = (plan["expected"] for plan in made)
+    assert expected["boot_parameters"] == ["mitigations=off"]
+    assert (expected["memory_mib"], plain["memory_mib"]) == (512, 256)
+    assert made[0]["conditions"]["sysctl"] == {"vm.swappiness": 1}
+    assert made[0]["conditions"]["files"] == arm["files"]
+    assert expected["config_sha256"] is None
+    assert (expected["version_has"], expected["build_id"]) == (["#1 SMP"], "0d")
+    words = "mitigations=off, vm.swappiness=1, never in /sys/kernel/mm/transparent_hugepage/enabled"
+    assert experiment.arms["other"].booting_words == f"{words}, 512M of memory"

@@ -75,7 +75,7 @@ def test_the_cells_of_several_workloads_follow_each_other_and_share_every_round(
     assert alone.arms == schedule.arms
 
 
-def test_the_arms_are_the_arm_and_the_control() -> None:
+def test_the_arms_and_the_control() -> None:
     assert EXPERIMENT.booted_arms() == ARMS
     assert list(EXPERIMENT.booted_arms()) == ["baseline", "patched", "other", "control"]
     assert "control" not in Experiment.model_validate(SMALL | {"control": False}).booted_arms()
@@ -128,7 +128,7 @@ def test_every_square_is_drawn_anew() -> None:
     assert set(firsts) == set(ARMS)
 
 
-def test_the_order_of_arm_in_the_file_does_not_count() -> None:
+def test_the_order_of_arms_in_the_file_does_not_count() -> None:
     arms = dict(reversed(list(SMALL["arms"].items())))
     turned = Experiment.model_validate(SMALL | {"arms": arms})
     assert orders(turned, "idle", 8) == orders(EXPERIMENT, "idle", 8)

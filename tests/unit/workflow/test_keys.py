@@ -184,7 +184,7 @@ def test_another_balance_of_the_arms_measures_anew(
     assert changed(before, keys(project)) == MEASURES
 
 
-def test_the_order_of_arm_in_the_file_does_not_count(
+def test_the_order_of_arms_in_the_file_does_not_count(
     project: Project, small: dict[str, Any]
 ) -> None:
     before = keys(project)

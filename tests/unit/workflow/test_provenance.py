@@ -24,7 +24,7 @@ from kdelta.provenance import (
     read_json,
 )
 from kdelta.run_context import analysis_settings, report_context
-from kdelta.run_facts import host_differences
+from kdelta.run_facts import host_differences, provenance_facts
 from tests.conftest import SMALL
 
 EXPERIMENT = Experiment.model_validate(SMALL)
@@ -372,3 +372,14 @@ def test_hosts_that_differ() -> None:
     # manifests of earlier versions do not say where a block was measured
     old = [{k: v for k, v in block.items() if k != "host"} for block in blocks]
     assert len(host_differences({"hosts": [one, other], "blocks": old})) == 2
+
+
+def test_arms_of_different_sources_and_compilers_are_told_apart(run: Path) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    alike = provenance_facts(manifest)
+    assert alike["Kernel source"] == "package linux-source-6.12, version 6.12.9-1"
+    assert not [label for label in alike if label.startswith(("Kernel source,", "Compiler,"))]
+    manifest["kernels"]["patched"] |= {"source": {"package": "linux-source-7.2"}, "compiler": "cc"}
+    told = provenance_facts(manifest)
+    assert told["Kernel source, patched"] == "package linux-source-7.2"
+    assert (told["Compiler"], told["Compiler, patched"]) == ("gcc 12.2", "cc")
