@@ -11,7 +11,7 @@ import pytest
 from .conftest import Project, copy_checkout
 
 PACKAGE = "linux-source-7.2"
-WORKLOADS = ("pipe_bench", "selftest-pipe")
+WORKLOADS = ("pipe_bench", "selftest-pipe", "fio")
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,8 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Project:
                 "pipe_bench": {"matrix": {"writers": [1], "readers": [1]}},
                 # Built from the very tree that is measured.
                 "selftest-pipe": {"matrix": {"writers": [1], "readers": [1]}},
+                # Asks for an option of the kernel.
+                "fio": {"matrix": {"rw": ["randread"]}, "arguments": {"file_size": "4M"}},
             },
             "regimes": {"idle-memcg": {"title": "in a memory cgroup", "memcg": True}},
             "protocols": {
@@ -52,6 +54,7 @@ def test_it_is_found_built_and_passes_the_gate(later: Project) -> None:
         "kernel-configs/guest.linux-7.2.config",
         f"kernel-configs/guest.{mode}.config",
         "kernel-configs/observe.config",
+        "workloads/fio/fio.config",
     ]
     config = (later.results / "kernels/baseline/config").read_text()
     assert ("CONFIG_JUMP_LABEL=y\n" in config) == (mode == "kvm")
@@ -70,6 +73,12 @@ def test_the_kernel_trees_own_benchmark_is_measured_too(later: Project) -> None:
     samples = pd.read_csv(later.run_dir / "selftest-pipe/samples.csv")
     assert sorted(samples["arm"]) == ["baseline", "control"]
     assert (samples["throughput_mib_s"] > 0).all()
+
+
+def test_a_workload_has_the_kernel_options_that_it_needs(later: Project) -> None:
+    assert "CONFIG_SYSVIPC=y\n" in (later.results / "kernels/baseline/config").read_text()
+    samples = pd.read_csv(later.run_dir / "fio/samples.csv")
+    assert (samples["bandwidth_mib_s"] > 0).all()
 
 
 def test_the_report_names_the_kernel_and_its_configuration(later: Project) -> None:
