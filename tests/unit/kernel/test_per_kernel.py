@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.arms import Arm
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Arm
 from kdelta.kernel.aptconf import suites_beyond
 from kdelta.patch_files import patch_files
 from kdelta.per_kernel import fragment_files, patch_folder, series_of, series_text

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.arms import Arm
 from kdelta.cli import main
-from kdelta.experiment import Arm
 from kdelta.patch_files import natural_order, patch_files, surely_cover_letter
 from kdelta.workflow import plan_run
 from tests.conftest import Project, plain_diff
