@@ -65,7 +65,10 @@ class Project:
                 "duration_s": {"idle-memcg": 0.3, "memory-pressure": 0.5, "reclaim": 3.0},
             },
         }
-        experiment["mechanism"] = {"regimes": ["idle", "idle-memcg"]}
+        experiment["mechanism"] = {
+            "regimes": ["idle", "idle-memcg"],
+            "cells": {"readers": [5]},  # a probe sees in one cell what it sees in the others
+        }
         if change and {"arms", "workloads"} & change.keys():  # other kernels than the flagship's
             for key in ("claims", "mechanism", "mail"):
                 experiment.pop(key)
