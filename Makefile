@@ -19,6 +19,10 @@ PARALLEL := --numprocesses auto --dist loadfile
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
+# Container images set it. Without byte code every command compiles all that it imports again,
+# which takes longer than most of them do.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The kernel's own make runs below these commands: it must not take over our
 # flags, job server or variables.
 RUN := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES

@@ -7,19 +7,17 @@
 # The steps are in workflow/rules/, one file a stage; profiles/default is loaded by itself.
 
 
-configfile: "config/config.yaml"
-
-
 include: "workflow/Snakefile"
+
+
+FORMS = ("tables.txt", "index.html", "paper.pdf")
 
 
 rule all:
     default_target: True
     input:
         f"{RUN.run}/manifest.json",
-        f"{RUN.run}/report/tables.txt",
-        f"{RUN.run}/report/index.html",
-        f"{RUN.run}/report/paper.pdf",
+        [f"{folder}/report/{name}" for folder in RUN.tables for name in FORMS],
 
 
 # The answer is what everybody waits for: show it where the command was typed.
@@ -27,6 +25,6 @@ rule all:
 onsuccess:
     # Not after other targets: `figures` is of another run, and kernels alone have none.
     others = {"figures", "series", "exports"} & set(sys.argv)
-    made = os.path.exists(f"{RUN.run}/report/tables.txt")
+    made = os.path.exists(f"{RUN.tables[0]}/report/tables.txt")
     if os.environ.get("KDELTA_SHOW") != "no" and made and not others:
         shell("kdelta show --brief {RUN.run:q}")

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from kdelta.arms import DebianSource
 from kdelta.cache import cache_root
-from kdelta.experiment import DebianSource
 from kdelta.host.facts import cpu_model, host_cpus
 from kdelta.kernel.source import fetch
 from kdelta.workload.build import cached_program

@@ -60,7 +60,7 @@ def write_experiment(checkout: Path, blocks: int, rounds: int) -> None:
     """The flagship's idle regime with the same kernel twice."""
     data = yaml.safe_load((checkout / FLAGSHIP).read_text())
     data["name"] = "interleaving"
-    data["variants"] = {"baseline": data["variants"]["baseline"]}
+    data["arms"] = {"baseline": data["arms"]["baseline"]}
     data["guest"] = {**data.get("guest", {}), "acceleration": "tcg"}
     protocol = {"blocks": blocks, "rounds": rounds, "warmup_s": 0.1}
     data["protocols"] = {PROTOCOL: {**protocol, "duration_s": {REGIME: 0.6 * rounds}}}
@@ -135,7 +135,7 @@ def measure(checkout: Path, world: str, experiment: Experiment, blocks: int) -> 
         experiment=experiment,
         protocol=PROTOCOL,
         kernels=base / "kernels",
-        workload=base / "workload",
+        programs=base / "programs",
         acceleration=read_json(base / "acceleration.json"),
     )
     enough = turns.memory_for

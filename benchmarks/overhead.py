@@ -90,7 +90,7 @@ def time_loop(folder: Path, cache: Path, protocol: dict[str, object]) -> dict[st
             "JOBS": str(host_cpus()),
             "VCPUS": str(guest_vcpus(experiment.guest.vcpus)),
             "BLOCKS": str(protocol["blocks"]),
-            "ARMS": str(len(experiment.arms())),
+            "ARMS": str(len(experiment.booted_arms())),
             "WARMUP": str(protocol["warmup_s"]),
             "IDLE_SECONDS": str(durations["idle"]),
             "PRESSURE_SECONDS": str(durations["memory-pressure"]),

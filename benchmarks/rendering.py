@@ -23,8 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdelta.earlier_runs import upgraded
 from kdelta.provenance import raw_hashes
-from kdelta.reference.unpack import unpack
+from kdelta.reference.pack import unpack
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PROTOCOL = "standard"
@@ -38,18 +39,16 @@ Json = dict[str, Any]
 
 def enlarge_experiment(experiment: Json, blocks: int) -> Json:
     """The shipped experiment with another factor, fewer regimes and more blocks."""
-    large = dict(experiment)
+    large = upgraded(experiment)
     for part in ("claims", "mail", "negative_controls"):
         large.pop(part, None)
     large["regimes"] = {name: experiment["regimes"][name] for name in REGIMES}
     large["mechanism"] = dict(experiment["mechanism"])
     large["mechanism"]["regimes"] = [r for r in large["mechanism"]["regimes"] if r in REGIMES]
-    large["matrix"] = experiment["matrix"] | {"pipe_size": list(PIPE_SIZES)}
-    large["workload"] = dict(experiment["workload"])
-    large["workload"]["arguments"] = {
-        key: value
-        for key, value in experiment["workload"]["arguments"].items()
-        if key != "pipe_size"
+    chosen = large["workloads"]["pipe_bench"]
+    chosen["matrix"] = chosen["matrix"] | {"pipe_size": list(PIPE_SIZES)}
+    chosen["arguments"] = {
+        key: value for key, value in chosen["arguments"].items() if key != "pipe_size"
     }
     protocol = experiment["protocols"][PROTOCOL]
     durations = {name: protocol["duration_s"][name] for name in REGIMES}

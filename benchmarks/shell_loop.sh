@@ -48,9 +48,9 @@ boots() {
 		arm=0
 		while [ $arm -lt "$ARMS" ]; do
 			# Baseline, patched, and the baseline again.
-			variant=baseline
-			[ $arm -eq 1 ] && variant=patched
-			vng --run "obj-$variant/arch/x86/boot/bzImage" --user root --disable-kvm \
+			kernel=baseline
+			[ $arm -eq 1 ] && kernel=patched
+			vng --run "obj-$kernel/arch/x86/boot/bzImage" --user root --disable-kvm \
 				--cpus "$VCPUS" --memory 1024M --force-9p --verbose \
 				--rwdir=/run/loop="$PWD/share" --exec 'sh /run/loop/sweep.sh' \
 				</dev/null 2>&1 | cat

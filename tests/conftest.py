@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,10 @@ from kdelta.workload.build import HELPERS
 # Started in the background of a script, we inherit that Ctrl-C is ignored, and so would
 # every program that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The Makefile says why: hundreds of processes that the tests start would compile all they import.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -39,14 +45,14 @@ def _another_lock(
 
 
 SMALL: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "name": "small",
     "title": "A small experiment",
     "kernel": {
         "source": {"type": "debian", "package": "linux-source-6.12"},
         "config": {"fragments": ["kernel-configs/guest.config"]},
     },
-    "variants": {
+    "arms": {
         "baseline": {"title": "as it was"},
         "patched": {"title": "with the series", "patches": ["patches/series"]},
         "other": {"title": "with another patch", "patches": ["patches/other.patch"]},
@@ -60,8 +66,13 @@ SMALL: dict[str, Any] = {
         "wait_for_quiet_s": 0,
     },
     "guest": {"acceleration": "tcg", "vcpus": 1, "memory": "256M", "boot_timeout_s": 60},
-    "workload": {"arguments": {"write_size": 65536, "nonblock": False}, "timeout_s": 5},
-    "matrix": {"writers": [1, 2], "readers": [1, 3]},
+    "workloads": {
+        "pipe_bench": {
+            "matrix": {"writers": [1, 2], "readers": [1, 3]},
+            "arguments": {"write_size": 65536, "nonblock": False},
+            "timeout_s": 5,
+        }
+    },
     "regimes": {
         "idle": {"title": "idle"},
         "pressed": {"title": "pressed", "stressor": {"command": ["sleep", "1000"]}},

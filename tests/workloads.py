@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from kdelta.report.metrics import metrics_of
-from kdelta.workload.build import RECORD, built_programs
+from kdelta.report.context import metrics_of
+from kdelta.workload.build import HELPERS, RECORD, built_programs
 from kdelta.workload.folder import load_workload
 
 PIPE_BENCH = load_workload("pipe_bench")
-PROGRAMS = built_programs(PIPE_BENCH)
+PROGRAMS = [*built_programs(PIPE_BENCH), *HELPERS]
 """What is built for its guests."""
 GUEST_FILES = (*PROGRAMS, RECORD)
 METRICS = metrics_of(PIPE_BENCH)

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from kdelta.analysis.levels import cell_value, level_value
 from kdelta.analysis.settings import Claim
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
+from kdelta.units import cell_value, level_value
 from kdelta.workload.parameters import Level, Parameter
 
 T = TypeVar("T")

@@ -8,12 +8,16 @@ what happened. Mistakes of the user end in one message and status 1.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from kdelta import __version__
 from kdelta.commands import analysis as analysis_commands
@@ -46,6 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=Path(os.environ.get("KDELTA_ROOT", ".")),
         help="the folder that paths in experiment files are relative to (default: here)",
     )
+    parser.add_argument(
+        "--messages",
+        type=Path,
+        metavar="FILE",
+        help="receives what is said on standard error too (a log of the workflow's)",
+    )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for commands in (
         kernel_commands,
@@ -68,6 +78,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A terminated job must end like an interrupted one: guests killed, locks freed.
     signal.signal(signal.SIGTERM, _terminate)
     args = build_parser().parse_args(argv)
+    if args.messages is None:
+        return _run(args)
+    args.messages.parent.mkdir(parents=True, exist_ok=True)
+    with args.messages.open("w", buffering=1) as file, redirect_stderr(_Copied(sys.stderr, file)):
+        try:
+            return _run(args)
+        except Exception:
+            traceback.print_exc(file=file)  # Python shows it only when the file is closed
+            raise
+
+
+class _Copied(io.TextIOBase):
+    """What is written to one stream, and each line of it, as it stands at its end, to another.
+
+    A terminal stays a terminal: progress that is rewritten in place is seen as before, and of such
+    a line the file gets what was last in it.
+    """
+
+    def __init__(self, shown: TextIO, file: TextIO) -> None:
+        self._shown, self._file, self._line = shown, file, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._file.write(printable(line.rpartition("\r")[2]) + "\n")
+        return self._shown.write(text)
+
+    def flush(self) -> None:
+        self._shown.flush()
+
+    def isatty(self) -> bool:
+        return self._shown.isatty()
+
+    def fileno(self) -> int:
+        return self._shown.fileno()
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         status: int = args.run(args)
     except KdeltaError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kdelta.arms import is_config_file
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.patch_files import patch_files
@@ -55,31 +56,38 @@ def load_experiment(path: Path, root: Path | None = None) -> Experiment:
 
 
 def _require_files(experiment: Experiment, root: Path, path: Path) -> None:
-    _require_fragments("kernel.config", experiment.kernel.config.fragments, root, path)
-    for name, variant in experiment.variants.items():
+    if experiment.kernel:
+        config = experiment.kernel.config
+        _require_config("kernel.config", config.base, config.fragments, root, path)
+    for name, arm in experiment.arms.items():
         try:
-            patch_files(variant, root, experiment.kernel.source.series)
+            patch_files(arm, root, experiment.series_of(name))
         except OSError as error:
             raise KdeltaError(
-                f"{path}: variants.{name}.patches: no such patch: {error} (looked in {root})"
+                f"{path}: arms.{name}.patches: no such patch: {error} (looked in {root})"
             ) from None
-        _require_fragments(f"variants.{name}", variant.fragments, root, path)
-    if experiment.claims and not (root / experiment.claims.file).is_file():
-        raise KdeltaError(
-            f"{path}: claims.file: no such file: {experiment.claims.file} (looked in {root})"
-        )
-    prose = experiment.mail.prose if experiment.mail else None
-    if prose and not (root / prose).is_file():
-        raise KdeltaError(f"{path}: mail.prose: no such file: {prose} (looked in {root})")
+        _require_config(f"arms.{name}", arm.base, arm.fragments, root, path)
+        if arm.image:
+            _require_file(f"arms.{name}.image", arm.image, root, path)
+    if experiment.claims:
+        _require_file("claims.file", experiment.claims.file, root, path)
+    if experiment.mail and experiment.mail.prose:
+        _require_file("mail.prose", experiment.mail.prose, root, path)
 
 
-def _require_fragments(key: str, fragments: list[str], root: Path, path: Path) -> None:
+def _require_config(
+    key: str, base: str | None, fragments: list[str], root: Path, path: Path
+) -> None:
+    if base is not None and is_config_file(base):
+        _require_file(f"{key}.base", base, root, path)
     for fragment in fragments:
-        try:
-            found = (root / fragment).is_file()
-        except OSError:  # a name too long, a folder that may not be read
-            found = False
-        if not found:
-            raise KdeltaError(
-                f"{path}: {key}.fragments: no such file: {fragment} (looked in {root})"
-            )
+        _require_file(f"{key}.fragments", fragment, root, path)
+
+
+def _require_file(key: str, name: str, root: Path, path: Path) -> None:
+    try:
+        found = (root / name).is_file()
+    except OSError:  # a name too long, a folder that may not be read
+        found = False
+    if not found:
+        raise KdeltaError(f"{path}: {key}: no such file: {name} (looked in {root})")

@@ -16,14 +16,14 @@ from pydantic import AfterValidator, Field
 
 CONTROL_ARM = "control"
 
-Kind = Literal["name", "variants", "regimes", "protocols"]
+Kind = Literal["name", "arms", "regimes", "protocols", "workloads"]
 
 RESERVED: dict[Kind, dict[str, str]] = {
     "name": {
         "reference": "results/reference/ holds the runs that ship with the project",
         "from-reference": "results/from-reference/ is made from the runs that ship",
     },
-    "variants": {
+    "arms": {
         CONTROL_ARM: "this name is kept for the A/A arm",
         "schedule": "a block's schedule.json lies beside its arms' files",
         "host": "a block's host.json lies beside its arms' files",
@@ -32,8 +32,13 @@ RESERVED: dict[Kind, dict[str, str]] = {
     "regimes": {},
     "protocols": {
         "kernels": "results/<name>/kernels/ holds the kernels of all protocols",
-        "workload": "results/<name>/workload/ holds the benchmark of all protocols",
+        "programs": "results/<name>/programs/ holds what guests run, of all protocols",
     },
+    # Folders of a run.
+    "workloads": dict.fromkeys(
+        ("raw", "mechanism", "tables", "report", "figures", "exports"),
+        "a run's folder has one of this name already",
+    ),
 }
 """The key of the experiment file -> the names that it may not give, with the reason."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which files a variant's patches are in, in which order. Cheap: no file is opened here."""
+"""Which files an arm's patches are in, in which order. Cheap: no file is opened here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import email.policy
 import re
 from pathlib import Path
 
-from kdelta.experiment import Variant
+from kdelta.arms import Arm
 from kdelta.per_kernel import Series, patch_folder
 
 # As git, b4 and mail programs name them; compressed ones are found, to be told that they are.
@@ -21,14 +21,14 @@ _DIFF_LINE = re.compile(
 _ENCODED = re.compile(rb"^content-transfer-encoding:\s*(?:base64|quoted-printable)", re.I | re.M)
 
 
-def patch_files(variant: Variant, root: Path, series: Series | None = None) -> list[Path]:
-    """The variant's patch files, cover letters among them, in the order they apply.
+def patch_files(arm: Arm, root: Path, series: Series | None = None) -> list[Path]:
+    """The arm's patch files, cover letters among them, in the order they apply.
 
     A folder stands for the patches in it: hidden files and what editors leave (``x.patch~``)
     are none. Numbers in names count as numbers: 9- comes before 10-.
 
     Args:
-        variant: whose patches.
+        arm: whose patches.
         root: the folder that they are relative to.
         series: of the kernel; None if that is not known yet.
 
@@ -37,7 +37,7 @@ def patch_files(variant: Variant, root: Path, series: Series | None = None) -> l
             patch, or none for this kernel (the message begins with the path).
     """
     files: list[Path] = []
-    for entry in variant.patches:
+    for entry in arm.patches:
         path = root / entry
         if path.is_dir():
             try:

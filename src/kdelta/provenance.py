@@ -56,21 +56,20 @@ def build_manifest(
             names it.
     """
     base = run.parent
-    kernels = {
-        name: read_json(base / "kernels" / name / "image.json") for name in experiment.variants
-    }
+    kernels = {name: read_json(base / "kernels" / name / "image.json") for name in experiment.arms}
     folders = block_folders(experiment, protocol, run)
     hosts = [read_json(folder / "host.json") for folder in folders]
     distinct = distinct_hosts(hosts)
-    workload = base / "workload" / "workload.json"
+    programs = base / "programs" / "programs.json"
     content: Json = {
         "schema": 1,
         "experiment": json.loads(experiment.model_dump_json(by_alias=True)),
         "protocol": protocol,
         "kernels": kernels,
-        "workload": {
-            **(read_json(workload) if workload.exists() else {}),
-            "declaration": experiment.workload.declaration.model_dump(mode="json"),
+        "programs": read_json(programs) if programs.exists() else {},
+        "workloads": {
+            chosen.program: chosen.declaration.model_dump(mode="json")
+            for chosen in experiment.workloads.values()
         },
         "acceleration": read_json(base / "acceleration.json"),
         "hosts": distinct,

@@ -20,12 +20,12 @@ from kdelta.report.context import (
     Arm,
     EarlierAttempt,
     Factor,
+    Image,
     Regime,
     ReportContext,
-    Variant,
+    metrics_of,
 )
 from kdelta.report.formatting import format_size
-from kdelta.report.metrics import metrics_of
 from kdelta.run_facts import (
     claim_setup,
     environment_facts,
@@ -35,13 +35,15 @@ from kdelta.run_facts import (
     objects_changed,
     provenance_facts,
 )
-from kdelta.workload.folder import FOLDER
 
 Json = dict[str, Any]
 
 
 def analysis_settings(
-    experiment: Experiment, protocol: str | None = None, root: Path = Path()
+    experiment: Experiment,
+    protocol: str | None = None,
+    root: Path = Path(),
+    kernels: Json | None = None,
 ) -> AnalysisSettings:
     """What the analysis needs to know of an experiment.
 
@@ -50,6 +52,7 @@ def analysis_settings(
         protocol: name of the protocol, whose number of blocks is then the limit;
             None takes every block that is there.
         root: the project's root, for the file of published deltas.
+        kernels: what the manifest says of them, if there is one.
 
     Raises:
         KdeltaError: that file is missing or wrong.
@@ -58,7 +61,7 @@ def analysis_settings(
     return AnalysisSettings(
         factors=tuple(experiment.matrix),
         baseline=experiment.baseline,
-        arms=tuple(experiment.arms()),
+        arms=tuple(experiment.booted_arms()),
         regimes=tuple(regimes),
         other_regimes=tuple(name for name in experiment.regimes if name not in regimes),
         traced_regimes=tuple(experiment.mechanism_regimes(protocol)) if protocol else None,
@@ -68,7 +71,8 @@ def analysis_settings(
         blocks=experiment.protocols[protocol].blocks if protocol else None,
         cells=tuple(itertools.product(*experiment.matrix.values())),
         workload=experiment.workload.declaration,
-        workload_folder=root / FOLDER / experiment.workload.program,
+        workload_name=experiment.workload_name,
+        workload_folder=experiment.workload.folder(root),
         arguments=experiment.workload.arguments,
         workload_limits=experiment.workload.limits,
         limits=Limits(**experiment.validity.model_dump()),
@@ -82,6 +86,8 @@ def analysis_settings(
             for control in experiment.negative_controls
         ),
         claims=read_claims(root / experiment.claims.file, experiment) if experiment.claims else (),
+        memory_regime=next((name for name, r in regimes.items() if r.stressor is None), None),
+        kernels=kernels or {},
     )
 
 
@@ -95,7 +101,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
     # Reasons and errors in it quote consoles and programs.
     manifest = printable_values(manifest)
     factors = list(experiment.matrix)
-    # Guests are alike in a regime (analysis/guests.py); of hosts, the smallest bounds them.
+    # Guests are alike in a regime (analysis/boots.py); of hosts, the smallest bounds them.
     hosts = manifest["hosts"]
     host = hosts[0] if hosts else {}
     chosen, workload = experiment.protocols[protocol], experiment.workload.declaration
@@ -127,14 +133,14 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         memory_mib=host.get("memory_mib", experiment.memory_mib()),
         environment=environment_facts(manifest),
         provenance=provenance_facts(manifest),
-        variants=tuple(
-            Variant(
+        images=tuple(
+            Image(
                 name,
-                variant.title,
+                arm.title,
                 tuple(patch["subject"] or patch["file"] for patch in image_patches(manifest, name)),
                 objects_changed(manifest["kernels"][name]),
             )
-            for name, variant in experiment.variants.items()
+            for name, arm in experiment.arms.items()
         ),
         kernel_release=manifest["kernels"][experiment.baseline]["kernel_release"],
         reproduce=reproduction_command(manifest, protocol),
@@ -159,12 +165,17 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
 
 
 def _arms(experiment: Experiment) -> list[Arm]:
-    titles = {name: variant.title for name, variant in experiment.variants.items()}
     return [
-        Arm(name, titles[variant], is_control=False)
+        Arm(name, arm.title, is_control=False, booting=arm.booting_words)
         if name != CONTROL_ARM
-        else Arm(name, f"{titles[variant]}, again (A/A control)", is_control=True)
-        for name, variant in experiment.arms().items()
+        else Arm(
+            name,
+            f"{arm.title}, again (A/A control)",
+            is_control=True,
+            booting=arm.booting_words,
+        )
+        for name in experiment.booted_arms()
+        for arm in [experiment.arm(name)]
     ]
 
 

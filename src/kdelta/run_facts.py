@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kdelta.earlier_runs import programs
 from kdelta.experiment import Experiment
 from kdelta.kernel.objects import SAYS_NOTHING
 from kdelta.report.formatting import plural
@@ -13,9 +14,9 @@ from kdelta.report.formatting import plural
 Json = dict[str, Any]
 
 
-def image_patches(manifest: Json, variant: str) -> list[Json]:
-    """The patches of a variant as its image was built with them."""
-    patches: list[Json] = manifest["kernels"][variant].get("patches", [])
+def image_patches(manifest: Json, arm: str) -> list[Json]:
+    """The patches of an arm as its image was built with them."""
+    patches: list[Json] = manifest["kernels"][arm].get("patches", [])
     return patches
 
 
@@ -122,24 +123,38 @@ def provenance_facts(manifest: Json) -> dict[str, str]:
         if (changed := objects_changed(image)) is not None:
             differ = "differs" if changed == 1 else "differ"
             facts[f"Kernel {name}"] += f"; {plural(changed, 'object')} {differ} from the baseline's"
-        facts.setdefault(
-            "Kernel source", ", ".join(f"{k} {v}" for k, v in image["source"].items() if v)
-        )
-        facts.setdefault("Compiler", image["compiler"])
-        if "acceleration" in image:
-            fragments = ", ".join(fragment["file"] for fragment in image["fragments"])
-            facts.setdefault(
-                "Kernel configuration",
-                f"for {image['acceleration']}: {image['base']} with {fragments}",
-            )
         for patch in image.get("patches", []):
             facts[f"Patch {patch['file']}"] = f"sha256 {patch['sha256'][:16]}"
         for letter in image.get("cover_letters", []):
             facts[f"Cover letter {letter['file']}"] = letter["subject"]
-    if "binary_sha256" in manifest["workload"]:
-        program = manifest["experiment"]["workload"].get("program", "pipe_bench")
-        facts[program] = f"binary sha256 {manifest['workload']['binary_sha256'][:16]}"
+    for label, of_image in (
+        ("Kernel source", _source),
+        ("Compiler", lambda image: image["compiler"]),
+        ("Kernel configuration", _configuration),
+    ):
+        told = {name: of_image(image) for name, image in manifest["kernels"].items()}
+        first = next(iter(told.values()), "")
+        if first:
+            facts[label] = first
+        # Of an arm that is made of something else.
+        facts |= {
+            f"{label}, {name}": text for name, text in told.items() if text not in ("", first)
+        }
+    for program, known in programs(manifest).items():
+        if "binary_sha256" in known:
+            facts[program] = f"binary sha256 {known['binary_sha256'][:16]}"
     return facts
+
+
+def _source(image: Json) -> str:
+    return ", ".join(f"{key} {value}" for key, value in image["source"].items() if value)
+
+
+def _configuration(image: Json) -> str:
+    if "acceleration" not in image:
+        return ""
+    fragments = ", ".join(fragment["file"] for fragment in image["fragments"])
+    return f"for {image['acceleration']}: {image['base']} with {fragments}"
 
 
 def claim_setup(

@@ -77,7 +77,7 @@ class Table(NamedTuple):
 
 
 REGIME = Column("regime", "string", "", "condition of the guest, by its name")
-ARM = Column("arm", "string", "", "kernel as run: a variant's name, or `control`")
+ARM = Column("arm", "string", "", "the arm's name, or `control`")
 BLOCK = Column("block", "integer", "", "number of the block, from 1")
 FACTORS = Column(FACTOR, "string", "", "one column per factor of the matrix: the cell's level")
 PARAMETERS = Column(
@@ -122,7 +122,6 @@ _IDENTITY = (
     REGIME,
     BLOCK,
     ARM,
-    Column("variant", "string", "", "kernel image that the arm booted"),
     Column("boot_order", "integer", "", "place of the arm's boot in its block, from 1"),
     Column("round", "integer", "", "round of the block, from 1"),
     Column("slot", "integer", "", "place of the arm among those that ran the cell, from 1", True),
@@ -414,6 +413,64 @@ _MECHANISM = (
     Column("wait_max_us", "number", "us", "longest wait"),
     Column("lost_events", "integer", "", "that the trace buffer lost, both runs", True),
 )
+_LOCKS = (
+    REGIME,
+    ARM,
+    FACTORS,
+    Column(_STATUS, "string", "", "ok or failed"),
+    Column("lock", "string", "", "kind of lock; empty in a cell without a wait"),
+    Column("caller", "string", "", "function of the kernel that wanted it"),
+    Column("waits", "integer", "", "waits that ended", True),
+    Column("waits_per_s", "number", "1/s", "of the traced time, all tasks of the workload"),
+    Column("wait_mean_us", "number", "us", "mean of a wait"),
+    Column("wait_max_us", "number", "us", "longest wait"),
+    Column(
+        "wait_us_per_operation",
+        "number",
+        "us",
+        "waited per operation; empty where the workload counts none, or events were lost",
+    ),
+    Column(
+        "wait_share", "number", "", "seconds waited per second; of several tasks it can exceed 1"
+    ),
+    Column("lost_events", "integer", "", "that the trace buffer lost", True),
+    Column("reason", "string", "", "why it failed"),
+)
+_COSTS = (
+    ARM,
+    Column(
+        "quantity",
+        "string",
+        "",
+        "text, data or bss of vmlinux; image: the file that is booted; symbols: the sum of all, "
+        "without the padding of sections; symbols_changed and stack_changed: symbols and "
+        "functions' stack frames of another size than the baseline's; "
+        "memory_used: MemTotal - MemAvailable once the guest is up, before anything runs in it",
+    ),
+    Column("unit", "string", "", "unit of the quantity"),
+    Column("blocks", "integer", "", "that memory_used is a mean over", True),
+    Column("baseline", "number", "as `unit`", "the baseline's"),
+    Column("value", "number", "as `unit`", "the arm's"),
+    Column("change", "number", "as `unit`", "value - baseline"),
+    Column("change_low", "number", "as `unit`", "lower end of its interval; sizes have none"),
+    Column("change_high", "number", "as `unit`", "upper end of its interval"),
+    Column("change_percent", "number", "%", "value over baseline, minus 1"),
+    Column("same_kernel", "boolean", "", "whether the arm boots the baseline's kernel"),
+)
+_SYMBOLS = (
+    ARM,
+    Column("kind", "string", "", "text, data, bss, or stack: bytes that a function reserves"),
+    Column(
+        "symbol",
+        "string",
+        "",
+        "its name, the compiler's parts of it counted in; of stack use "
+        "after its object and a colon",
+    ),
+    Column("baseline_bytes", "integer", "B", "empty: the baseline's kernel has none", True),
+    Column("bytes", "integer", "B", "empty: the arm's kernel has none", True),
+    Column("change_bytes", "integer", "B", "bytes - baseline_bytes, none being 0"),
+)
 
 TABLES = (
     SAMPLES,
@@ -483,6 +540,20 @@ TABLES = (
         "a traced cell: where pages are allocated, who waits for the lock",
         ("regime", "arm"),
         _MECHANISM,
+    ),
+    Table(
+        "tables/locks.csv",
+        "a lock of the kernel that tasks of a traced cell waited for, heaviest first",
+        ("regime", "arm", "lock", "caller"),
+        _LOCKS,
+    ),
+    Table("tables/costs.csv", "what an arm costs in one respect", ("arm", "quantity"), _COSTS),
+    Table(
+        "tables/symbols.csv",
+        "a symbol or a function's stack frame that has another size than in the baseline's "
+        "kernel; the 100 largest differences of an arm of each of the two",
+        ("arm", "kind", "symbol"),
+        _SYMBOLS,
     ),
 )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdelta.arms import is_config_file
 from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
@@ -27,25 +28,25 @@ from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
 from kdelta.kernel.toolchain import linker_of
 from kdelta.measure.budget import protocol_name, with_protocol
-from kdelta.measure.schedule import block_schedule, cells
+from kdelta.measure.schedule import block_schedule
 from kdelta.patch_files import patch_files, surely_cover_letter
 from kdelta.per_kernel import Series, fragment_files, series_of
-from kdelta.workload.build import RECORD, built_programs, program_sources
-from kdelta.workload.folder import workload_folder
+from kdelta.workload.build import HELPERS, RECORD, built_programs, program_sources
+from kdelta.workload.tree import trees_arm
 from kdelta.yaml_file import parse_model
 
 # What the verbs of a stage call.
 STAGES = {
     "analysis": ("kdelta.analysis.run", "kdelta.run_context"),
-    "report": ("kdelta.report.run", "kdelta.report.document_font", "kdelta.run_context"),
-    "export": (
-        "kdelta.export.gobench",
-        "kdelta.export.flat_samples",
-        "kdelta.export.datapackage",
-        "kdelta.export.run_folder",
+    "report": ("kdelta.report.run", "kdelta.report.figures.font", "kdelta.run_context"),
+    "export": ("kdelta.export.samples", "kdelta.export.dictionary", "kdelta.export.run_folder"),
+    "mail": (
+        "kdelta.mail.series",
+        "kdelta.mail.choice",
+        "kdelta.mail.cover",
+        "kdelta.run_context",
     ),
-    "mail": ("kdelta.mail.series", "kdelta.mail.choice", "kdelta.run_context"),
-    "reference": ("kdelta.reference.unpack", "kdelta.reference.sums"),
+    "reference": ("kdelta.reference.pack", "kdelta.reference.sums"),
 }
 
 
@@ -70,8 +71,14 @@ class RunPlan:
         return f"{self.base}/{self.protocol}"
 
     @property
-    def variants(self) -> list[str]:
-        return list(self.experiment.variants)
+    def kernels(self) -> list[str]:
+        """The arms whose kernel is in `results/<experiment>/kernels/`: all but the control."""
+        return list(self.experiment.arms)
+
+    @property
+    def ready(self) -> list[str]:
+        """Arms whose kernel was built elsewhere."""
+        return [name for name, arm in self.experiment.arms.items() if arm.image]
 
     @property
     def regimes(self) -> list[str]:
@@ -83,8 +90,13 @@ class RunPlan:
         return self.experiment.mechanism_regimes(self.protocol)
 
     @property
+    def probes(self) -> tuple[str, ...]:
+        """Probes that the run has records of."""
+        return self.experiment.probes if self.mechanism_regimes else ()
+
+    @property
     def arms(self) -> list[str]:
-        return list(self.experiment.arms())
+        return list(self.experiment.booted_arms())
 
     @property
     def blocks(self) -> list[str]:
@@ -92,51 +104,69 @@ class RunPlan:
         count = self.experiment.protocols[self.protocol].blocks
         return [f"{number:03d}" for number in range(1, count + 1)]
 
-    def fetch_key(self) -> str:
-        """Of the kernel source as the experiment names it."""
-        return _digest(self.experiment.kernel.source.model_dump(mode="json"))
+    def fetch_key(self, arm: str) -> str:
+        """Of an arm's kernel source as the experiment names it."""
+        return _digest(self.experiment.source_of(arm).model_dump(mode="json"))
+
+    def source_record(self, arm: str) -> str:
+        """The record of `kdelta fetch`; arms of one source share it."""
+        return f"{self.base}/kernels/{self.experiment.source_record(arm)}"
 
     @property
-    def source_record(self) -> str:
-        """The record of `kdelta fetch`."""
-        return f"{self.base}/kernels/source.json"
+    def sources_of(self) -> dict[str, str]:
+        """Record of a source, without folder and extension -> an arm that is built from it."""
+        found = {arm: self.experiment.source_record(arm) for arm in self.experiment.built_arms}
+        return {Path(record).stem: arm for arm, record in reversed(found.items())}
 
     @property
     def acceleration_record(self) -> str:
         """The record of `kdelta probe`."""
         return f"{self.base}/acceleration.json"
 
-    def series(self) -> Series:
-        """Of the kernel, as soon as that can be known.
+    def series(self, arm: str) -> Series:
+        """Of an arm's kernel, as soon as that can be known.
 
         Raises:
             FileNotFoundError: a git repository was not fetched yet.
         """
-        record = Path(self.source_record)
-        named = self.experiment.kernel.source.series
-        return named or series_of(json.loads(record.read_text())["kernel_version"])
+        if named := self.experiment.series_of(arm):
+            return named
+        record = json.loads(Path(self.source_record(arm)).read_text())
+        return series_of(record["kernel_version"])
 
-    def planned_key(self, make: Callable[[Series], str]) -> str:
-        """A key of the kernel's series; until that is known, one that no finished step has."""
+    def planned_key(self, arm: str, make: Callable[[Series], str]) -> str:
+        """A key of a kernel's series; until that is known, one that no finished step has."""
         try:
-            return make(self.series())
+            return make(self.series(arm))
         except FileNotFoundError:
             return "not known yet"
 
-    def planned_build_key(self, variant: str) -> str:
-        """A variant's `build_key` by the records of earlier steps, likewise."""
+    def planned_probe_key(self) -> str:
+        """The `probe_key` by the records of earlier steps, likewise."""
+        if self.experiment.baseline in self.ready:
+            return self.probe_key(None)
+        return self.planned_key(self.experiment.baseline, self.probe_key)
+
+    def planned_build_key(self, arm: str) -> str:
+        """An arm's `build_key` by the records of earlier steps, likewise."""
 
         def make(series: Series) -> str:
             mode = json.loads(Path(self.acceleration_record).read_text())["mode"]
-            return self.build_key(variant, series, mode)
+            return self.build_key(arm, series, mode)
 
-        return self.planned_key(make)
+        return self.planned_key(arm, make)
 
-    def probe_key(self, series: Series) -> str:
+    def build_key(self, arm: str, series: Series, acceleration: str) -> str:
+        """Of one arm's kernel; arguments as for `kernel_facts`."""
+        # A probe that runs again may find something else: then kernels have to be looked at.
+        probe = self.planned_probe_key()
+        return _digest({**self.kernel_facts(arm, series, acceleration), "probe": probe})
+
+    def probe_key(self, series: Series | None) -> str:
         """Of what guests run with: what was asked for, and the kernel that is tried with KVM.
 
         Args:
-            series: of the kernel.
+            series: of the baseline's kernel; None if that was built elsewhere.
         """
         guest = self.experiment.guest
         asked: dict[str, Any] = {
@@ -144,59 +174,83 @@ class RunPlan:
             "cpu": [guest.cpu, EMULATED_CPU],
         }
         if guest.acceleration != "tcg":
-            asked["kernel"] = self._kernel_facts(self.experiment.baseline, series, "kvm")
+            baseline = self.experiment.baseline
+            asked["kernel"] = (
+                self.kernel_facts(baseline, series, "kvm") if series else self.take_key(baseline)
+            )
         return _digest(asked)
 
-    def build_key(self, variant: str, series: Series, acceleration: str) -> str:
-        """Of one variant's kernel: source, patches, configuration, toolchain.
+    def take_key(self, arm: str) -> str:
+        """Of a kernel that was built elsewhere, by what its image holds."""
+        return sha256_file(self.image_of(arm))
+
+    def image_of(self, arm: str) -> Path:
+        """The image of a kernel that was built elsewhere."""
+        return self.root / str(self.experiment.arms[arm].image)
+
+    def patches_key(self, arm: str, series: Series) -> str:
+        """Of an arm's patches for a kernel of this series."""
+        files = patch_files(self.experiment.arms[arm], self.root, series)
+        return _digest([sha256_file(file) for file in files])
+
+    def kernel_facts(self, arm: str, series: Series, acceleration: str) -> dict[str, Any]:
+        """What an arm's kernel is built from: source, patches, configuration, toolchain.
 
         Args:
-            variant: its name.
+            arm: its name.
             series: of the kernel.
             acceleration: `kvm` or `tcg`, as the probe found.
         """
-        # A probe that runs again may find something else: then kernels have to be looked at.
-        probe = self.probe_key(series)
-        return _digest({**self._kernel_facts(variant, series, acceleration), "probe": probe})
-
-    def patches_key(self, variant: str, series: Series) -> str:
-        """Of a variant's patches for a kernel of this series."""
-        files = patch_files(self.experiment.variants[variant], self.root, series)
-        return _digest([sha256_file(file) for file in files])
-
-    def _kernel_facts(self, variant: str, series: Series, acceleration: str) -> dict[str, Any]:
-        chosen = self.experiment.variants[variant]
-        config = self.experiment.kernel.config
-        names = [*config.fragments, *chosen.fragments]
+        experiment = self.experiment
+        base, names = experiment.base_of(arm), experiment.fragments_of(arm)
         return {
-            "source": self.fetch_key(),
+            "source": self.fetch_key(arm),
             "patches": [
                 sha256_file(file)
-                for file in patch_files(chosen, self.root, series)
+                for file in patch_files(experiment.arms[arm], self.root, series)
                 if not surely_cover_letter(file.read_bytes())
             ],
-            "base": config.base,
+            "base": sha256_file(self.root / base) if is_config_file(base) else base,
             "fragments": [
                 sha256_file(file) for file in fragment_files(names, self.root, series, acceleration)
             ],
             "acceleration": acceleration,
-            "toolchain": toolchain(chosen.compiler or self.experiment.kernel.compiler),
+            "toolchain": toolchain(experiment.compiler_of(arm)),
             "recipe": RECIPE_VERSION,
         }
 
     @property
     def programs(self) -> list[str]:
-        """What is built to run in guests, and the record of the workload's own program."""
-        names = [*built_programs(self.experiment.workload.declaration), RECORD]
-        return [f"{self.base}/workload/{name}" for name in names]
+        """What is built to run in guests, and the record of the workloads' own programs."""
+        built = [
+            name
+            for chosen in self.experiment.workloads.values()
+            for name in built_programs(chosen.declaration)
+        ]
+        return [
+            f"{self.base}/programs/{name}" for name in [*dict.fromkeys(built), *HELPERS, RECORD]
+        ]
 
-    def workload_key(self) -> str:
+    @property
+    def programs_source(self) -> list[str]:
+        """The record of the source that programs of the kernel's tree are built from, if any is."""
+        arm = trees_arm(self.experiment)
+        return [self.source_record(arm)] if arm else []
+
+    def programs_key(self) -> str:
         """Of the programs that run in guests."""
-        chosen = self.experiment.workload
-        folder = workload_folder(chosen.program, self.root)
-        files = program_sources(chosen.declaration, folder)
-        program = chosen.declaration.program.model_dump(mode="json")
-        return _digest([*map(sha256_file, files), program, toolchain("gcc")])
+        chosen = self.experiment.workloads.values()
+        files = [
+            file
+            for one in chosen
+            for file in program_sources(one.declaration, one.folder(self.root))
+        ]
+        programs = [one.declaration.program.model_dump(mode="json") for one in chosen]
+        arm = trees_arm(self.experiment)
+        tree = [self.fetch_key(arm)] if arm else []
+        return _digest(
+            [[*map(sha256_file, dict.fromkeys(files))], programs, toolchain("gcc"), *tree]
+        )
 
     def measure_key(self, regime: str) -> str:
         """Of a regime's blocks, besides what `guests_key` names.
@@ -227,11 +281,12 @@ class RunPlan:
     def mechanism_key(self, regime: str) -> str:
         """Of a regime's mechanism boots, besides what `guests_key` names."""
         wanted = self.experiment.mechanism
+        said = wanted.model_dump(mode="json", exclude={"regimes"}) if wanted else None
         return _digest(
             {
                 **self._guest_facts(regime, GUEST_MODULES),
-                "duration_s": wanted.duration_s if wanted else None,
-                "cells": wanted.cells if wanted else None,
+                "traced": said,
+                "probes": self.experiment.probes,
             }
         )
 
@@ -246,34 +301,33 @@ class RunPlan:
             "driver": [sha256_file(PACKAGE / module) for module in modules],
             "machine": [*KERNEL_ARGUMENTS, EMULATED_CPU],
             "guest": experiment.guest.model_dump(mode="json"),
-            **self._workload_facts(),
+            "workloads": self._workload_facts(),
             "conditions": conditions,
-            "arms": experiment.arms(),
+            "arms": experiment.booted_arms(),
             **({"booting": booting} if (booting := self._booting()) else {}),
             "seed": experiment.seed,
         }
 
     def _booting(self) -> dict[str, Any]:
         """How arms are booted, of those that are not booted as all others."""
-        variants = self.experiment.variants.items()
-        return {name: v.booting for name, v in variants if any(v.booting.values())}
+        arms = self.experiment.arms.items()
+        return {name: booting for name, arm in arms if (booting := arm.booting)}
 
     def _workload_facts(self) -> dict[str, Any]:
         """What is run, cell by cell; what its output means can be looked at again."""
-        chosen = self.experiment.workload
-        workload = chosen.declaration
-        return {
-            "cells": [
-                [
-                    cell,
-                    workload.argv(workload.command, {**chosen.arguments, **cell}, program="P"),
-                ]
-                for cell in cells(self.experiment)
-            ],
-            "self_check": workload.argv(workload.self_check, chosen.arguments, program="P"),
-            "json": workload.output == "json",
-            "timeout_s": chosen.timeout_s,
-        }
+        facts = {}
+        for name, chosen in self.experiment.workloads.items():
+            said, arguments = chosen.declaration, chosen.arguments
+            facts[name] = {
+                "cells": [
+                    [cell, said.argv(said.command, {**arguments, **cell}, program="P")]
+                    for cell in chosen.cells()
+                ],
+                "self_check": said.argv(said.self_check, arguments, program="P"),
+                "json": said.output == "json",
+                "timeout_s": chosen.timeout_s,
+            }
+        return facts
 
     def analysis_facts(self) -> str:
         """Of the experiment, what the tables depend on besides the raw files."""
@@ -282,8 +336,10 @@ class RunPlan:
         return _digest(
             {
                 "arms": self.arms,
-                "workload": experiment.workload.declaration.model_dump(mode="json"),
-                "limits": experiment.workload.limits,
+                "workloads": {
+                    name: [chosen.declaration.model_dump(mode="json"), chosen.limits]
+                    for name, chosen in experiment.workloads.items()
+                },
                 "statistics": experiment.statistics.model_dump(mode="json"),
                 "validity": experiment.validity.model_dump(mode="json"),
                 "expects": {k: [e.model_dump(mode="json") for e in v] for k, v in expected.items()},
@@ -293,6 +349,12 @@ class RunPlan:
                 "claims": experiment.claims.model_dump(mode="json") if experiment.claims else None,
             }
         )
+
+    @property
+    def tables(self) -> list[str]:
+        """Folders of tables and report: the run's, or one below it for each workload."""
+        folders = [folder for folder, _ in self.experiment.each_workload()]
+        return [f"{self.run}/{folder}" if folder else self.run for folder in folders]
 
     def claims_files(self) -> list[str]:
         """The file of published deltas, if there is one."""
@@ -332,7 +394,7 @@ def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str
     """Of what guests boot and run and of what executes them, by what the files hold.
 
     Args:
-        records: the variants' `image.json`.
+        records: the arms' `image.json`.
         acceleration: record of `kdelta probe`.
         programs: the binaries that are run in them.
     """

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kdelta.config_messages import problem_lines
 from kdelta.errors import KdeltaError
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class FileModel(BaseModel):
+    """Base of everything that a person writes into a YAML file."""
+
+    # Strict: YAML has types, and `blocks: yes` is a mistake, not one block.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def parse_model(

@@ -47,7 +47,8 @@ class Project:
             **{"host_load": 1000.0, "host_other_cpu": 1.0, "steal": 1.0},
             "cpu_speed": 1e-6,
         }
-        experiment["matrix"] = {"writers": [1, 2], "readers": [1, 5]}
+        matrix = {"writers": [1, 2], "readers": [1, 5]}
+        experiment["workloads"]["pipe_bench"]["matrix"] = matrix
         experiment["guest"] = {"acceleration": "auto", "vcpus": 2, "memory": "1G"}
         experiment["protocols"] = {
             "smoke": {
@@ -64,8 +65,11 @@ class Project:
                 "duration_s": {"idle-memcg": 0.3, "memory-pressure": 0.5, "reclaim": 3.0},
             },
         }
-        experiment["mechanism"] = {"regimes": ["idle", "idle-memcg"]}
-        if change and "variants" in change:  # other kernels than the flagship's
+        experiment["mechanism"] = {
+            "regimes": ["idle", "idle-memcg"],
+            "cells": {"readers": [5]},  # a probe sees in one cell what it sees in the others
+        }
+        if change and {"arms", "workloads"} & change.keys():  # other kernels than the flagship's
             for key in ("claims", "mechanism", "mail"):
                 experiment.pop(key)
         experiment.update(change or {})

@@ -30,8 +30,8 @@ def measure_argv(project: Project, out: Path, regime: str = "idle") -> list[str]
         "1",
         "--kernels",
         str(project.results / "kernels"),
-        "--workload",
-        str(project.results / "workload"),
+        "--programs",
+        str(project.results / "programs"),
         "--acceleration",
         str(project.results / "acceleration.json"),
         "--output",
@@ -41,8 +41,8 @@ def measure_argv(project: Project, out: Path, regime: str = "idle") -> list[str]
 
 def two_arms(project: Project) -> dict[str, Any]:
     """What makes a block of half as many boots, where all of them would go the same way."""
-    variants = yaml.safe_load((project.root / FLAGSHIP).read_text())["variants"]
-    return {"variants": {name: variants[name] for name in ("baseline", "bulk")}, "control": False}
+    arms = yaml.safe_load((project.root / FLAGSHIP).read_text())["arms"]
+    return {"arms": {name: arms[name] for name in ("baseline", "bulk")}, "control": False}
 
 
 def guests() -> set[int]:

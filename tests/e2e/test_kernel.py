@@ -26,13 +26,13 @@ def kernel_tree(project: Project) -> Path:
     return restore(record, cache_root()).path
 
 
-def build_argv(project: Project, variant: str, output: Path) -> list[str]:
+def build_argv(project: Project, arm: str, output: Path) -> list[str]:
     return [
         "build",
         "--experiment",
         "config/experiments/small.yaml",
-        "--variant",
-        variant,
+        "--arm",
+        arm,
         "--source",
         str(project.results / "kernels" / "source.json"),
         "--acceleration",
@@ -44,8 +44,8 @@ def build_argv(project: Project, variant: str, output: Path) -> list[str]:
     ]
 
 
-def build(project: Project, variant: str, output: Path) -> subprocess.CompletedProcess[str]:
-    return project.kdelta(*build_argv(project, variant, output))
+def build(project: Project, arm: str, output: Path) -> subprocess.CompletedProcess[str]:
+    return project.kdelta(*build_argv(project, arm, output))
 
 
 def one_message(done: subprocess.CompletedProcess[str]) -> str:
@@ -58,7 +58,7 @@ def one_message(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def with_patch(project: Project, tmp_path: Path, old: str, new: str) -> None:
-    """Give the patched variant a one-line change of fs/pipe.c instead of its series."""
+    """Give the patched arm a one-line change of fs/pipe.c instead of its series."""
     tree = kernel_tree(project)
     before, after = tmp_path / "a/fs/pipe.c", tmp_path / "b/fs/pipe.c"
     for path in (before, after):
@@ -74,7 +74,7 @@ def with_patch(project: Project, tmp_path: Path, old: str, new: str) -> None:
     patch.write_text(diff)
     project.write_experiment(
         {
-            "variants": {
+            "arms": {
                 "baseline": {"title": "as it is"},
                 "patched": {"title": "one line", "patches": ["patches/one-line.patch"]},
             }
@@ -82,8 +82,8 @@ def with_patch(project: Project, tmp_path: Path, old: str, new: str) -> None:
     )
 
 
-def test_a_variant_built_again_is_bit_identical(copied: Project, tmp_path: Path) -> None:
-    """Another variant is built in between, and the image's cache entry is taken away."""
+def test_an_arm_built_again_is_bit_identical(copied: Project, tmp_path: Path) -> None:
+    """Another arm is built in between, and the image's cache entry is taken away."""
     record = json.loads((copied.results / "kernels/baseline/image.json").read_text())
     first = hashlib.sha256((copied.results / "kernels/baseline/bzImage").read_bytes()).hexdigest()
     assert first == record["bzimage_sha256"]
@@ -114,7 +114,7 @@ def test_an_option_that_does_not_take_is_named(copied: Project, tmp_path: Path) 
     fragment.write_text("CONFIG_MODULE_SIG=y\n")
     copied.write_experiment(
         {
-            "variants": {
+            "arms": {
                 "baseline": {"title": "as it is"},
                 "patched": {
                     "title": "impossible",

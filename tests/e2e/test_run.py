@@ -17,8 +17,8 @@ from tests.browser import Browser
 
 from .conftest import Project
 
-VARIANTS = ("baseline", "bulk", "loop")
-ARMS = {*VARIANTS, "control"}
+KERNELS = ("baseline", "bulk", "loop")
+ARMS = {*KERNELS, "control"}
 REGIMES = {"idle"}
 
 
@@ -76,11 +76,11 @@ def test_closed_loop_identity_holds_or_the_sample_is_marked(finished: Project) -
 def test_guests_were_the_ones_asked_for(finished: Project) -> None:
     images = {
         name: json.loads((finished.results / "kernels" / name / "image.json").read_text())
-        for name in VARIANTS
+        for name in KERNELS
     }
     for path in finished.run_dir.glob("raw/*/block-*/*.jsonl"):
         boot = json.loads(path.read_text().splitlines()[0])
-        image = images[boot["variant"]]
+        image = images[{"control": "baseline"}.get(boot["arm"], boot["arm"])]
         assert boot["gate"]["ok"], boot["gate"]
         assert image["key"][:12] in boot["gate"]["kernel_version"]
         assert boot["gate"]["config_sha256"] == image["config_sha256"]
@@ -88,9 +88,9 @@ def test_guests_were_the_ones_asked_for(finished: Project) -> None:
         assert boot["self_check"]["ok"], boot["self_check"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS[1:])
-def test_only_the_patched_object_differs(finished: Project, variant: str) -> None:
-    differ = (finished.results / "kernels" / variant / "objects-differ.txt").read_text()
+@pytest.mark.parametrize("arm", KERNELS[1:])
+def test_only_the_patched_object_differs(finished: Project, arm: str) -> None:
+    differ = (finished.results / "kernels" / arm / "objects-differ.txt").read_text()
     reasons = dict(line.split() for line in differ.splitlines() if not line.startswith("#"))
     patched = {name for name, reason in reasons.items() if reason == "patched"}
     assert patched == {"fs/pipe.o"}
@@ -144,7 +144,7 @@ def test_touching_sources_never_measures_again(copied: Project, folder: str) -> 
     assert "build_kernel" not in planned_jobs(copied)
 
 
-def test_a_changed_patch_line_rebuilds_that_variant_and_measures(copied: Project) -> None:
+def test_a_changed_patch_line_rebuilds_that_arm_and_measures(copied: Project) -> None:
     patch = next((copied.root / "patches/pipe-prealloc/linux-6.12").glob("0001-*.patch"))
     text = patch.read_text()
     assert "#define PIPE_PREALLOC_MAX\t8" in text

@@ -66,15 +66,15 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A finished run of all these kernels."""
     project = copy_checkout(tmp_path_factory.mktemp("verdicts"))
     scratch = tmp_path_factory.mktemp("patches")
-    variants: dict[str, object] = {"baseline": {"title": "as it is"}}
+    arms: dict[str, object] = {"baseline": {"title": "as it is"}}
     for name in CHANGES:
         patch = write_patch(finished, scratch, name)
         (project.root / patch).write_bytes((finished.root / patch).read_bytes())
-        variants[name] = {"title": name, "patches": [patch]}
+        arms[name] = {"title": name, "patches": [patch]}
     project.write_experiment(
         {
-            "variants": variants,
-            "matrix": {"writers": [1], "readers": [1, 5]},
+            "arms": arms,
+            "workloads": {"pipe_bench": {"matrix": {"writers": [1], "readers": [1, 5]}}},
             "control": False,  # `same` is one
             "regimes": {"idle": {"title": "idle"}},
             "protocols": {

@@ -43,18 +43,19 @@ olddefconfig:
 
 $(O)/fs/%.o: fs/%.c include/pipe_fs_i.h
 	$(call quiet,CC)
-	@$(CC) -Iinclude -c -o $@ $<
+	@$(CC) $(KCFLAGS) -Iinclude -c -o $@ $<
 	$(call cmdfile,x,$(CURDIR)/$<,$(CURDIR)/include/pipe_fs_i.h)
 $(O)/init/version-timestamp.o: FORCE
 	$(call quiet,CC)
 	@printf 'const char banner[] = "Linux version 6.12.1 (%s@%s) #%s %s";\n' "$$KBUILD_BUILD_USER" \
 		"$$KBUILD_BUILD_HOST" "$$KBUILD_BUILD_VERSION" "$$KBUILD_BUILD_TIMESTAMP" \
 		> $(O)/init/version.c
-	@$(CC) -c -o $@ $(O)/init/version.c
+	@$(CC) $(KCFLAGS) -c -o $@ $(O)/init/version.c
 	$(call cmdfile,x,init/version.c,include/generated/compile.h)
 $(O)/arch/x86/boot/bzImage: $(OBJS)
 	$(call quiet,BUILD)
 	@cd $(O) && rm -f vmlinux.a && ar cDPrST vmlinux.a fs/pipe.o fs/exec.o
+	@ld --build-id=sha1 -e exec -o $(O)/vmlinux $^
 	@mkdir -p $(@D)/compressed && cat $^ | gzip -n > $(@D)/compressed/vmlinux.bin.gz
 	@test -e stale -a -e $@ || python3 put_together.py $(@D)/compressed/vmlinux.bin.gz > $@
 FORCE:

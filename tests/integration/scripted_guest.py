@@ -76,7 +76,8 @@ def ready():
 
 def sample(order, number, error=None, oom_kill=0):
     record("sample", **plan["identity"], **order["place"], cell_order=number,
-           cell=plan["cells"][order["cell"]]["levels"], status="failed" if error else "ok",
+           cell=plan["cells"][order["cell"]]["levels"],
+           workload=plan["cells"][order["cell"]]["workload"], status="failed" if error else "ok",
            error=error, exit_status=1 if error else 0,
            bench=None if error else {bench},
            grown={{"vmstat.oom_kill": oom_kill}})
@@ -223,10 +224,10 @@ IMAGE: dict[str, Any] = {
 }
 
 
-def lay_out_inputs(root: Path, variants: Sequence[str]) -> list[str]:
+def lay_out_inputs(root: Path, arms: Sequence[str]) -> list[str]:
     """What a block needs besides the experiment; returns `kdelta measure`'s arguments for it."""
-    for variant in variants:
-        folder = root / "kernels" / variant
+    for arm in arms:
+        folder = root / "kernels" / arm
         folder.mkdir(parents=True)
         (folder / "bzImage").write_bytes(b"a kernel\n")
         (folder / "image.json").write_text(json.dumps(IMAGE))
@@ -234,7 +235,7 @@ def lay_out_inputs(root: Path, variants: Sequence[str]) -> list[str]:
         (root / program).write_bytes(b"a static program\n")
     (root / "acceleration.json").write_text(json.dumps({"mode": "tcg", "reason": "asked for"}))
     return [
-        *("--kernels", "kernels", "--workload", "."),
+        *("--kernels", "kernels", "--programs", "."),
         *("--acceleration", "acceleration.json"),
     ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from kdelta.report.metrics import figure_stems
+from kdelta.report.figures import figure_stems
 from kdelta.schema import RESULT_FILES
 from kdelta.workload.build import HELPERS
 from tests.conftest import CHECKOUT, SMALL
@@ -30,7 +30,11 @@ STAND_IN = """\
 import hashlib, json, shlex, sys, time
 from pathlib import Path
 
-verb, *words = sys.argv[1:]
+words = sys.argv[1:]
+if words[0] == "--messages":  # where to, apart from what is done
+    Path(words[1]).write_text("told")
+    words = words[2:]
+verb, *words = words
 options = dict(zip(words, words[1:]))
 root = Path({root!r})
 with (root / "calls").open("a") as log:
@@ -43,19 +47,19 @@ def write(folder, *names):
         path.write_text(verb)
 
 def image(folder):
-    # What of a source and a variant's files goes into an image is the build's to say.
-    words = (root / "source").read_text() + options["--variant"]
+    # What of a source and an arm's files goes into an image is the build's to say.
+    words = (root / "source").read_text() + options["--arm"]
     words += "".join(path.read_text() for path in sorted((root / "patches").rglob("*.patch")))
     words += (root / "kernel-configs/guest.config").read_text()
     digest = hashlib.sha256(words.encode()).hexdigest()
-    write(folder, "bzImage", "config", "objects.sha256")
+    write(folder, "bzImage", "config", "objects.sha256", "symbols.tsv.gz")
     (Path(folder) / "image.json").write_text(
         json.dumps({{"key": digest[:16], "bzimage_sha256": digest}}))
 
 if verb == "manifest":
     write(".", options["--output"])
-elif verb == "workload":
-    write(options["--output"], "pipe_bench", "speed_check", "guest_init", "workload.json")
+elif verb == "programs":
+    write(options["--output"], "pipe_bench", "speed_check", "guest_init", "programs.json")
 elif verb == "fetch":
     write(".", options["--output"])
     record = {{"kernel_version": (root / "source").read_text()}}

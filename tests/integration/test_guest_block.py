@@ -41,7 +41,7 @@ def request_(
         experiment=project.load(),
         protocol="quick",
         kernels=project.root / "kernels",
-        workload=project.root,
+        programs=project.root,
         acceleration={"mode": "tcg", "requested": "tcg", "reason": "asked for"},
     )
     return BlockRequest(
@@ -72,18 +72,18 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
     measure_block(request_)
     assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
     schedule = json.loads((request_.out / "schedule.json").read_text())
-    assert {entry["arm"]: entry["variant"] for entry in schedule["arms"]} == ARMS
-    for order, entry in enumerate(schedule["arms"], start=1):
-        first, *samples, last = records(request_, entry["arm"])
+    assert sorted(schedule["arms"]) == sorted(ARMS)
+    for order, arm in enumerate(schedule["arms"], start=1):
+        first, *samples, last = records(request_, arm)
         assert first["record"] == "boot"
-        assert (first["arm"], first["variant"]) == (entry["arm"], entry["variant"])
+        assert first["arm"] == arm
         assert first["boot_order"] == order
         turns = [turn for turns in schedule["rounds"] for turn in turns]
         assert [sample["cell"] for sample in samples] == [
             schedule["cells"][turn["cell"]] for turn in turns
         ]
         assert [sample["slot"] for sample in samples] == [
-            turn["arms"].index(entry["arm"]) + 1 for turn in turns
+            turn["arms"].index(arm) + 1 for turn in turns
         ]
         assert {sample["round"] for sample in samples} == {1}
         assert [sample["cell_order"] for sample in samples] == [1, 2, 3, 4]
@@ -92,7 +92,7 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
     assert host["key"] == "the key"
     assert host["acceleration"]["mode"] == "tcg"
     assert (host["vcpus"], host["memory_mib"]) == (1, 256)
-    assert [boot["arm"] for boot in host["boots"]] == [e["arm"] for e in schedule["arms"]]
+    assert [boot["arm"] for boot in host["boots"]] == schedule["arms"]
     for boot in host["boots"]:
         assert host["wall_s"] >= boot["boot_s"] > 0
         assert boot["bzimage_sha256"] == IMAGE["bzimage_sha256"]
@@ -173,15 +173,13 @@ def test_a_block_waits_before_its_first_boot_and_records_it(
 
 
 def test_every_arm_boots_its_own_image(request_: BlockRequest, scripted: Environment) -> None:
-    for variant in ("baseline", "patched", "other"):
-        (request_.source.kernels / variant / "bzImage").write_text(variant)
-    scripted.guest(
-        "say((share / 'bzImage').read_text() + ' ' + plan['identity']['variant']); sweep()"
-    )
+    for name in ("baseline", "patched", "other"):
+        (request_.source.kernels / name / "bzImage").write_text(name)
+    scripted.guest("say((share / 'bzImage').read_text() + ' ' + plan['identity']['arm']); sweep()")
     measure_block(request_)
-    for arm, variant in ARMS.items():
+    for arm, kernel in ARMS.items():
         console = (request_.out / f"{arm}.console.log").read_text()
-        assert console == f"{variant} {variant}\n"
+        assert console == f"{kernel} {arm}\n"
 
 
 def test_a_relative_folder_of_one_word(
@@ -275,7 +273,7 @@ def test_a_kernel_that_never_boots_leaves_the_other_arms(
     request_: BlockRequest, scripted: Environment
 ) -> None:
     scripted.guest("""
-        if plan["identity"]["variant"] == "patched":
+        if plan["identity"]["arm"] == "patched":
             say("Kernel panic - not syncing: VFS"); sys.exit(1)
         sweep()
     """)

@@ -25,9 +25,9 @@ from kdelta.guest.pinning import Pinning
 from tests.integration.scripted_guest import PATIENCE_S, Environment, Marked, wait_for
 from tests.workloads import PROGRAMS
 
-CELLS = [{"levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
+CELLS = [{"workload": "pipe_bench", "levels": {"writers": n}, "argv": []} for n in (1, 2, 5)]
 PLAN: dict[str, Any] = {
-    "identity": {"regime": "idle", "block": 1, "arm": "patched", "variant": "patched"},
+    "identity": {"regime": "idle", "block": 1, "arm": "patched"},
     "stressor": None,
     "mechanism": False,
     "programs": ["pipe_bench", "speed_check"],
@@ -49,7 +49,7 @@ class Boot:
         self.request = BootRequest(
             label="idle, block 1, arm patched",
             kernel=folder / "bzImage",
-            workload=folder,
+            programs=folder,
             acceleration="tcg",
             vcpus=1,
             memory_mib=256,

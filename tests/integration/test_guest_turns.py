@@ -50,7 +50,7 @@ def request_(
         experiment=project.load(small),
         protocol="quick",
         kernels=project.root / "kernels",
-        workload=project.root,
+        programs=project.root,
         acceleration={"mode": "tcg", "requested": "tcg", "reason": "asked for"},
     )
     out = project.root / "run" / "raw" / "idle" / "block-001"
@@ -143,7 +143,7 @@ def test_with_too_little_memory_they_come_one_after_the_other(
     together: bool,
 ) -> None:
     """By the same code; and what was done is in the record."""
-    monkeypatch.setattr(turns, "memory_for", lambda guests, memory_mib: together)
+    monkeypatch.setattr(turns, "memory_for", lambda guests_mib: together)
     alive = tmp_path / "alive"
     alive.mkdir()
     most = tmp_path / "most"
@@ -168,6 +168,7 @@ def test_memory_is_counted_with_what_qemu_needs(monkeypatch: pytest.MonkeyPatch)
         available = 3 * (1024 + turns.GUEST_OVERHEAD_MIB) * 2**20 + turns.SPARE_MIB * 2**20
 
     monkeypatch.setattr(turns.psutil, "virtual_memory", lambda: Memory)
-    assert turns.memory_for(3, 1024)
-    assert not turns.memory_for(4, 1024)
-    assert not turns.memory_for(3, 1025)
+    assert turns.memory_for([1024] * 3)
+    assert turns.memory_for([512, 2048, 512])
+    assert not turns.memory_for([1024] * 4)
+    assert not turns.memory_for([1024, 1024, 1025])

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from kdelta.errors import KdeltaError
-from kdelta.kernel import image
+from kdelta.kernel import costs, image
 from kdelta.kernel.build import BuildRequest, build
 from kdelta.kernel.source import SourceTree
 
@@ -36,7 +36,7 @@ def baseline(tmp_path: Path, cache: Path) -> BuildRequest:
     fragment = tmp_path / "guest.config"
     fragment.write_text("# why\nCONFIG_A=y\n")
     return BuildRequest(
-        variant="baseline",
+        arm="baseline",
         source=cached_tree(cache),
         patches=(),
         base="allnoconfig",
@@ -54,7 +54,7 @@ def patched(baseline: BuildRequest, change: dict[str, tuple[str, str]]) -> Build
     folder.mkdir(exist_ok=True)
     return replace(
         baseline,
-        variant="patched",
+        arm="patched",
         patches=(make_patch(folder / "0001.patch", change),),
         output=baseline.output.parent / "patched",
         log=baseline.log.with_name("patched.log"),
@@ -79,10 +79,11 @@ def test_output_folder_and_record(baseline: BuildRequest, cache: Path) -> None:
         "config",
         "image.json",
         "objects.sha256",
+        "symbols.tsv.gz",
     ]
     facts = json.loads((baseline.output / "image.json").read_text())
     assert facts == built.facts
-    assert facts["variant"] == "baseline"
+    assert facts["arm"] == "baseline"
     assert facts["kernel_release"] == "6.12.1"
     assert facts["kernel_banner"].startswith(f"Linux version 6.12.1 (kdelta@{built.key[:12]}) #1 ")
     assert facts["options_set"] == 2
@@ -126,6 +127,43 @@ def test_a_one_file_patch_compiles_one_file(baseline: BuildRequest, cache: Path)
     assert snapshot(baseline.source.path) == before
 
 
+LARGER = {"fs/pipe.c": ("return 5;", "volatile char page[512] = {5}; return page[0];")}
+
+
+def test_what_an_arm_costs(baseline: BuildRequest, cache: Path) -> None:
+    first = build(baseline, cache)
+    second = build(patched(baseline, LARGER), cache)
+    assert second.facts["sizes"]["text"] > first.facts["sizes"]["text"]
+    assert second.facts["bzimage_bytes"] == second.bzimage.stat().st_size
+    assert len(second.facts["build_id"]) == 40
+    assert second.facts["build_id"] != first.facts["build_id"]
+    assert "costs" not in first.facts
+    found = second.facts["costs"]
+    assert {kind: entry["count"] for kind, entry in found.items()} == {"symbols": 1, "stack": 1}
+    (symbol,), (stack,) = (found[kind]["largest"] for kind in ("symbols", "stack"))
+    assert (symbol["kind"], symbol["name"]) == ("text", "pipe_5")
+    assert symbol["arm"] > symbol["baseline"] > 0
+    assert stack["name"] == "fs/pipe.o:pipe_5"
+    assert stack["arm"] >= 256 > stack["baseline"]
+
+
+@pytest.mark.parametrize("keep_workspace", [True, False])
+def test_back_at_the_baseline_nothing_of_the_arm_is_left(
+    baseline: BuildRequest, cache: Path, keep_workspace: bool
+) -> None:
+    """Whether objects come from the folder, the compiler or its cache."""
+    build(baseline, cache)
+    symbols = (baseline.output / costs.SYMBOLS).read_bytes()
+    build(patched(baseline, LARGER), cache)
+    assert (baseline.output.parent / "patched" / costs.SYMBOLS).read_bytes() != symbols
+    shutil.rmtree(cache / "images")
+    if not keep_workspace:
+        shutil.rmtree(cache / "workspaces")
+    for arm in (baseline, patched(baseline, LARGER), baseline):
+        build(arm, cache)
+    assert (baseline.output / costs.SYMBOLS).read_bytes() == symbols
+
+
 def test_after_the_clock_was_set_back_nothing_old_is_taken_for_new(
     baseline: BuildRequest, cache: Path
 ) -> None:
@@ -147,9 +185,7 @@ def test_a_header_change_is_traced_to_its_objects(baseline: BuildRequest, cache:
     assert listed(request) == {"fs/exec.o": "patched", "init/version-timestamp.o": "identity"}
 
 
-def test_objects_that_another_variant_left_are_not_listed(
-    baseline: BuildRequest, cache: Path
-) -> None:
+def test_objects_that_another_arm_left_are_not_listed(baseline: BuildRequest, cache: Path) -> None:
     build(baseline, cache)
     (workspace,) = cache.glob("workspaces/*")
     (workspace / "obj/fs/stale.o").write_text("of an option that is off by now")
@@ -159,9 +195,7 @@ def test_objects_that_another_variant_left_are_not_listed(
     assert "stale.o" not in listed(request)
 
 
-def test_rebuilt_after_another_variant_it_is_bit_identical(
-    baseline: BuildRequest, cache: Path
-) -> None:
+def test_rebuilt_after_another_arm_it_is_bit_identical(baseline: BuildRequest, cache: Path) -> None:
     first = build(baseline, cache).bzimage.read_bytes()
     build(patched(baseline, PIPE_CHANGE), cache)
     shutil.rmtree(cache / "images")
@@ -173,8 +207,10 @@ def test_rebuilt_after_another_variant_it_is_bit_identical(
 def test_bit_identical_in_another_cache(baseline: BuildRequest, cache: Path) -> None:
     first = build(baseline, cache).bzimage.read_bytes()
     elsewhere = cache.with_name("elsewhere")
+    symbols = (baseline.output / costs.SYMBOLS).read_bytes()
     again = build(replace(baseline, source=cached_tree(elsewhere)), elsewhere)
     assert again.bzimage.read_bytes() == first
+    assert (baseline.output / costs.SYMBOLS).read_bytes() == symbols
 
 
 def test_cached_image_is_not_built_again(baseline: BuildRequest, cache: Path) -> None:
@@ -182,12 +218,12 @@ def test_cached_image_is_not_built_again(baseline: BuildRequest, cache: Path) ->
     shutil.rmtree(cache / "workspaces")
     os.utime(baseline.fragments[0], (1, 1))
     other = replace(
-        baseline, variant="same", output=baseline.output.with_name("same"), log=cache / "same.log"
+        baseline, arm="same", output=baseline.output.with_name("same"), log=cache / "same.log"
     )
     second = build(other, cache)
     assert second.from_cache
     assert not (cache / "workspaces").exists()
-    assert {**second.facts, "variant": "baseline"} == first.facts
+    assert {**second.facts, "arm": "baseline"} == first.facts
     assert other.log.read_bytes() == baseline.log.read_bytes()
 
 
@@ -228,7 +264,7 @@ def test_compile_error_names_the_line_and_keeps_the_log(
     with pytest.raises(KdeltaError) as caught:
         build(request, cache)
     message = str(caught.value)
-    assert "variant patched: the kernel does not compile" in message
+    assert "arm patched: the kernel does not compile" in message
     assert "error: 'five' undeclared" in message.replace("‘", "'").replace("’", "'")
     assert str(request.log) in message
     assert "five" in request.log.read_text()
@@ -242,7 +278,7 @@ def test_full_disk_while_compiling(baseline: BuildRequest, cache: Path) -> None:
     text = makefile.read_text().replace("vmlinux.bin.gz > $@", "vmlinux.bin.gz > /dev/full")
     assert "/dev/full" in text
     makefile.write_text(text)
-    with pytest.raises(KdeltaError, match="no space left on the device while building variant"):
+    with pytest.raises(KdeltaError, match="no space left on the device while building arm"):
         build(baseline, cache)
 
 
@@ -253,7 +289,7 @@ def test_an_image_that_holds_another_kernel(baseline: BuildRequest, cache: Path)
     with pytest.raises(KdeltaError) as caught:
         build(request, cache)
     message = str(caught.value)
-    assert "variant patched: the image that make built is not of this kernel" in message
+    assert "arm patched: the image that make built is not of this kernel" in message
     assert "does not hold the kernel that was compressed last" in message
     assert str(cache / "compiler") in message
     assert not request.output.exists()
@@ -285,9 +321,9 @@ def slow(source: SourceTree) -> None:
     makefile = source.path / "Makefile"
     makefile.write_text(
         makefile.read_text().replace(
-            "\t@$(CC) -Iinclude -c -o $@ $<",
+            "\t@$(CC) $(KCFLAGS) -Iinclude -c -o $@ $<",
             "\t@[ $< != fs/pipe.c ] || { echo $$$$ > $(O)/slow; exec sleep 60; }\n"
-            "\t@$(CC) -Iinclude -c -o $@ $<",
+            "\t@$(CC) $(KCFLAGS) -Iinclude -c -o $@ $<",
         )
     )
 

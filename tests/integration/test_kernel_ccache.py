@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.kernel.costs import parse_stack
 from kdelta.kernel.toolchain import build_environment, make_command, read_toolchain
 
 needs_ccache = pytest.mark.skipif(shutil.which("ccache") is None, reason="needs ccache")
@@ -31,11 +32,20 @@ def compile_with(
     compiler = next(word.removeprefix("CC=") for word in make if word.startswith("CC="))
     output = folder / "out.o"
     output.unlink(missing_ok=True)
+    env = build_environment(cache, "0" * 64, folder / "ccache.log", first=first)
     subprocess.run(
         # Kbuild's way to have the headers listed, without which ccache has no depend mode.
-        [*compiler.split(), "-Wp,-MMD,out.d", "-c", "-o", output.name, source],
+        [
+            *compiler.split(),
+            *env["KCFLAGS"].split(),
+            "-Wp,-MMD,out.d",
+            "-c",
+            "-o",
+            output.name,
+            source,
+        ],
         cwd=folder,
-        env=build_environment(cache, "0" * 64, folder / "ccache.log", first=first),
+        env=env,
         check=True,
     )
     return output.read_bytes()
@@ -60,6 +70,22 @@ def test_other_sources_come_from_the_cache(tmp_path: Path) -> None:
         compile_with(tmp_path / "cache", tmp_path, "plain.c", b"")
     log = (tmp_path / "ccache.log").read_text().splitlines()
     assert log.count("direct_cache_hit") == 1
+
+
+@needs_ccache
+def test_stack_use_comes_from_the_cache_too(tmp_path: Path) -> None:
+    (tmp_path / "plain.c").write_text(
+        "int plain(void) { volatile char a[600] = {1}; return *a; }\n"
+    )
+    found = []
+    for _ in range(2):
+        (tmp_path / "out.su").unlink(missing_ok=True)
+        compile_with(tmp_path / "cache", tmp_path, "plain.c", b"")
+        found.append(parse_stack((tmp_path / "out.su").read_text()))
+    log = (tmp_path / "ccache.log").read_text().splitlines()
+    assert log.count("direct_cache_hit") == 1
+    assert found[0] == found[1]
+    assert found[0]["plain"] >= 300
 
 
 @needs_ccache

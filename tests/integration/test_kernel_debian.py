@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.arms import DebianSource
 from kdelta.errors import KdeltaError
-from kdelta.experiment import DebianSource
 from kdelta.kernel import debian
 from kdelta.kernel.source import fetch, restore
 

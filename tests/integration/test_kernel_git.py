@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.arms import GitSource
 from kdelta.errors import KdeltaError
-from kdelta.experiment import GitSource
 from kdelta.kernel.source import fetch, restore
 
 from .kernel_support import FILES, write_tree

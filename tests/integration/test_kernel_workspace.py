@@ -95,7 +95,7 @@ def test_permission_to_execute_counts_as_content(tree: SourceTree) -> None:
     assert not os.access(tree.path / "fs/exec.c", os.X_OK)
 
 
-def second_variant(tree: SourceTree) -> None:
+def second_arm(tree: SourceTree) -> None:
     with use(tree) as workspace:
         put(workspace, {"fs/exec.c": "second\n", "b/added.c": "second\n", "Kconfig": None})
     raise Killed
@@ -106,7 +106,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("step", range(6))
-def test_killed_at_any_step_the_next_variant_is_right(
+def test_killed_at_any_step_the_next_arm_is_right(
     tree: SourceTree, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """Each file operation of `set_files` in turn is the last one that the process does."""
@@ -131,7 +131,7 @@ def test_killed_at_any_step_the_next_variant_is_right(
         patched.setattr(Path, "replace", dying(Path.replace))
         patched.setattr(Path, "unlink", dying(Path.unlink))
         with pytest.raises(Killed):
-            second_variant(tree)
+            second_arm(tree)
     with use(tree) as workspace:
         put(workspace, {"fs/exec.c": "third\n"})
         assert texts(workspace) == {**FILES, "fs/exec.c": "third\n"}

@@ -21,6 +21,7 @@ import yaml
 from kdelta.cli import main
 from kdelta.patch_files import patch_files
 from tests.conftest import SMALL, Project
+from tests.integration.documents import commands
 from tests.unit.workflow.test_provenance import HOST, image
 
 from .kernel_support import cached_tree
@@ -38,10 +39,15 @@ PLAN = Plan(
 )
 # As little of checkpatch as a test needs: it counts the lines that say BAD, and leaves a file.
 CHECKPATCH = r"""
-my $file = pop @ARGV; open(my $in, '<', $file) or die; my $bad = grep { /^\+.*BAD/ } <$in>;
+my $all = 0;
 open(my $out, '>', '.checkpatch-camelcase.date.0') or die; print $out "readCount\n"; close($out);
-print "ERROR: bad\n" x $bad;
-print "total: $bad errors, 0 warnings, 1 checks, 9 lines checked\n"; exit($bad ? 1 : 0);
+for my $file (grep { !/^--/ } @ARGV) {
+    open(my $in, '<', $file) or die; my @lines = <$in>; my $bad = grep { /^\+.*BAD/ } @lines;
+    die "no memory\n" if grep { /^\+.*WORSE/ } @lines;
+    print "$file\n", "ERROR: bad\n" x $bad; $all += $bad;
+    print "total: $bad errors, 0 warnings, 1 checks, 9 lines checked\n";
+}
+exit($all ? 1 : 0);
 """
 
 
@@ -133,7 +139,7 @@ def run(tmp_path: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> Ru
             "title": TITLE,
             "regimes": {"idle": {"title": "idle"}},
             "protocols": {"quick": {"blocks": 4, "duration_s": {"idle": 0.5}}},
-            "mail": {"variant": "patched", "prose": "prose.txt", "cc": ["list@example.org"]},
+            "mail": {"arm": "patched", "prose": "prose.txt", "cc": ["list@example.org"]},
         }
     )
     folder = tmp_path / "results" / "small" / "quick"
@@ -146,10 +152,10 @@ def write_records(folder: Path, project: Project) -> None:
     """The manifest, and the record of the source."""
     experiment = project.load()
     images: dict[str, Any] = {}
-    for name, variant in experiment.variants.items():
+    for name, arm in experiment.arms.items():
         found = [
             {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-            for file in patch_files(variant, project.root)
+            for file in patch_files(arm, project.root)
         ]
         patches = [{**patch, "subject": "a subject"} for patch in found]
         images[name] = {**image(name), "source": SOURCE, "patches": patches}
@@ -214,7 +220,7 @@ def test_the_mails_are_what_a_mail_program_takes(run: Run) -> None:
     assert all(mail["Message-Id"] is None and not mail.defects for mail in mails)
     cover = mails[0].get_content()
     assert cover.startswith("Dear all,\n\nthis is why.\n\n== EMULATED (TCG)")
-    assert "base-commit: 5eed\n-- \n" in cover
+    assert "---\nbase-commit: 5eed\n\nAda Author (1):\n" in cover
     assert "Ada Author (1):\n  fs/pipe: größer\n\nZoë Sender (1):\n  fs/pipe: more\n" in cover
     assert " mode change 100644 => 100755 Kconfig\n" in cover
     assert " delete mode 100644 fs/exec.c\n create mode 100644 fs/new.c\n" in cover
@@ -225,11 +231,10 @@ def test_git_send_email_takes_the_folder(run: Run) -> None:
     if not (Path(where.stdout.strip()) / "git-send-email").exists():
         pytest.skip("git send-email is not installed (package git-email)")
     assert run.series() == 0
+    (shown,) = commands("git send-email ")
+    words = shown.replace("LIST", "list@example.org").split()[:-1]
     done = subprocess.run(
-        [
-            *("git", "send-email", "--dry-run", "--to=list@example.org", "--confirm=never"),
-            *("--quiet", *map(str, sorted(run.mails.iterdir()))),
-        ],
+        [*words, "--confirm=never", "--quiet", *map(str, sorted(run.mails.iterdir()))],
         cwd=run.linux,
         capture_output=True,
         text=True,
@@ -372,12 +377,12 @@ def test_another_source_than_the_measured_one_is_refused(run: Run, capsys: Captu
     assert "measured on source another" in capsys.readouterr().err
 
 
-def test_a_variant_that_is_not_in_the_run(run: Run, capsys: Captured) -> None:
+def test_an_arm_that_is_not_in_the_run(run: Run, capsys: Captured) -> None:
     manifest = json.loads((run.folder / "manifest.json").read_text())
     del manifest["kernels"]["patched"]
     (run.folder / "manifest.json").write_text(json.dumps(manifest))
     assert run.series() == 1
-    assert "variant patched: not in this run" in capsys.readouterr().err
+    assert "arm patched: not in this run" in capsys.readouterr().err
 
 
 def test_no_identity(run: Run, capsys: Captured) -> None:
@@ -394,10 +399,19 @@ def test_a_folder_of_something_else_is_not_replaced(run: Run, capsys: Captured) 
     assert (run.mails / "thesis.tex").read_text() == "years of work"
 
 
-def test_checkpatch_errors_fail_and_leave_the_mails(run: Run, capsys: Captured) -> None:
+@pytest.mark.parametrize(
+    ("word", "summary", "told"),
+    [
+        ("BAD", "checkpatch --strict: 1 errors, 0 warnings, 1 checks in 1 patches", "ERROR: bad"),
+        ("WORSE", "in 1 patches; 1 not checked to the end (status ", "no memory"),
+    ],
+)
+def test_checkpatch_errors_fail_and_leave_the_mails(
+    run: Run, capsys: Captured, word: str, summary: str, told: str
+) -> None:
     folder = run.project.root / "patches/series"
     pipe = run.linux / "fs" / "pipe.c"
-    pipe.write_text(pipe.read_text().replace("return 3;", "return 3; /* BAD */"))
+    pipe.write_text(pipe.read_text().replace("return 3;", f"return 3; /* {word} */"))
     git(run.linux, "commit", "-qam", "fs/pipe: bad")
     shutil.rmtree(folder)
     git(run.linux, "format-patch", "-q", "-1", "-o", str(folder))
@@ -405,11 +419,11 @@ def test_checkpatch_errors_fail_and_leave_the_mails(run: Run, capsys: Captured) 
     write_records(run.folder, run.project)
     assert run.series() == 1
     said = capsys.readouterr().err
-    assert "checkpatch --strict: 1 errors" in said
-    assert "ERROR: bad" in said
+    assert summary in said
+    assert told in said
     assert "The mails are kept" in said
     assert len(list(run.mails.iterdir())) == 2
-    assert "ERROR: bad" in (run.folder / "report" / "checkpatch.txt").read_text()
+    assert told in (run.folder / "report" / "checkpatch.txt").read_text()
     assert run.series("--no-checkpatch-errors") == 0
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from kdelta.report import run as report
+from kdelta.report.figures import figure_stems
 from kdelta.report.frames import load_frames
-from kdelta.report.metrics import figure_stems
 from tests.browser import Browser
 from tests.workloads import PIPE_BENCH
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +14,11 @@ import matplotlib as mpl
 import pytest
 from matplotlib.font_manager import findfont
 
-from kdelta.commands.reference import _write_sums
-from kdelta.reference.pack import pack
-from kdelta.reference.scrub import Scrubber
+from kdelta.cli import main
 from kdelta.reference.sums import read_sums
 from kdelta.schema import RESULT_FILES
 from tests.conftest import CHECKOUT
+from tests.integration.documents import commands
 from tests.integration.scripted_workflow import Workflow
 from tests.unit.reference.reference_runs import SECRETS, finished_run
 
@@ -37,9 +37,10 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A packed run."""
     folder = tmp_path_factory.mktemp("packed")
     run = finished_run(folder / "results", folder, blocks=3)
-    pack(run, folder / "reference", folder, Scrubber(["pluto"]))
-    _write_sums(folder / "reference", run)
-    return folder / "reference"
+    packed = folder / "reference"
+    argv = ["reference", "--run", str(run), "--output", str(packed), "--private", "pluto"]
+    assert main(["--root", str(folder), *argv]) == 0
+    return packed
 
 
 def checkout(folder: Path, reference: Path | None, name: str = NAME) -> Workflow:
@@ -124,18 +125,23 @@ def test_the_same_bytes_elsewhere(
     assert set(first) == set(second)
     assert not [name for name in first if first[name] != second[name]]
     # And those of the sums, which a stranger checks without kdelta.
+    typed = commands(r"cd .*<") + commands(r"sha256sum .*<")
+    check = " && ".join(typed).replace("<experiment>/<protocol>", NAME)
+    subprocess.run(["bash", "-ec", check], cwd=other.root, check=True)
     sums = read_sums(made.root / "results/reference" / NAME / "SHA256SUMS")
     assert set(RESULT_FILES) < set(sums)
     assert {name for name in first if name.startswith("figures/")} < set(sums)
+    # Other bytes fail the command.
+    packed = other.root / "results/reference" / NAME / "SHA256SUMS"
+    edit(packed, r"[0-9a-f]{64}(?=  tables/deltas.csv)", "ab" * 32)
+    done = other.run("figures")
+    assert done.returncode != 0
+    assert "SHA256SUMS says: tables/deltas.csv differs. " in done.stdout
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (
-            lambda f: edit(f / "SHA256SUMS", r"[0-9a-f]{64}(?=  tables/deltas.csv)", "ab" * 32),
-            "SHA256SUMS says: tables/deltas.csv differs. ",
-        ),
         (
             lambda f: (f / "raw/idle/block-002/patched.jsonl.gz").write_bytes(gzip.compress(b"{}")),
             "not the file that was packed",
@@ -151,6 +157,15 @@ def test_what_is_wrong_is_told(
     done = workflow.run("figures")
     assert done.returncode != 0
     assert message in done.stdout
+
+
+def test_sums_are_taken_as_they_now_are(made: Workflow, tmp_path: Path) -> None:
+    packed, again = tmp_path / "packed", tmp_path / "again"
+    shutil.copytree(made.root / "results/reference" / NAME, packed)
+    shutil.copytree(made.root / AGAIN, again)
+    (again / "tables/deltas.csv").write_text("another\n")
+    check = ["reference", "--check", str(packed), "--output", str(again)]
+    assert [main(check), main([*check, "--update"]), main(check)] == [1, 0, 0]
 
 
 def test_without_the_fonts_of_the_paper_the_rest_is_compared(

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from kdelta.report.metrics import figure_stems
+from kdelta.report.figures import figure_stems
 from kdelta.schema import RESULT_FILES
+from tests.integration.documents import commands
 from tests.integration.scripted_workflow import Workflow
 from tests.workloads import PIPE_BENCH
 
@@ -42,7 +43,8 @@ def test_an_export_is_made_on_demand_only(finished: Workflow) -> None:
 
 
 def test_the_zip_holds_our_pages(finished: Workflow) -> None:
-    finished.succeeds("all", "exports", "--report", "report.zip")
+    (shown,) = commands(r"snakemake .*--report ")
+    finished.succeeds("all", "exports", *shown.split()[1:])
     with zipfile.ZipFile(finished.root / "report.zip") as archive:
         names = archive.namelist()
         page = archive.read("report/report.html").decode()

@@ -18,7 +18,7 @@ from tests.integration.scripted_workflow import Workflow
 
 MEASURE = {f"Measure {regime}, block 00{n}" for regime in ("idle", "pressed") for n in (1, 2)}
 TRACE = {"Trace the mechanism: idle"}
-BUILD = {f"Build the kernel: {variant}" for variant in ("baseline", "patched", "other")}
+BUILD = {f"Build the kernel: {arm}" for arm in ("baseline", "patched", "other")}
 REPORT = {"Tables as text", "Figures", "The page", "The paper"}
 ANALYSE = {"Samples, validity and delta tables", *REPORT}
 MANIFEST = {"Record what ran, on what, from which bytes"}
@@ -60,7 +60,7 @@ def test_what_a_run_calls(finished: Workflow) -> None:
     counts = {verb: verbs.count(verb) for verb in verbs}
     assert counts == {
         "fetch": 1,
-        "workload": 1,
+        "programs": 1,
         "build": 3,
         "probe": 1,
         "measure": 4,
@@ -72,14 +72,14 @@ def test_what_a_run_calls(finished: Workflow) -> None:
     }
     # the baseline is built first: the others' objects are compared with its
     builds = [call for call in calls if call.startswith("build")]
-    assert "--variant baseline" in builds[0]
+    assert "--arm baseline" in builds[0]
     assert "--baseline" not in builds[0]
     assert all("--baseline results/small/kernels/baseline" in call for call in builds[1:])
     # nothing runs beside a measurement
     measures = [call for call in calls if call.startswith("measure")]
     assert {re.sub(r" --key \w{24} ", " ", call) for call in measures} == {
         f"measure --experiment small.yaml --protocol quick --regime {regime} --block {block}"
-        " --kernels results/small/kernels --workload results/small/workload"
+        " --kernels results/small/kernels --programs results/small/programs"
         " --acceleration results/small/acceleration.json"
         f" --output results/small/quick/raw/{regime}/block-{block}"
         for regime in ("idle", "pressed")
@@ -294,7 +294,7 @@ def test_interrupted_runs_continue(tmp_path: Path) -> None:
     assert not set(measured) & set(last), "what was measured is kept"
     blocks = {call for call in measured + last if call.startswith("measure")}
     assert len(blocks) == len([c for c in measured + last if c.startswith("measure")]) == 4
-    for verb, times in (("fetch", 1), ("build", 3), ("workload", 1), ("probe", 1), ("analyse", 1)):
+    for verb, times in (("fetch", 1), ("build", 3), ("programs", 1), ("probe", 1), ("analyse", 1)):
         assert len([c for c in started + last if c.startswith(verb + " ")]) == times
     assert workflow.planned() == set()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdelta.analysis.breach import Breach
+from kdelta.analysis.rules import Breach
 from kdelta.cli import main
 from kdelta.commands import check
 from kdelta.errors import KdeltaError

@@ -9,7 +9,7 @@ TRACES = expand(
     regime=RUN.mechanism_regimes,
     arm=RUN.arms,
 )
-TABLES = [f"{RUN.run}/{name}" for name in RESULT_FILES]
+TABLES = [f"{folder}/{name}" for folder in RUN.tables for name in RESULT_FILES]
 CAPTIONS = "../../report/workflow"
 
 
@@ -17,7 +17,7 @@ rule manifest:
     input:
         hosts=HOSTS,
         traces=TRACES,
-        images=expand(rules.build_kernel.output.record, variant=RUN.variants),
+        images=expand(f"{RUN.base}/kernels/{{arm}}/image.json", arm=RUN.kernels),
         acceleration=rules.probe_acceleration.output,
     output:
         report(
@@ -26,14 +26,19 @@ rule manifest:
             category="Provenance",
             labels={"file": "manifest", "form": "JSON"},
         ),
+    log:
+        f"{RUN.run}/logs/manifest.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
-        experiment=RUN.experiment.model_dump_json(by_alias=True),
+        **THIS_RUN,
+        facts=RUN.experiment.model_dump_json(by_alias=True),
     message:
         "Record what ran, on what, from which bytes"
     shell:
-        "exec kdelta manifest --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
-        " --run {RUN.run:q} --output {output:q}"
+        "exec kdelta --messages {log:q} manifest --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q} --output {output:q}"
 
 
 rule tables:
@@ -51,15 +56,21 @@ rule tables:
                 path,
                 caption=f"{CAPTIONS}/table.rst",
                 category="Tables",
-                labels={"table": Path(path).stem},
+                labels={"table": label(path)},
             )
             for path in TABLES
         ],
+    log:
+        f"{RUN.run}/logs/tables.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **THIS_RUN,
         facts=RUN.analysis_facts(),
         regimes=RUN.regimes,
     message:
         "Samples, validity and delta tables"
     shell:
-        "exec kdelta analyse --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --raw {RUN.run:q}/raw --output {RUN.run:q}"
+        "exec kdelta --messages {log:q} analyse --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --raw {params.run:q}/raw --output {params.run:q}"

@@ -10,27 +10,40 @@ rule exports:
     output:
         go=[
             report(
-                f"{RUN.run}/exports/go/{arm}.txt",
+                f"{folder}/exports/go/{arm}.txt",
                 caption=f"{CAPTIONS}/go.rst",
                 category="Tables",
                 labels={"table": f"samples of {arm}, Go benchmark format"},
             )
+            for folder in RUN.tables
             for arm in RUN.arms
         ],
-        samples=report(
-            f"{RUN.run}/exports/samples.csv.gz",
-            caption=f"{CAPTIONS}/samples.rst",
-            category="Tables",
-            labels={"table": "all samples, compressed"},
-        ),
-        descriptor=report(
-            f"{RUN.run}/datapackage.json",
-            caption=f"{CAPTIONS}/datapackage.rst",
-            category="Provenance",
-            labels={"file": "data package", "form": "JSON"},
-        ),
+        samples=[
+            report(
+                f"{folder}/exports/samples.csv.gz",
+                caption=f"{CAPTIONS}/samples.rst",
+                category="Tables",
+                labels={"table": "all samples, compressed"},
+            )
+            for folder in RUN.tables
+        ],
+        descriptor=[
+            report(
+                f"{folder}/datapackage.json",
+                caption=f"{CAPTIONS}/datapackage.rst",
+                category="Provenance",
+                labels={"file": "data package", "form": "JSON"},
+            )
+            for folder in RUN.tables
+        ],
+    log:
+        f"{RUN.run}/logs/exports.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Exports"
     shell:
-        "exec kdelta export {RUN.run:q}"
+        "exec kdelta --messages {log:q} export {params.run:q}"

@@ -1,29 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The mails for a list, only when asked for: `snakemake --cores 1 series`.
-from kdelta.mail.choice import chosen_mail
-from kdelta.mail.identity import identity_or_nobody
 
 SERIES = f"{RUN.run}/report/series"
-
-
-def series_prose(wildcards):
-    """The author's prose; if it is not there, the command says what to do about that."""
-    mail = RUN.experiment.mail
-    return [mail.prose] if mail and os.path.exists(mail.prose) else []
-
-
-def series_variant(wildcards):
-    try:
-        return chosen_mail(RUN.experiment, None, EXPERIMENT).variant
-    except KdeltaError as error:
-        raise WorkflowError(str(error)) from None
 
 
 rule series:
     input:
         tables=TABLES,
         manifest=rules.manifest.output,
-        source=rules.fetch_source.output,
+        source=lambda wildcards: RUN.source_record(series_arm(wildcards)),
         prose=series_prose,
         code=RUN.sources("report", "mail"),
         template="report/mail/cover-letter.txt.j2",
@@ -36,14 +21,19 @@ rule series:
         f"{RUN.run}/report/checkpatch.txt",
     # Signed off by whoever is at this machine.
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
+        **THIS_RUN,
+        folder=unchecked(SERIES),
         mail=RUN.experiment.mail.model_dump_json() if RUN.experiment.mail else "",
         patches=lambda wildcards: RUN.planned_key(
-            lambda series: RUN.patches_key(series_variant(wildcards), series)
+            series_arm(wildcards),
+            lambda series: RUN.patches_key(series_arm(wildcards), series),
         ),
-        sender=lambda wildcards: identity_or_nobody(Path(workflow.basedir)),
+        sender=lambda wildcards: sender_or_nobody(ROOT),
     message:
         "Mails for the list"
     shell:
-        "exec kdelta series --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q}"
-        " --run {RUN.run:q} --output {SERIES:q}"
+        "exec kdelta series --experiment {params.experiment:q} --protocol {params.protocol:q}"
+        " --run {params.run:q} --output {params.folder:q}"

@@ -4,44 +4,23 @@
 #     snakemake --cores 2 figures
 #
 # No kernel, guest, network or right of any kind; results/<experiment>/ is neither read nor written.
-import shutil
 
 # The checkout's own, wherever the command is typed and whatever `results` is set to.
-REFERENCE = os.path.relpath(Path(workflow.basedir) / "results/reference")
+REFERENCE = os.path.relpath(ROOT / "results/reference")
 REFERENCES = sorted(
     path.parent.relative_to(REFERENCE).as_posix()
     for path in Path(REFERENCE).glob("*/*/reference.json")
 )
 SHIPPED = f"{REFERENCE}/{{shipped}}"
 AGAIN = "results/from-reference/{shipped}"
-PLACES = {"shipped": SHIPPED, "again": AGAIN}
+PLACES = {
+    "shipped": lambda wildcards: SHIPPED.format(**wildcards),
+    "again": lambda wildcards: AGAIN.format(**wildcards),
+}
 
 
 wildcard_constraints:
     shipped=r"[^/]+/[^/]+",
-
-
-def shipped_files(wildcards):
-    """Everything that a packed run consists of, but for the sums of what it gives."""
-    folder = Path(REFERENCE) / wildcards.shipped
-    return sorted(
-        str(path)
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != "SHA256SUMS"
-    )
-
-
-def regenerated(wildcards):
-    """All that `figures` makes; the paper itself only where LaTeX is installed."""
-    if not REFERENCES:
-        raise WorkflowError(
-            f"{REFERENCE}: no packed run here; `kdelta reference --run RUN --output "
-            f"{REFERENCE}/EXPERIMENT/PROTOCOL` makes one of a finished run"
-        )
-    names = ["SHA256SUMS", "report/tables.txt", "report/index.html", "report/paper.tex"]
-    if shutil.which("pdflatex"):
-        names.append("report/paper.pdf")
-    return expand(f"{AGAIN}/{{name}}", shipped=REFERENCES, name=names)
 
 
 rule figures:
@@ -57,13 +36,18 @@ rule reference_data:
     output:
         manifest=f"{AGAIN}/manifest.json",
         raw=directory(f"{AGAIN}/raw"),
+    log:
+        f"{AGAIN}/logs/data.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
         **PLACES,
     message:
         "Unpack the raw files of {wildcards.shipped}"
     shell:
-        "exec kdelta reference --unpack {params.shipped:q} --output {params.again:q}"
+        "exec kdelta --messages {log:q} reference --unpack {params.shipped:q}"
+        " --output {params.again:q}"
 
 
 # The folder is the root too: the published deltas of the claim check lie in it.
@@ -73,13 +57,17 @@ rule reference_tables:
         code=RUN.sources("analysis"),
     output:
         [f"{AGAIN}/{name}" for name in RESULT_FILES],
+    log:
+        f"{AGAIN}/logs/tables.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
         **PLACES,
     message:
         "Samples, validity and delta tables of {wildcards.shipped}"
     shell:
-        "exec kdelta --root {params.again:q} analyse --run {params.again:q}"
+        "exec kdelta --messages {log:q} --root {params.again:q} analyse --run {params.again:q}"
 
 
 REFERENCE_INPUT = {
@@ -94,12 +82,16 @@ rule reference_figures:
         **REFERENCE_INPUT,
     output:
         directory(f"{AGAIN}/figures"),
+    log:
+        f"{AGAIN}/logs/figures.log",
+    conda:
+        "../envs/kdelta.yaml"
     params:
         **PLACES,
     message:
         "Figures of {wildcards.shipped}"
     shell:
-        "exec kdelta report figures --run {params.again:q}"
+        "exec kdelta --messages {log:q} report figures --run {params.again:q}"
 
 
 # Only after the figures: a figure that changed is seen even where the sums are not met.
@@ -110,13 +102,18 @@ rule reference_check:
         sums=f"{SHIPPED}/SHA256SUMS",
     output:
         f"{AGAIN}/SHA256SUMS",
+    log:
+        f"{AGAIN}/logs/check.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
         **PLACES,
     message:
         "Compare tables and figures of {wildcards.shipped} with their sums"
     shell:
-        "exec kdelta reference --check {params.shipped:q} --output {params.again:q}"
+        "exec kdelta --messages {log:q} reference --check {params.shipped:q}"
+        " --output {params.again:q}"
 
 
 rule reference_text:
@@ -124,13 +121,17 @@ rule reference_text:
         **REFERENCE_INPUT,
     output:
         f"{AGAIN}/report/tables.txt",
+    log:
+        f"{AGAIN}/logs/text.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
     params:
         **PLACES,
     message:
         "Tables of {wildcards.shipped} as text"
     shell:
-        "exec kdelta report text --run {params.again:q}"
+        "exec kdelta --messages {log:q} report text --run {params.again:q}"
 
 
 rule reference_page:
@@ -139,12 +140,16 @@ rule reference_page:
         figures=rules.reference_figures.output,
     output:
         f"{AGAIN}/report/index.html",
+    log:
+        f"{AGAIN}/logs/page.log",
+    conda:
+        "../envs/kdelta.yaml"
     params:
         **PLACES,
     message:
         "The page of {wildcards.shipped}"
     shell:
-        "exec kdelta report html --run {params.again:q}"
+        "exec kdelta --messages {log:q} report html --run {params.again:q}"
 
 
 rule reference_latex:
@@ -155,12 +160,16 @@ rule reference_latex:
         f"{AGAIN}/report/paper.tex",
         f"{AGAIN}/report/macros.tex",
         directory(f"{AGAIN}/report/tables"),
+    log:
+        f"{AGAIN}/logs/latex.log",
+    conda:
+        "../envs/kdelta.yaml"
     params:
         **PLACES,
     message:
         "The paper of {wildcards.shipped}: sources"
     shell:
-        "exec kdelta report latex --run {params.again:q}"
+        "exec kdelta --messages {log:q} report latex --run {params.again:q}"
 
 
 rule reference_paper:
@@ -168,9 +177,13 @@ rule reference_paper:
         rules.reference_latex.output,
     output:
         f"{AGAIN}/report/paper.pdf",
+    log:
+        f"{AGAIN}/logs/paper.log",
+    conda:
+        "../envs/kdelta.yaml"
     params:
         **PLACES,
     message:
         "The paper of {wildcards.shipped}"
     shell:
-        "exec kdelta report pdf --run {params.again:q}"
+        "exec kdelta --messages {log:q} report pdf --run {params.again:q}"

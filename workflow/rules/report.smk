@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The report in its forms. Needs tables and a manifest, neither a kernel nor a guest.
-from kdelta.report.metrics import figure_stems
+from kdelta.report.figures import figure_stems
 
 REPORT_INPUT = {
     "tables": TABLES,
@@ -8,26 +8,43 @@ REPORT_INPUT = {
     "code": RUN.sources("report"),
     "templates": RUN.templates(),
 }
-FIGURES = figure_stems(
-    RUN.experiment.workload.declaration, mechanism=bool(RUN.mechanism_regimes)
-)
+FIGURES = [
+    f"{RUN.run}/{folder}/figures/{stem}".replace("//", "/")
+    for folder, one in RUN.experiment.each_workload()
+    for stem in figure_stems(
+        one.workload.declaration,
+        mechanism=bool(one.mechanism_regimes(RUN.protocol))
+        and "pipe-allocation" in one.probes,
+    )
+]
+REPORTS = [f"{folder}/report" for folder in RUN.tables]
 
 
 rule text:
     input:
         **REPORT_INPUT,
     output:
-        report(
-            f"{RUN.run}/report/tables.txt",
-            caption=f"{CAPTIONS}/text.rst",
-            category="Report",
-            labels={"form": "text"},
-        ),
+        [
+            report(
+                f"{folder}/tables.txt",
+                caption=f"{CAPTIONS}/text.rst",
+                category="Report",
+                labels={"form": label(f"{folder}/text")},
+            )
+            for folder in REPORTS
+        ],
+    log:
+        f"{RUN.run}/logs/text.log",
     localrule: True
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Tables as text"
     shell:
-        "exec kdelta report text --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report text --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule run_figures:
@@ -36,18 +53,25 @@ rule run_figures:
     output:
         [
             report(
-                f"{RUN.run}/figures/{stem}.svg",
+                f"{path}.svg",
                 caption=f"{CAPTIONS}/figure.rst",
                 category="Figures",
-                labels={"figure": stem},
+                labels={"figure": label(path)},
             )
-            for stem in FIGURES
+            for path in FIGURES
         ],
-        [f"{RUN.run}/figures/{stem}.pdf" for stem in FIGURES],
+        [f"{path}.pdf" for path in FIGURES],
+    log:
+        f"{RUN.run}/logs/run_figures.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "Figures"
     shell:
-        "exec kdelta report figures --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report figures --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule page:
@@ -55,16 +79,26 @@ rule page:
         **REPORT_INPUT,
         figures=rules.run_figures.output,
     output:
-        report(
-            f"{RUN.run}/report/index.html",
-            caption=f"{CAPTIONS}/page.rst",
-            category="Report",
-            labels={"form": "page"},
-        ),
+        [
+            report(
+                f"{folder}/index.html",
+                caption=f"{CAPTIONS}/page.rst",
+                category="Report",
+                labels={"form": label(f"{folder}/page")},
+            )
+            for folder in REPORTS
+        ],
+    log:
+        f"{RUN.run}/logs/page.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "The page"
     shell:
-        "exec kdelta report html --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report html --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"
 
 
 rule paper:
@@ -72,16 +106,29 @@ rule paper:
         **REPORT_INPUT,
         figures=rules.run_figures.output,
     output:
-        tex=f"{RUN.run}/report/paper.tex",
-        macros=f"{RUN.run}/report/macros.tex",
-        pieces=directory(f"{RUN.run}/report/tables"),
-        pdf=report(
-            f"{RUN.run}/report/paper.pdf",
-            caption=f"{CAPTIONS}/paper.rst",
-            category="Report",
-            labels={"form": "paper"},
-        ),
+        [
+            f"{folder}/{name}"
+            for folder in REPORTS
+            for name in ("paper.tex", "macros.tex")
+        ],
+        [directory(f"{folder}/tables") for folder in REPORTS],
+        pdf=[
+            report(
+                f"{folder}/paper.pdf",
+                caption=f"{CAPTIONS}/paper.rst",
+                category="Report",
+                labels={"form": label(f"{folder}/paper")},
+            )
+            for folder in REPORTS
+        ],
+    log:
+        f"{RUN.run}/logs/paper.log",
+    conda:
+        "../envs/kdelta.yaml"
+    params:
+        **THIS_RUN,
     message:
         "The paper"
     shell:
-        "exec kdelta report paper --experiment {EXPERIMENT:q} --protocol {RUN.protocol:q} --run {RUN.run:q}"
+        "exec kdelta --messages {log:q} report paper --experiment {params.experiment:q}"
+        " --protocol {params.protocol:q} --run {params.run:q}"

@@ -1,19 +1,104 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a raw folder holds, as the analysis sees it: boots, their samples, their host."""
+"""What a raw folder holds, as the analysis sees it: boots, their samples, their host.
+
+Blocks of a regime are pooled: their guests have to be alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kdelta.analysis.console import Splat
-from kdelta.analysis.histogram import Histogram
-from kdelta.analysis.host_record import HostBoot, HostRecord
-from kdelta.analysis.records import BootRecord, Cell, EndRecord, HostCpu, SampleRecord
+from kdelta.analysis.records import (
+    BootRecord,
+    Cell,
+    EndRecord,
+    HostBoot,
+    HostCpu,
+    HostRecord,
+    SampleRecord,
+)
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.errors import KdeltaError
 from kdelta.plain import one_line
+
+Floats = NDArray[np.float64]
+
+
+Facts = tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Buckets `[lower, upper, count]`, kept as bytes: 10,000 samples as lists fill the memory.
+
+    Attributes:
+        data: 64-bit integers, three per bucket.
+    """
+
+    data: bytes
+
+    @classmethod
+    def of(cls, buckets: Any) -> Self:
+        """From a list of `[lower_ns, upper_ns, count]`, all of them whole.
+
+        Raises:
+            ValueError: it is none, the buckets are not ascending, or one is empty.
+        """
+        try:
+            table = np.array(buckets)
+            if table.size == 0:
+                table = table.reshape(0, 3).astype(np.int64)
+            if table.dtype != np.int64 or table.ndim != 2 or table.shape[1] != 3:
+                raise ValueError("buckets are [lower, upper, count], in whole numbers of 64 bits")
+        except OverflowError:
+            raise ValueError("a bucket's bound or count does not fit 64 bits") from None
+        lower, upper, count = table.T
+        if (
+            (lower < 0).any()
+            or (lower >= upper).any()
+            or (upper[:-1] > lower[1:]).any()
+            or (count < 1).any()
+        ):
+            raise ValueError("buckets must ascend and hold at least one write each")
+        return cls(table.tobytes())
+
+    @property
+    def buckets(self) -> NDArray[np.int64]:
+        """Lower bound (included) and upper bound (excluded) in ns, and count: shape (n, 3)."""
+        return np.frombuffer(self.data, dtype=np.int64).reshape(-1, 3)
+
+    @property
+    def writes(self) -> int:
+        """The writes in all buckets."""
+        return int(self.buckets[:, 2].sum())
+
+    def quantiles_ns(self, levels: Floats) -> Floats:
+        """Latencies that the given shares of writes stay below, in ns, shape as `levels`.
+
+        Within a bucket the writes are taken to lie evenly. NaN where less than one write lies
+        beyond the level: the sample says nothing about it.
+
+        Args:
+            levels: between 0 and 1, both excluded.
+        """
+        lower, upper, count = self.buckets.T
+        writes = self.writes
+        if not writes:
+            return np.full(levels.shape, np.nan)
+        below = np.cumsum(count)
+        wanted = levels * writes
+        place = np.minimum(np.searchsorted(below, wanted), len(below) - 1)
+        share = (wanted - (below - count)[place]) / count[place]
+        found = lower[place] + share * (upper - lower)[place]
+        # Rounded: 1 - 0.99 is a little less than 0.01.
+        return np.where(np.round((1 - levels) * writes, 6) >= 1, found, np.nan)
 
 
 @dataclass(frozen=True)
@@ -56,12 +141,13 @@ class RawBoot:
         splats: what the console showed; empty if nothing, None without a console log.
         host: the block's host.json; None without that file.
         rates: growth per second of every kernel counter over all of its slices.
+        others: how many slices of other workloads it ran.
+        last_order: the highest number of any slice that it ran.
     """
 
     regime: str
     block: int
     arm: str
-    variant: str
     boot_order: int
     planned: tuple[Cell, ...]
     boot: BootRecord | None
@@ -71,6 +157,8 @@ class RawBoot:
     host: HostRecord | None = None
     rounds: int = 1
     rates: Mapping[str, float] = field(default_factory=dict)
+    others: int = 0
+    last_order: int = 0
 
     @property
     def places(self) -> list[tuple[Cell, int]]:
@@ -157,3 +245,54 @@ def cell_key(cell: Cell) -> tuple[tuple[bool, str, float], ...]:
         (True, level, 0.0) if isinstance(level, str) else (False, "", float(level))
         for level in cell
     )
+
+
+def require_same_guests(boots: Sequence[RawBoot], raw_dir: Path) -> None:
+    """Check that all blocks of a regime were measured in guests of one kind.
+
+    vCPUs, memory, acceleration and CPU model as host.json has them, else as the guest saw them;
+    what was not recorded is taken to be alike. Other hosts are no reason: ratios are taken within
+    blocks.
+
+    Raises:
+        KdeltaError: they were not.
+    """
+    for regime in dict.fromkeys(boot.regime for boot in boots):
+        blocks: dict[int, dict[str, object]] = {}
+        for boot in boots:
+            if boot.regime == regime:
+                facts = blocks.setdefault(boot.block, {})
+                facts.update({k: v for k, v in _facts(boot).items() if v is not None})
+        names = dict.fromkeys(name for facts in blocks.values() for name in facts)
+        differing = [name for name in names if len(_values(blocks, name)) > 1]
+        if differing:
+            groups: dict[Facts, list[int]] = {}
+            for number, facts in blocks.items():
+                key = tuple((name, facts.get(name, "unknown")) for name in differing)
+                groups.setdefault(key, []).append(number)
+            told = "; ".join(
+                f"block{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}: "
+                + ", ".join(f"{name} {value}" for name, value in key)
+                for key, numbers in groups.items()
+            )
+            raise KdeltaError(
+                f"{raw_dir / regime}: its blocks were measured in different guests, which cannot "
+                f"be pooled ({told}); move the folders of the fewer away and measure these "
+                "blocks again where the others were measured"
+            )
+
+
+def _facts(boot: RawBoot) -> dict[str, object]:
+    gate = boot.boot.gate if boot.boot else None
+    host = boot.host
+    mode = host.acceleration.mode if host and host.acceleration else None
+    return {
+        "vCPUs": host.vcpus if host and host.vcpus is not None else gate and gate.vcpus,
+        "memory in MiB": host.memory_mib if host else None,
+        "acceleration": mode or (gate and gate.acceleration),
+        "CPU model": host.acceleration.cpu or "by default" if host and host.acceleration else None,
+    }
+
+
+def _values(blocks: dict[int, dict[str, object]], name: str) -> set[object]:
+    return {facts[name] for facts in blocks.values() if name in facts}

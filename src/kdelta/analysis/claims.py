@@ -1,24 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""tables/claims.csv: published deltas beside ours, and what became of each."""
+"""What is claimed of cells beside what was found in them.
+
+tables/claims.csv has published deltas, and what became of each; tables/negative_controls.csv the
+cells in which there can be no effect.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Hashable, Mapping
+from typing import Any, Literal
 
 import pandas as pd
 
 from kdelta.analysis.boots import cell_key
-from kdelta.analysis.levels import cell_value
 from kdelta.analysis.records import Cell
-from kdelta.analysis.settings import AnalysisSettings, Claim
+from kdelta.analysis.settings import AnalysisSettings, Claim, NegativeControl
 from kdelta.analysis.tables import frame_of
+from kdelta.schema import BY_PATH
+from kdelta.units import cell_value, level_value
 
 Status = Literal["reproduced", "same direction", "not settled", "contradicted", "not measured"]
 
 _ROUNDING_PERCENT = 0.5
 _MEASURED = ("blocks", "delta_percent", "delta_low_percent", "delta_high_percent", "verdict")
+
+
+_NEGATIVE_CONTROLS = "tables/negative_controls.csv"
+STATUS = {
+    "equivalent": "held",
+    "faster": "broken",
+    "slower": "broken",
+    "inconclusive": "not settled",
+    "invalid": "invalid",
+}
 
 
 def claims_frame(deltas: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
@@ -127,3 +142,38 @@ def _cell(claim: Claim, settings: AnalysisSettings) -> Cell:
 
 def _index(names: tuple[str, ...], name: str) -> int:
     return names.index(name) if name in names else len(names)
+
+
+def negative_controls_frame(deltas: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
+    """One row per regime, arm and such cell: columns of tables/negative_controls.csv.
+
+    The primary metric only; the control arm has no effect anywhere, so it proves nothing here.
+
+    Args:
+        deltas: as `deltas_frame` makes it.
+        settings: which cells, and why.
+    """
+    wanted = deltas[(deltas["metric"] == settings.primary) & (deltas["arm"] != settings.control)]
+    rows = []
+    for row in wanted.to_dict("records") if settings.negative_controls else ():
+        reasons = [c.reason for c in settings.negative_controls if _covers(c, row)]
+        if reasons:
+            rows.append(
+                {
+                    **{str(name): value for name, value in row.items() if name in _taken(settings)},
+                    "status": STATUS[row["verdict"]],
+                    "reason": "; ".join(dict.fromkeys(reasons)),
+                }
+            )
+    return frame_of(_NEGATIVE_CONTROLS, rows, settings.factors)
+
+
+def _taken(settings: AnalysisSettings) -> set[str]:
+    return {*BY_PATH[_NEGATIVE_CONTROLS].dtypes, *settings.factors}
+
+
+def _covers(control: NegativeControl, row: Mapping[Hashable, Any]) -> bool:
+    return all(
+        level_value(row[factor]) in {level_value(level) for level in levels}
+        for factor, levels in control.levels.items()
+    )

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pandas as pd
 
+from kdelta.analysis.effects import DIFFERENT
 from kdelta.analysis.inference import holm
 from kdelta.analysis.planning import pooled_over_blocks
 from kdelta.analysis.power import Design, smallest_effect
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import frame_of
-from kdelta.analysis.verdict import DIFFERENT
 
 
 def control_frame(

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from kdelta.analysis.boots import RawBoot
-from kdelta.analysis.host_rules import host_other_cpu, host_steal
 from kdelta.analysis.records import HostCpu
-from kdelta.analysis.sample_rules import guest_steal
+from kdelta.analysis.rules import guest_steal, host_other_cpu, host_steal
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import centred, sample_speeds, speed_shares
 from kdelta.analysis.tables import frame_of

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""tables/mechanism.csv: where pages were allocated and who waited for the lock."""
+"""tables/mechanism.csv: where pages were allocated and who waited for the lock.
+
+Of probe `pipe-allocation`, and what the traced boots lack, whichever their probes.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from kdelta.analysis.boots import cell_key
-from kdelta.analysis.breach import one_line
 from kdelta.analysis.mechanism_records import Allocation, Contention, MechanismArm, MechanismSample
+from kdelta.analysis.records import Cell
+from kdelta.analysis.rules import one_line
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import frame_of
 
+PROBE = "pipe-allocation"
+
 
 def mechanism_frame(arms: Sequence[MechanismArm], settings: AnalysisSettings) -> pd.DataFrame:
-    """One row per regime, arm and cell that any arm of the regime traced.
+    """One row per regime, arm and cell that any arm of the regime traced with this probe.
 
     A cell that an arm's boot has no record of is a failed one. Columns of
     tables/mechanism.csv; a ratio whose divisor is 0 is missing.
@@ -34,13 +40,22 @@ def mechanism_frame(arms: Sequence[MechanismArm], settings: AnalysisSettings) ->
                 **_columns(arm.samples.get(cell)),
             }
             for arm in arms
-            for cell in sorted(
-                {c for other in arms if other.regime == arm.regime for c in other.samples},
-                key=cell_key,
-            )
+            for cell in traced_cells(arms, arm.regime, PROBE)
         ),
         settings.factors,
     )
+
+
+def traced_cells(arms: Sequence[MechanismArm], regime: str, probe: str) -> list[Cell]:
+    """The cells of a regime that any arm has a record of a probe of, in order."""
+    found = {
+        cell
+        for arm in arms
+        if arm.regime == regime
+        for cell, sample in arm.samples.items()
+        if probe in sample.probes
+    }
+    return sorted(found, key=cell_key)
 
 
 def mechanism_notes(arms: Sequence[MechanismArm]) -> Iterator[str]:
@@ -58,7 +73,10 @@ def mechanism_notes(arms: Sequence[MechanismArm]) -> Iterator[str]:
         if failed:
             why = one_line(failed[0].error or "no reason was recorded")
             yield f"{place}: {len(failed)} of {len(arm.samples)} cells failed; first: {why}."
-        lost = sum(_lost(sample) or 0 for sample in arm.samples.values())
+        lost = sum(
+            (_lost(sample) or 0) + (sample.locks.lost_events if sample.locks else 0)
+            for sample in arm.samples.values()
+        )
         if lost:
             yield f"{place}: {lost} trace events were lost, so its counts are too low."
         if arm.splats:
@@ -70,7 +88,7 @@ def _columns(sample: MechanismSample | None) -> dict[str, object]:
     if sample is None:
         return {"status": "failed"}
     return {
-        "status": sample.status,
+        "status": "failed" if sample.failure(PROBE) else "ok",
         **(_allocation_columns(sample.allocation) if sample.allocation else {}),
         **(_contention_columns(sample.contention) if sample.contention else {}),
         "lost_events": _lost(sample),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -44,6 +44,26 @@ class Contention(StrictRecord):
     lost_events: Count = 0
 
 
+class LockWaits(StrictRecord):
+    """Waits for one lock, as far as it can be told: its kind, and who wanted it."""
+
+    lock: str = Field(pattern=r"^[a-z]+(-[a-z]+)?( \((read|write)\))?$", max_length=32)
+    caller: str = Field(pattern=r"^[A-Za-z0-9_$]+$", max_length=128)
+    waits: Count
+    wait_ns: Count
+    wait_ns_max: Count
+
+
+class Locks(StrictRecord):
+    """Waits of the workload's tasks for locks of the kernel, over `elapsed_s`."""
+
+    elapsed_s: FiniteFloat = Field(ge=0)
+    waits: tuple[LockWaits, ...]
+    unfinished: Count = 0
+    lost_events: Count = 0
+    bench: dict[str, Any] = Field(default_factory=dict)
+
+
 class MechanismBoot(StrictRecord):
     record: Literal["boot"]
     mechanism: Literal[True]
@@ -61,16 +81,29 @@ class MechanismStressor(StrictRecord):
 
 
 class MechanismSample(StrictRecord):
-    """One cell, traced."""
+    """One cell, traced.
+
+    Records of before there were several probes name none, and are of `pipe-allocation`.
+    """
 
     record: Literal["mechanism"]
     regime: str
     arm: str
+    workload: str | None = None
     cell: dict[str, Level]
     status: Literal["ok", "failed"]
     error: str | None = None
+    probes: tuple[str, ...] = ("pipe-allocation",)
+    failed: dict[str, str] | None = None
     allocation: Allocation | None = None
     contention: Contention | None = None
+    locks: Locks | None = None
+
+    def failure(self, probe: str) -> str | None:
+        """Why a probe that was asked for gave nothing; None: it did."""
+        if self.failed is not None:
+            return self.failed.get(probe)
+        return None if self.status == "ok" else self.error or "no reason was recorded"
 
 
 class MechanismEnd(StrictRecord):
@@ -170,6 +203,8 @@ def _read_arm(path: Path, regime: str, arm: str, settings: AnalysisSettings) -> 
             boot = record
             continue
         if isinstance(record, MechanismStressor):
+            continue
+        if record.workload not in (None, settings.workload_name):
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
         if cell in samples:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads `raw/<regime>/block-NNN/` into boots. The only part that reads files."""
+"""Reads `raw/<regime>/block-NNN/` into boots: the only part that reads its files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kdelta.analysis import console
-from kdelta.analysis.boots import RawBoot, RawData, RawSample
-from kdelta.analysis.growth import growth_of, sample_counters
-from kdelta.analysis.histogram import Histogram
-from kdelta.analysis.host_record import HostRecord, parse_host
+from kdelta.analysis.boots import Histogram, RawBoot, RawData, RawSample
 from kdelta.analysis.records import (
     BootRecord,
     Cell,
     EndRecord,
+    HostRecord,
     SampleRecord,
     Schedule,
+    SelfCheck,
     StressorRecord,
+    parse_host,
     parse_record,
     parse_schedule,
 )
@@ -28,7 +28,28 @@ from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError, lookup
 from kdelta.workload.samples import values_of, wrong_parameter
 
+Growth = Mapping[str, int]
+"""What kernel counters grew by over a slice, by names such as `vmstat.pgscan_direct`."""
+
 _BLOCK = re.compile(r"block-(\d{3,})")
+
+
+COLUMNS = {
+    **{
+        name: f"vmstat.{name}"
+        for name in (
+            *("pgscan_direct", "pgsteal_direct", "pgscan_kswapd", "oom_kill"),
+            *("pswpin", "pswpout"),
+        )
+    },
+    "psi_memory_some_us": "psi.memory.some",
+    "psi_memory_full_us": "psi.memory.full",
+    "psi_cpu_some_us": "psi.cpu.some",
+    "steal_ticks": "stat.steal",
+}
+"""Column of samples.csv -> the counter that it holds."""
+
+_STALLS = "vmstat.allocstall"
 
 
 def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
@@ -113,7 +134,7 @@ def _read_block(
     schedule = parse_schedule(path.read_bytes(), str(path))
     _require_same(str(path), "regime", schedule.regime, regime)
     _require_same(str(path), "block", schedule.block, number)
-    arms = [entry.arm for entry in schedule.arms]
+    arms = list(schedule.arms)
     for arm in arms:
         if arm not in settings.arms or arms.count(arm) > 1:
             raise KdeltaError(
@@ -126,7 +147,22 @@ def _read_block(
             f"{stray[0]}: no such arm in the block's schedule.json "
             f"({', '.join(arms)}); move the file away"
         )
-    planned = tuple(cell_of(cell, settings, f"{path}: key cells") for cell in schedule.cells)
+    names = schedule.workloads or (settings.workload_name,) * len(schedule.cells)
+    if len(names) != len(schedule.cells):
+        raise KdeltaError(
+            f"{path}: key workloads: {len(names)} names for {len(schedule.cells)} cells; the file "
+            "was edited: move its folder away and measure the block again"
+        )
+    planned = tuple(
+        cell_of(cell, settings, f"{path}: key cells")
+        for name, cell in zip(names, schedule.cells, strict=True)
+        if name == settings.workload_name
+    )
+    if not planned:
+        raise KdeltaError(
+            f"{path}: key workloads: no cell of workload {settings.workload_name!r}, only of "
+            f"{', '.join(dict.fromkeys(names))}; the block is of another experiment"
+        )
     if len(set(planned)) != len(planned):
         raise KdeltaError(f"{path}: key cells: a cell is listed twice")
     host = _read_host(folder / "host.json", arms)
@@ -157,13 +193,14 @@ def _read_boot(
     host: HostRecord | None,
     settings: AnalysisSettings,
 ) -> RawBoot:
-    entry = schedule.arms[order - 1]
-    path = folder / f"{entry.arm}.jsonl"
+    arm = schedule.arms[order - 1]
+    path = folder / f"{arm}.jsonl"
     boot: BootRecord | None = None
     end: EndRecord | None = None
     samples: dict[tuple[Cell, int], RawSample] = {}
     total: dict[str, int] = {}
     seconds = 0.0
+    others = last_order = 0
     rounds = len(schedule.rounds)
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
     for number, line in enumerate(lines, start=1):
@@ -180,8 +217,7 @@ def _read_boot(
             raise KdeltaError(f"{where}: a file holds one boot record, and holds it first")
         _require_same(where, "regime", record.regime, schedule.regime)
         _require_same(where, "block", record.block, schedule.block)
-        _require_same(where, "arm", record.arm, entry.arm)
-        _require_same(where, "variant", record.variant, entry.variant)
+        _require_same(where, "arm", record.arm, arm)
         _require_same(where, "boot_order", record.boot_order, order)
         if isinstance(record, BootRecord):
             if record.mechanism:
@@ -189,6 +225,10 @@ def _read_boot(
                     f"{where}: key mechanism: the boot was traced, so its times are none; "
                     "move the file to the run's folder mechanism/"
                 )
+            checks, name = record.self_checks, settings.workload_name
+            if checks is not None:  # a workload that has none has nothing that can be wrong
+                check = checks.get(name, SelfCheck(ok=True))
+                record = record.model_copy(update={"self_check": check})
             boot = record
             continue
         if isinstance(record, StressorRecord):
@@ -198,6 +238,10 @@ def _read_boot(
                     "right after the boot record"
                 )
             boot = boot.model_copy(update={"stressor": record})
+            continue
+        last_order = max(last_order, record.cell_order)
+        if record.workload not in (None, settings.workload_name):
+            others += 1
             continue
         cell = cell_of(record.cell, settings, f"{where}: key cell")
         for name, value in growth_of(record).items():
@@ -210,12 +254,11 @@ def _read_boot(
                 "in schedule.json"
             )
         samples[sample.place] = sample
-    log = folder / f"{entry.arm}.console.log"
+    log = folder / f"{arm}.console.log"
     return RawBoot(
         regime=schedule.regime,
         block=schedule.block,
-        arm=entry.arm,
-        variant=entry.variant,
+        arm=arm,
         boot_order=order,
         planned=planned,
         boot=boot,
@@ -225,6 +268,8 @@ def _read_boot(
         host=host,
         rounds=rounds,
         rates={name: value / seconds for name, value in total.items()} if seconds > 0 else {},
+        others=others,
+        last_order=last_order,
     )
 
 
@@ -292,3 +337,31 @@ def _require_same(where: str, key: str, found: object, expected: object) -> None
             f"{where}: key {key}: found {found!r} where folder, file name and schedule.json "
             f"say {expected!r}; was the file moved or copied?"
         )
+
+
+def growth_of(record: SampleRecord) -> Growth:
+    """What the counters of a slice grew by; empty where that was not recorded.
+
+    Earlier versions recorded some counters before and after.
+    """
+    if record.grown is not None:
+        return record.grown
+    if record.before is None or record.after is None:
+        return {}
+    first, last = (
+        {
+            **{f"vmstat.{name}": value for name, value in moment.vmstat.items()},
+            **{f"stat.{name}": value for name, value in moment.stat.items()},
+            **{f"psi.{r}.{k}": v for r, kinds in moment.psi.items() for k, v in kinds.items()},
+        }
+        for moment in (record.before, record.after)
+    )
+    return {name: value - first[name] for name, value in last.items() if name in first}
+
+
+def sample_counters(grown: Growth) -> dict[str, int | None]:
+    """The counters that samples.csv has; None is one that the kernel lacks."""
+    found = {column: grown.get(name) for column, name in COLUMNS.items()}
+    # One counter per zone; which zones exist depends on the kernel.
+    stalls = [value for name, value in grown.items() if name.startswith(_STALLS)]
+    return {**found, "allocstall": sum(stalls) if stalls else None}

@@ -2,7 +2,8 @@
 """The records of a raw folder as types: what `docs/contracts.md` promises, checked.
 
 Unknown keys are let through: a later measuring stage may record more than this
-analysis reads.
+analysis reads. Of host.json every key may be absent: an older one recorded less, and a rule whose
+facts were not recorded is not broken.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -49,6 +51,7 @@ class Gate(StrictRecord):
 
     vcpus: int | None = None
     memory_total_kib: int | None = None
+    memory_used_kib: int | None = None
     memory_cgroups: int | None = None
     memcg: bool | None = None
     acceleration: str | None = None
@@ -70,18 +73,23 @@ class StressorStart(StrictRecord):
 
 
 class BootRecord(StrictRecord):
-    """First record of a boot."""
+    """First record of a boot.
+
+    Attributes:
+        self_checks: by the workload's name, of those that have one. Earlier versions have
+            `self_check`, of the one workload that there was.
+    """
 
     record: Literal["boot"]
     schema_version: Literal[1] = Field(alias="schema")
     regime: str
     block: int
     arm: str
-    variant: str
     boot_order: int
     mechanism: bool = False
     gate: Gate
     self_check: SelfCheck | None = None
+    self_checks: dict[str, SelfCheck] | None = None
     stressor: StressorStart | None = None
 
 
@@ -139,7 +147,6 @@ class StressorRecord(StressorStart):
     regime: str
     block: int
     arm: str
-    variant: str
     boot_order: int
 
 
@@ -151,6 +158,7 @@ class SampleRecord(StrictRecord):
         slot: at which place of its cell the arm ran in the round, from 1.
         bench: what the workload printed, if that is JSON.
         output: what it printed else.
+        workload: its name in the experiment; earlier versions had one.
         grown: what kernel counters grew by, by name. Earlier versions have `before` and `after`.
         host_cpu: of the host meanwhile.
     """
@@ -159,7 +167,6 @@ class SampleRecord(StrictRecord):
     regime: str
     block: int
     arm: str
-    variant: str
     boot_order: int
     cell_order: int
     round: Annotated[int, Field(ge=1)] = 1
@@ -174,6 +181,7 @@ class SampleRecord(StrictRecord):
     realtime_end_ns: int | None = None
     bench: Any = None
     output: str | None = None
+    workload: str | None = None
     grown: dict[str, int] | None = None
     before: Counters | None = None
     after: Counters | None = None
@@ -199,11 +207,6 @@ class EndRecord(StrictRecord):
     stressor_alive: bool | None = None
 
 
-class ArmEntry(StrictRecord):
-    arm: str
-    variant: str
-
-
 class Turn(StrictRecord):
     """A cell in one round: its number in the schedule's cells, and the order of the arms."""
 
@@ -211,17 +214,26 @@ class Turn(StrictRecord):
     arms: tuple[str, ...]
 
 
+def _arm_name(entry: Any) -> Any:
+    """An arm's name; earlier versions wrote its kernel's beside it."""
+    return entry.get("arm") if isinstance(entry, dict) else entry
+
+
 class Schedule(StrictRecord):
     """A block as it was planned: arms in boot order, the matrix, and the rounds.
 
-    Blocks of before there were rounds have one.
+    Blocks of before there were rounds have one, and before there were workloads one of them.
+
+    Attributes:
+        workloads: the workload of each cell.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
     regime: str
     block: int
-    arms: tuple[ArmEntry, ...]
+    arms: tuple[Annotated[str, BeforeValidator(_arm_name)], ...]
     cells: tuple[dict[str, Level], ...]
+    workloads: tuple[str, ...] | None = None
     rounds: tuple[tuple[Turn, ...], ...] = Field(default=((),), min_length=1)
 
 
@@ -273,3 +285,75 @@ def explain(error: ValidationError, where: str, what: str = "the block") -> str:
         f"{where}: {f'key {key}: ' if key else ''}{first['msg']} (found {got}); the file was cut "
         f"short or edited: move its folder away and measure {what} again"
     )
+
+
+class HostFacts(StrictRecord):
+    """The machine."""
+
+    cpu_model: str | None = None
+    cpus: Annotated[int, Field(ge=1)] | None = None
+
+
+class HostBoot(StrictRecord):
+    """One boot as the host saw it."""
+
+    arm: str
+    status: Literal["ok", "failed"] = "ok"
+    reason: str | None = None
+    load_before: FiniteFloat | None = None
+    host_cpu: HostCpu | None = None
+
+
+class EarlierAttempt(StrictRecord):
+    """A try of the block that ended without data."""
+
+    at: str | None = None
+    reason: str | None = None
+
+
+class HostQuiet(StrictRecord):
+    """Whether other programs left the host alone when the block began, and how long it waited."""
+
+    waited_s: Annotated[FiniteFloat, Field(ge=0)]
+    share: Difference
+    quiet: bool
+
+
+class HostAcceleration(StrictRecord):
+    """What executed the guests."""
+
+    mode: str | None = None
+    cpu: str | None = None
+
+
+class HostRecord(StrictRecord):
+    """One block's host.json: what the host was and did while the block was measured."""
+
+    schema_version: Literal[1] | None = Field(default=None, alias="schema")
+    host: HostFacts = HostFacts()
+    vcpus: Count | None = None
+    quiet: HostQuiet | None = None
+    memory_mib: Count | None = None
+    acceleration: HostAcceleration | None = None
+    earlier_attempts: Annotated[tuple[EarlierAttempt, ...], Field(strict=False)] = ()
+    boots: Annotated[tuple[HostBoot, ...], Field(strict=False)] = ()
+
+
+def parse_host(text: bytes, where: str) -> HostRecord:
+    """The content of host.json.
+
+    Raises:
+        KdeltaError: malformed, or it lists an arm twice; the message begins with `where`.
+    """
+    try:
+        record = HostRecord.model_validate_json(text)
+    except ValidationError as error:
+        raise KdeltaError(explain(error, where)) from None
+    arms = [boot.arm for boot in record.boots]
+    twice = next((arm for arm in arms if arms.count(arm) > 1), None)
+    if twice is not None:
+        raise KdeltaError(
+            f"{where}: key boots: arm {twice!r} is listed twice; the file was edited: "
+            "move the block's folder away and measure the block again"
+        )
+    return record

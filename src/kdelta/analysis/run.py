@@ -1,34 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The analysis stage: a raw folder in, CSV files out."""
+"""The analysis stage: a raw folder in, CSV files out, or a line on a run still measured."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells
-from kdelta.analysis.claims import claims_frame
+from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells, require_same_guests
+from kdelta.analysis.claims import claims_frame, negative_controls_frame
 from kdelta.analysis.control import control_frame
+from kdelta.analysis.costs import costs_frame, symbols_frame
+from kdelta.analysis.counters import counters_frame
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
 from kdelta.analysis.disturbance import disturbance_frame
-from kdelta.analysis.guests import require_same_guests
 from kdelta.analysis.latency import latency_frame
+from kdelta.analysis.locks import locks_frame
 from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
-from kdelta.analysis.moved import counters_frame
-from kdelta.analysis.negative_controls import negative_controls_frame
-from kdelta.analysis.notes import notes
 from kdelta.analysis.position import position_frame
 from kdelta.analysis.pressure import expectations_frame, pressure_frame
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.samples import samples_frame
-from kdelta.analysis.set_aside import set_aside_frame
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import write_csv
-from kdelta.analysis.validity import broken_samples, validity_frame, violations
+from kdelta.analysis.validity import (
+    broken_samples,
+    notes,
+    set_aside_frame,
+    validity_frame,
+    violations,
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,11 @@ class AnalysisResult:
     claims: pd.DataFrame
     negative_controls: pd.DataFrame
     mechanism: pd.DataFrame
+    locks: pd.DataFrame
     ratios: pd.DataFrame
     latency: pd.DataFrame
+    costs: pd.DataFrame
+    symbols: pd.DataFrame
     notes: tuple[str, ...]
 
     def files(self) -> dict[str, pd.DataFrame]:
@@ -78,8 +86,11 @@ class AnalysisResult:
             "claims",
             "negative_controls",
             "mechanism",
+            "locks",
             "ratios",
             "latency",
+            "costs",
+            "symbols",
         )
         return {
             "samples.csv": self.samples,
@@ -172,7 +183,59 @@ def analyse_boots(
         claims=claims_frame(deltas, settings),
         negative_controls=negative_controls_frame(deltas, settings),
         mechanism=mechanism_frame(traced, settings),
+        locks=locks_frame(traced, settings),
         ratios=ratios,
         latency=latency_frame(boots, samples, measured, settings),
+        costs=costs_frame(boots, settings),
+        symbols=symbols_frame(settings),
         notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),
     )
+
+
+def so_far(raw: Path, regime: str, settings: AnalysisSettings) -> str:
+    """Overall effects of the blocks that there are, in one line; it changes nothing measured.
+
+    Args:
+        raw: the run's raw folder.
+        regime: the one that is being measured.
+        settings: of the whole run; its number of blocks is what was planned.
+
+    Raises:
+        KdeltaError: the raw files cannot be read.
+    """
+    others = {*settings.other_regimes, *settings.regimes} - {regime}
+    here = replace(
+        settings,
+        regimes=(regime,),
+        other_regimes=tuple(sorted(others)),
+        only=(settings.primary,),
+        claims=(),
+        expectations=(),
+    )
+    boots = read_raw(raw, here).boots
+    samples = samples_frame(boots, broken_samples(violations(boots, here)), here)
+    measured = replace(here, blocks=None)
+    table = overall_frame(
+        ratios_frame(samples, here),
+        all_planned_cells(planned_cells(boots), measured),
+        measured,
+        planned=planned_pairs(boots, measured),
+    )
+    words = ", ".join(
+        _words(
+            str(row["arm"]),
+            float(row["delta_percent"]),
+            row["delta_low_percent"],
+            row["delta_high_percent"],
+        )
+        for row in table.to_dict("records")
+    )
+    blocks = len({boot.block for boot in boots})
+    return f"{regime}: after {blocks} of {settings.blocks} blocks, not final: {words}"
+
+
+def _words(arm: str, delta: float, low: float, high: float) -> str:
+    if math.isnan(delta):
+        return f"{arm} n/a"
+    interval = "[no interval yet]" if math.isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
+    return f"{arm} {delta:+.1f}% {interval}"

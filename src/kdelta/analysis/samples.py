@@ -88,7 +88,6 @@ def _boot_columns(boot: RawBoot, sample: RawSample) -> dict[str, object]:
         "regime": boot.regime,
         "block": boot.block,
         "arm": boot.arm,
-        "variant": boot.variant,
         "boot_order": boot.boot_order,
         "round": sample.record.round,
         "slot": sample.record.slot,

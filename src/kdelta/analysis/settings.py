@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kdelta.analysis.records import Cell
 from kdelta.errors import KdeltaError
@@ -97,6 +98,7 @@ class AnalysisSettings:
         negative_controls: cells without effect.
         power: with which the noise floor's effect would be found.
         workload: what was run; it says what its output means, and what has to hold of it.
+        workload_name: of several, which of them these are about.
         workload_folder: where its script lies, if it has one.
         arguments: parameters that are the same in every cell.
         workload_limits: bounds of its checks other than its own.
@@ -110,6 +112,9 @@ class AnalysisSettings:
         other_regimes: of the experiment, which the protocol does not run; a folder of one is of
             an older, longer run and is not read.
         traced_regimes: whose mechanism boots are read, in display order; None: `regimes`.
+        memory_regime: whose boots say how much memory is in use after boot; None: no one's.
+        kernels: arm -> its kernel's image.json, as the manifest has it; empty where it is not
+            known: then nothing is said of what a kernel weighs.
 
     Raises:
         KdeltaError: names that contradict each other, or a limit out of range.
@@ -128,6 +133,7 @@ class AnalysisSettings:
     negative_controls: tuple[NegativeControl, ...] = ()
     power: float = 0.8
     workload: Workload = field(default_factory=lambda: load_workload("pipe_bench"))
+    workload_name: str = "pipe_bench"
     workload_folder: Path = Path()
     arguments: Mapping[str, Level] = field(default_factory=dict)
     workload_limits: Mapping[str, float] = field(default_factory=dict)
@@ -136,6 +142,8 @@ class AnalysisSettings:
     cells: tuple[Cell, ...] | None = None
     other_regimes: tuple[str, ...] = ()
     traced_regimes: tuple[str, ...] | None = None
+    memory_regime: str | None = None
+    kernels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, names in (

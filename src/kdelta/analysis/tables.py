@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.schema import BY_PATH, FACTOR, PARAMETER, RULE, VALUE
 
@@ -63,27 +62,9 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         KdeltaError: the folder cannot be written, or the disk is full.
     """
-    text = csv_text(frame)
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w",
-            encoding="utf-8",
-            newline="",
-            dir=path.parent,
-            prefix=f".{path.name}.",
-            delete=False,
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # NamedTemporaryFile's 0600 would hide results from colleagues
-        temporary.replace(path)
+        write_atomically(path, csv_text(frame).encode())
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise KdeltaError(
             f"{path}: cannot be written: {error.strerror}; "
             "make room or mend the folder's permissions, and start again"

@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""validity.csv: which samples break which rule, and why.
+"""Which samples break which rule, what each arm lost by it, and sentences on what is lacking.
 
-Rules of the boot taint each of its planned samples, those that were never run
-too: a table must be able to say why a block is missing from a cell.
+The tables are validity.csv and tables/set_aside.csv. Rules of the boot taint each of its planned
+samples, those that were never run too: a table must be able to say why a block is missing from a
+cell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from kdelta.analysis.boot_rules import boot_breaches
 from kdelta.analysis.boots import RawBoot, cell_key
-from kdelta.analysis.breach import Breach
-from kdelta.analysis.host_rules import host_breaches
 from kdelta.analysis.records import Cell
-from kdelta.analysis.sample_rules import sample_breaches
+from kdelta.analysis.rules import Breach, boot_breaches, host_breaches, one_line, sample_breaches
 from kdelta.analysis.samples import SampleKey
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import SampleSpeed, sample_speeds
+from kdelta.analysis.tables import frame_of
+
+ASYMMETRY_LEVEL = 0.05
+"""p below which arms are said to have lost samples at different rates."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def _boot_violations(
     boot: RawBoot, settings: AnalysisSettings, speeds: Mapping[SampleKey, SampleSpeed]
 ) -> list[Violation]:
     ran = {sample.place: sample for sample in boot.samples}
-    last = max((sample.record.cell_order for sample in ran.values()), default=0)
+    own = max((sample.record.cell_order for sample in ran.values()), default=0)
+    last = max(own, boot.last_order)
     # By rule: where both the boot and the sample break it, the sample's own facts are told.
     whole = {b.rule: b for b in (*boot_breaches(boot), *host_breaches(boot, settings.limits))}
     found = []
@@ -106,14 +112,14 @@ def _boot_violations(
         breaches = dict(whole)
         sample = ran.get(place)
         if sample is not None:
-            own = sample_breaches(
+            broken = sample_breaches(
                 boot,
                 sample,
                 is_last=sample.record.cell_order == last,
                 settings=settings,
                 speed=speeds.get((boot.regime, boot.block, boot.arm, *place)),
             )
-            breaches.update((breach.rule, breach) for breach in own)
+            breaches.update((breach.rule, breach) for breach in broken)
         elif not boot.failed:
             breaches.setdefault(
                 "incomplete-boot",
@@ -123,3 +129,133 @@ def _boot_violations(
             Violation(boot.regime, boot.block, boot.arm, *place, b) for b in breaches.values()
         ]
     return found
+
+
+def set_aside_frame(
+    boots: Sequence[RawBoot], found: Sequence[Violation], settings: AnalysisSettings
+) -> pd.DataFrame:
+    """One row per measured regime and arm: columns of tables/set_aside.csv.
+
+    Args:
+        boots: every planned boot.
+        found: every violation; a sample may have several.
+        settings: display order.
+    """
+    rules = sorted({violation.breach.rule for violation in found})
+    per_rule = Counter((v.regime, v.arm, v.breach.rule) for v in found)
+    samples = Counter((regime, arm) for regime, _, arm, *_ in {v.key for v in found})
+    rows = []
+    for regime in settings.regimes:
+        here = [boot for boot in boots if boot.regime == regime]
+        for arm in settings.arms if here else ():
+            ours = [boot for boot in here if boot.arm == arm]
+            rows.append(
+                {
+                    "regime": regime,
+                    "arm": arm,
+                    "boots": len(ours),
+                    "boots_failed": sum(boot.failed for boot in ours),
+                    "samples": sum(len(boot.places) for boot in ours),
+                    "set_aside": samples[regime, arm],
+                    **{rule: per_rule[regime, arm, rule] for rule in rules},
+                }
+            )
+    return frame_of("tables/set_aside.csv", rows, rules=rules)
+
+
+def notes(
+    boots: Sequence[RawBoot], found: Sequence[Violation], settings: AnalysisSettings
+) -> tuple[str, ...]:
+    """What is missing, failed, was tried before, or fell on one arm more than on another.
+
+    Args:
+        boots: every planned boot.
+        found: every violation.
+        settings: names and display order.
+    """
+    return (
+        *_absent(boots, settings),
+        *_failed_boots(boots),
+        *_earlier_attempts(boots),
+        *_asymmetries(boots, found, settings),
+        *_without_console(boots),
+    )
+
+
+def _absent(boots: Sequence[RawBoot], settings: AnalysisSettings) -> Iterator[str]:
+    measured = {boot.regime for boot in boots}
+    arms = {(boot.regime, boot.arm) for boot in boots}
+    for regime in settings.regimes:
+        if regime not in measured:
+            kept = "its cells count as lost" if settings.blocks else "the tables leave it out"
+            yield f"Regime {regime} has no block yet; {kept}."
+        elif settings.blocks is not None:
+            there = {boot.block for boot in boots if boot.regime == regime}
+            lost = [number for number in range(1, settings.blocks + 1) if number not in there]
+            if lost:
+                yield (
+                    f"Regime {regime}: {len(lost)} of {settings.blocks} planned blocks are not "
+                    f"there ({', '.join(map(str, lost))}); their pairs count as lost."
+                )
+    for regime in settings.regimes:
+        for arm in settings.arms:
+            if regime in measured and (regime, arm) not in arms:
+                yield f"Regime {regime}: no block has the arm {arm}."
+
+
+def _failed_boots(boots: Sequence[RawBoot]) -> Iterator[str]:
+    for boot in boots:
+        if boot.failure is not None:
+            yield f"{boot.name}: the boot failed: {boot.failure.rstrip('.')}."
+
+
+def _earlier_attempts(boots: Sequence[RawBoot]) -> Iterator[str]:
+    for boot in {(boot.regime, boot.block): boot for boot in boots}.values():
+        tries = boot.host.earlier_attempts if boot.host else ()
+        if tries:
+            told = "; ".join(
+                one_line(f"{t.at or 'at an unknown time'}: {t.reason or 'no reason was recorded'}")
+                for t in tries
+            ).rstrip(".")
+            number = "one earlier attempt" if len(tries) == 1 else f"{len(tries)} earlier attempts"
+            yield f"{boot.regime}, block {boot.block}: {number} ended without data ({told})."
+
+
+def _asymmetries(
+    boots: Sequence[RawBoot], found: Sequence[Violation], settings: AnalysisSettings
+) -> Iterator[str]:
+    """A regime, a rule or a kernel that costs one arm more samples biases what is left."""
+    broken = broken_samples(found)
+    planned = {
+        arm: sum(len(boot.places) for boot in boots if boot.arm == arm) for arm in settings.arms
+    }
+    lost = {arm: sum(key[2] == arm for key in broken) for arm in settings.arms}
+    booted = {arm: sum(boot.arm == arm for boot in boots) for arm in settings.arms}
+    failed = {arm: sum(boot.failed for boot in boots if boot.arm == arm) for arm in settings.arms}
+    base = settings.baseline
+    for arm in settings.compared_arms:
+        if failed[arm] != failed[base]:
+            meaning = (
+                "both run the same image, so that is chance or the host's doing"
+                if arm == settings.control
+                else "that may be an effect of the arm itself"
+            )
+            yield (
+                f"Asymmetry: {failed[arm]} of {booted[arm]} boots of arm {arm} failed, and "
+                f"{failed[base]} of {booted[base]} of {base}; {meaning}."
+            )
+        counts = np.array([[lost[n], planned[n] - lost[n]] for n in (arm, base)])
+        p_value = float(stats.fisher_exact(counts).pvalue)
+        if p_value < ASYMMETRY_LEVEL:
+            yield (
+                f"Asymmetry: {lost[arm]} of {planned[arm]} samples of arm {arm} were set aside, "
+                f"and {lost[base]} of {planned[base]} of {base} (Fisher's exact test over the "
+                f"run, p = {p_value:.2g}; samples of one boot often fall together, so that p is "
+                "a pointer and no proof)."
+            )
+
+
+def _without_console(boots: Sequence[RawBoot]) -> Iterator[str]:
+    for boot in boots:
+        if boot.boot is not None and boot.splats is None:
+            yield f"{boot.name}: no console log, so kernel splats could not be looked for."

@@ -21,7 +21,13 @@ from kdelta.commands.common import (
 from kdelta.config import load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.export.run_folder import how_to_analyse, other_runs, read_run, require_folder
+from kdelta.export.run_folder import (
+    how_to_analyse,
+    other_runs,
+    read_one_workload,
+    read_run,
+    require_folder,
+)
 from kdelta.host.lock import host_lock
 from kdelta.plain import printable
 from kdelta.provenance import MANIFEST, build_manifest, check_raw, read_json
@@ -120,15 +126,24 @@ def _analyse(args: argparse.Namespace) -> int:
         raise KdeltaError("analyse: --run stands for all the other options; give it alone")
     experiment, protocol = _experiment_of_run(args)
     raw, output = (args.raw, args.output) if args.raw else (args.run_dir / "raw", args.run_dir)
+    kernels = None
     if (raw.parent / MANIFEST).is_file() and raw.name == "raw" and raw.is_dir():
-        note = check_raw(raw.parent, read_json(raw.parent / MANIFEST))
-        if note:
+        manifest = read_json(raw.parent / MANIFEST)
+        kernels = manifest.get("kernels")
+        if note := check_raw(raw.parent, manifest):
             print(f"analysis: {note}", file=sys.stderr)
     with host_lock(f"analysing {experiment.name}", exclusive=False):
-        result = analyse(raw, output, analysis_settings(experiment, protocol, args.root))
-    for note in result.notes:
-        print(f"analysis: {printable(note)}", file=sys.stderr)
+        for folder, one in experiment.each_workload():
+            settings = analysis_settings(one, protocol, args.root, kernels)
+            result = analyse(raw, output / folder, settings)
+            for note in result.notes:
+                print(f"analysis: {_of(folder)}{printable(note)}", file=sys.stderr)
     return 0
+
+
+def _of(workload: str) -> str:
+    """What lines about one of several workloads begin with."""
+    return f"{workload}: " if workload else ""
 
 
 def _experiment_of_run(args: argparse.Namespace) -> tuple[Experiment, str]:
@@ -148,27 +163,29 @@ def _report(args: argparse.Namespace) -> int:
             "report: give both --experiment and --protocol, or neither, for those of the run itself"
         )
     experiment, protocol = _experiment_of_run(args)
-    run: Path = args.run_dir
-    context = report_context(experiment, protocol, read_json(run / "manifest.json"))
+    manifest = read_json(args.run_dir / MANIFEST)
     with host_lock(f"writing the report of {experiment.name}", exclusive=False):
-        frames = report.load_frames(run)
-        match args.form:
-            case "text":
-                report.write_text(frames, context, run, ASSETS)
-            case "figures":
-                _write_figures(frames, context, run)
-            case "html":
-                report.write_html(frames, context, run, ASSETS)
-            case "latex" | "paper":
-                report.write_latex(frames, context, run, ASSETS)
-        if args.form in ("pdf", "paper"):
-            report.compile_pdf(run / report.PAPER_SOURCE, run / report.PAPER)
+        for folder, one in experiment.each_workload():
+            run: Path = args.run_dir / folder
+            context = report_context(one, protocol, manifest)
+            frames = report.load_frames(run)
+            match args.form:
+                case "text":
+                    report.write_text(frames, context, run, ASSETS)
+                case "figures":
+                    _write_figures(frames, context, run)
+                case "html":
+                    report.write_html(frames, context, run, ASSETS)
+                case "latex" | "paper":
+                    report.write_latex(frames, context, run, ASSETS)
+            if args.form in ("pdf", "paper"):
+                report.compile_pdf(run / report.PAPER_SOURCE, run / report.PAPER)
     return 0
 
 
 def _write_figures(frames: ReportFrames, context: ReportContext, run: Path) -> None:
     # Both load matplotlib.
-    from kdelta.report.document_font import font_note
+    from kdelta.report.figures.font import font_note
     from kdelta.report.run import write_figures
 
     write_figures(frames, context, run)
@@ -178,16 +195,31 @@ def _write_figures(frames: ReportFrames, context: ReportContext, run: Path) -> N
 
 def _show(args: argparse.Namespace) -> int:
     run = run_folder(args)
+    texts = [_shown(folder, args) for folder in _shown_folders(run)]
+    # On a terminal the answer, which comes first, has scrolled away by now.
+    lines = sum(len(text.splitlines()) for text in texts)
+    if not args.brief and sys.stdout.isatty() and lines > shutil.get_terminal_size().lines:
+        print(f"{lines} lines, the answer first: add `--brief` for that alone, or `| less`")
+    return 0
+
+
+def _shown_folders(run: Path) -> list[Path]:
+    """The folders of tables of a run, one for each workload; else the folder itself."""
+    if (run / MANIFEST).is_file():
+        with contextlib.suppress(
+            KdeltaError
+        ):  # of another version: its tables are text all the same
+            return [run / folder for folder, _ in read_run(run).experiment.each_workload()]
+    return [run]
+
+
+def _shown(run: Path, args: argparse.Namespace) -> str:
     text = _laid_out(run, _columns(), brief=True) if args.brief else _tables(run)
     print(printable(text))
     for name in ("index.html", "paper.pdf"):
         if (run / "report" / name).is_file():
             print(f"report: {(run / 'report' / name).resolve()}")
-    # On a terminal the answer, which comes first, has scrolled away by now.
-    lines = len(text.splitlines())
-    if not args.brief and sys.stdout.isatty() and lines > shutil.get_terminal_size().lines:
-        print(f"{lines} lines, the answer first: add `--brief` for that alone, or `| less`")
-    return 0
+    return text
 
 
 def _columns() -> int | None:
@@ -207,7 +239,7 @@ def _tables(run: Path) -> str:
         with contextlib.suppress(KdeltaError):  # of another version: better too wide than none
             return _laid_out(run, columns)
         return saved
-    if not (run / "manifest.json").is_file():
+    if not any((folder / MANIFEST).is_file() for folder in (run, run.absolute().parent)):
         raise KdeltaError(
             f"{run}: no run here (neither report/tables.txt nor manifest.json exists)"
             + (
@@ -229,7 +261,7 @@ def _laid_out(run: Path, columns: int | None, *, brief: bool = False) -> str:
             f"{ASSETS}: the templates of the report are not here; install kdelta from a checkout "
             "(`make setup`) and call that one"
         )
-    found = read_run(run)
+    found = read_one_workload(run)
     if not (run / "samples.csv").is_file():
         raise KdeltaError(f"{run}: no tables here; {how_to_analyse(run)}")
     try:
@@ -237,7 +269,7 @@ def _laid_out(run: Path, columns: int | None, *, brief: bool = False) -> str:
     except KeyError as key:
         # Runs outlive versions: an older manifest lacks what later ones record.
         raise KdeltaError(
-            f"{run / 'manifest.json'}: {key} is missing; it is of another version of kdelta"
+            f"{found.run / MANIFEST}: {key} is missing; it is of another version of kdelta"
         ) from None
     width = {} if columns is None else {"width": columns}
     render = report.render_brief if brief else report.render_text

@@ -40,7 +40,7 @@ class BlockTime:
 def protocol_block_times(experiment: Experiment, protocol: str) -> dict[str, BlockTime]:
     """Regime -> block time from the protocol's durations."""
     source = f"from durations of protocol {protocol}, not measured"
-    boots_s, rounds = len(experiment.arms()) * BOOT_S, experiment.protocols[protocol].rounds
+    boots_s, rounds = len(experiment.booted_arms()) * BOOT_S, experiment.protocols[protocol].rounds
     return {
         regime: BlockTime(block_seconds(experiment, protocol, regime), source, boots_s, rounds)
         for regime in experiment.protocol_regimes(protocol)
@@ -71,14 +71,14 @@ def _block_time(
     blocks = sorted(path.parent for path in folder.glob("block-*/schedule.json"))
     slices_s = statistics.fmean(map(_slice_seconds, blocks))
     measured = [s for block in blocks if (s := _wall_seconds(block)) is not None]
-    boots_s = len(experiment.arms()) * BOOT_S
+    boots_s = len(experiment.booted_arms()) * BOOT_S
     if protocol is None:
         wanted, rounds = slices_s, _rounds(blocks[0])
     else:
         chosen = experiment.protocols[protocol]
         rounds = chosen.rounds
         each = rounds * (chosen.warmup_s + chosen.slice_s(regime))
-        wanted = len(experiment.arms()) * len(cells(experiment)) * each
+        wanted = len(experiment.booted_arms()) * len(cells(experiment)) * each
     if not measured:
         source = "from durations alone, the pilot recorded no times"
         return BlockTime(wanted, source, 0.0, rounds)

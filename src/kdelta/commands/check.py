@@ -11,17 +11,19 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from kdelta.arms import Arm
 from kdelta.cache import cache_root
 from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment
 from kdelta.kernel.patches import PatchFile, order_warning
 from kdelta.kernel.preflight import read_inputs, try_patches
-from kdelta.kernel.source import cached_source
+from kdelta.kernel.ready import read_ready
+from kdelta.kernel.source import SourceTree, cached_source
 from kdelta.measure.budget import amount
-from kdelta.measure.schedule import cells
+from kdelta.workload.chosen import Chosen
 from kdelta.workload.declaration import Workload
-from kdelta.workload.folder import workload_folder
+from kdelta.workload.tree import trees_arm
 from kdelta.workload.trial import try_on_host
 
 SCHEMAS: dict[str, type[BaseModel]] = {
@@ -57,44 +59,64 @@ def _check(args: argparse.Namespace) -> int:
 
         read_claims(args.root / experiment.claims.file, experiment)
     print(f"{experiment.name}: {experiment.title}")
-    source = cached_source(experiment.kernel.source, cache_root())
-    series = source.series if source else None
-    patches = read_inputs(experiment, args.root, str(args.experiment), series)
-    for name, variant in experiment.variants.items():
-        number = sum(len(file.commits) for file in patches[name])
-        print(f"  variant {name}: {variant.title} ({number} patch{'' if number == 1 else 'es'})")
-        for line in _patch_lines(patches[name]):
+    cached = {
+        arm: source
+        for arm in experiment.built_arms
+        if (source := cached_source(experiment.source_of(arm), cache_root()))
+    }
+    known = {arm: source.series for arm, source in cached.items()}
+    patches = read_inputs(experiment, args.root, str(args.experiment), known)
+    for name, arm in experiment.arms.items():
+        print(f"  arm {name}: {arm.title} ({_made_of(arm, args.root, patches.get(name, []))})")
+        for line in _patch_lines(patches.get(name, [])):
             print(f"    {line}")
-    if source is not None:
-        try_patches(patches, source)
-        print(f"  patches apply to {source.title}")
-    elif any(patches.values()):
+        if arm.booting:
+            print(f"    booted with {arm.booting_words}")
+    try_patches(patches, cached)
+    for title in dict.fromkeys(source.title for source in cached.values()):
+        print(f"  patches apply to {title}")
+    if any(files for arm, files in patches.items() if arm not in cached):
         print("  patches were not tried: the kernel's source is not in the cache yet")
-    _try_workload(experiment, args.root)
+    for name, chosen in experiment.workloads.items():
+        tree = cached.get(trees_arm(experiment) or "")
+        if chosen.declaration.program.tree is None or tree is not None:
+            _try_workload(name, chosen, args.root, tree)
+        else:
+            print(
+                f"  workload {name} was not tried: it is built from the kernel's source, which is "
+                "not in the cache yet"
+            )
     for name in experiment.protocols:
         print(f"  protocol {name}: {amount(experiment, name)}")
     return 0
 
 
-def _try_workload(experiment: Experiment, root: Path) -> None:
+def _made_of(arm: Arm, root: Path, patches: Sequence[PatchFile]) -> str:
+    if arm.image:
+        ready = read_ready(root / arm.image)
+        return f"Linux {ready.release}, {ready.version}, ready"
+    number = sum(len(file.commits) for file in patches)
+    return f"{number} patch{'' if number == 1 else 'es'}"
+
+
+def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None) -> None:
     """Run the first cell once on this host, and say what was understood of it."""
-    chosen = experiment.workload
-    first = {**chosen.arguments, **cells(experiment)[0]}
     with tempfile.TemporaryDirectory() as scratch:
         trial = try_on_host(
             chosen.declaration,
-            workload_folder(chosen.program, root),
-            first,
+            chosen.folder(root),
+            {**chosen.arguments, **chosen.cells()[0]},
             chosen.limits,
             cache_root(),
             Path(scratch, "log"),
+            tree,
         )
     told = (
-        f"{name} {trial.values[name]:.6g} {metric.unit}".strip()
-        for name, metric in chosen.declaration.metrics.items()
-        if trial.values.get(name) is not None
+        f"{metric} {trial.values[metric]:.6g} {said.unit}".strip()
+        for metric, said in chosen.declaration.metrics.items()
+        if trial.values.get(metric) is not None
     )
-    print(f"  workload {chosen.program} runs here and is understood: {', '.join(told)}")
+    print(f"  workload {name} runs here and is understood: {', '.join(told)}")
     for broken in trial.broken:
         print(f"    note: a check does not hold: {broken}")
 

@@ -51,23 +51,29 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from kdelta.export.run_folder import read_run
+    from kdelta.export.run_folder import workload_runs
 
     if args.output is not None and args.format in (None, "datapackage"):
         raise KdeltaError(
             "--output: say with --format go or --format samples what to write there "
             "(datapackage.json always lies in the run's folder, which its paths are relative to)"
         )
-    run = read_run(run_folder(args))
+    runs = workload_runs(run_folder(args))
+    if args.output is not None and len(runs) > 1:
+        raise KdeltaError(
+            "--output: the run has several workloads, each with exports of its own; name the "
+            f"folder of one: {', '.join(str(run.path) for run in runs)}"
+        )
     with host_lock("exporting a run", exclusive=False):
-        for name in (args.format,) if args.format else FORMATS:
-            for path in _WRITERS[name](run, args.output):
-                print(path)
+        for run in runs:
+            for name in (args.format,) if args.format else FORMATS:
+                for path in _WRITERS[name](run, args.output):
+                    print(path)
     return 0
 
 
 def _go(run: RunFolder, output: Path | None) -> list[Path]:
-    from kdelta.export.gobench import arms_without_samples, write_go
+    from kdelta.export.samples import arms_without_samples, write_go
 
     for arm in arms_without_samples(run):
         print(
@@ -79,13 +85,13 @@ def _go(run: RunFolder, output: Path | None) -> list[Path]:
 
 
 def _samples(run: RunFolder, output: Path | None) -> list[Path]:
-    from kdelta.export.flat_samples import write_samples
+    from kdelta.export.samples import write_samples
 
     return [write_samples(run, output or run.path / "exports" / "samples.csv.gz")]
 
 
 def _datapackage(run: RunFolder, _output: Path | None) -> list[Path]:
-    from kdelta.export.datapackage import write_descriptor
+    from kdelta.export.dictionary import write_descriptor
 
     return [write_descriptor(run)]
 
@@ -98,11 +104,11 @@ _WRITERS: dict[str, Callable[[RunFolder, Path | None], list[Path]]] = {
 
 
 def _compare(args: argparse.Namespace) -> int:
+    from kdelta.export.compare import compare_runs
     from kdelta.export.compare_text import comparison_text
-    from kdelta.export.run_folder import read_run
-    from kdelta.export.run_pair import compare_runs
+    from kdelta.export.run_folder import read_one_workload
 
-    runs = [read_run(args.run_a), read_run(args.run_b)]
+    runs = [read_one_workload(args.run_a), read_one_workload(args.run_b)]
     for run in runs:
         if note := run.check_raw():
             print(f"kdelta: note: {note}", file=sys.stderr)

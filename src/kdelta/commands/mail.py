@@ -28,7 +28,7 @@ def add_verbs(verbs: Verbs) -> None:
     )
     add_experiment(parser, protocol=True)
     parser.add_argument("--run", dest="run_dir", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--variant", help="whose patches (default: the experiment's mail.variant)")
+    parser.add_argument("--arm", help="whose patches (default: the experiment's mail.arm)")
     parser.add_argument(
         "--output", type=Path, help="folder of the mails (default: report/series in the run's)"
     )
@@ -49,8 +49,9 @@ def _series(args: argparse.Namespace) -> int:
     # Loaded late: pandas takes a second, and other verbs do without.
     from kdelta.host.lock import host_lock
     from kdelta.kernel.source import restore
-    from kdelta.mail import choice, series
-    from kdelta.mail.identity import git_identity
+    from kdelta.mail import choice
+    from kdelta.mail.cover import Letter, render_cover
+    from kdelta.mail.series import CHECKPATCH_FILE, SeriesMaker
     from kdelta.mail.trees import TreeStore
     from kdelta.report.frames import load_frames
     from kdelta.run_context import report_context
@@ -59,36 +60,46 @@ def _series(args: argparse.Namespace) -> int:
     run: Path = args.run_dir
     folder: Path = args.output or run / "report" / "series"
     # What can be wrong is looked for before a minute goes into hashing.
-    mail = choice.chosen_mail(experiment, args.variant, args.experiment)
-    sender = git_identity(args.root)
+    mail = choice.chosen_mail(experiment, args.arm, args.experiment)
+    sender = choice.sender_of(args.root)
     prose = choice.prose_of(experiment, args.root)
     manifest = read_json(run / "manifest.json")
     choice.require_measured(experiment, manifest)
-    context = report_context(experiment, args.protocol, manifest)
-    frames = load_frames(run)
+    # Of several workloads, the first is the one that the series is about.
+    folder_of_tables, told = next(experiment.each_workload())
+    context = report_context(told, args.protocol, manifest)
+    frames = load_frames(run / folder_of_tables)
     # Hashing and unpacking keep a CPU busy: never beside a measurement.
     with host_lock(f"making the mails of {experiment.name}", exclusive=False):
-        source = restore(read_json(run.parent / "kernels" / "source.json"), cache_root())
-        maker = series.SeriesMaker(
-            title=experiment.title,
+        source = restore(
+            read_json(run.parent / "kernels" / experiment.source_record(mail.arm)), cache_root()
+        )
+        patches = choice.measured_patches(experiment, mail.arm, args.root, source, manifest)
+        store = TreeStore(source, cache_root())
+        letter = Letter(
             prose=prose,
+            arm=mail.arm,
+            kernel=source.title,
+            commit=store.commit,
+            tree=store.base_tree,
+            sign_off=str(sender),
+            tables=mail.tables,
+        )
+        maker = SeriesMaker(
+            title=experiment.title,
+            body=render_cover(frames, context, letter, ASSETS / "mail"),
             mail=mail,
             sender=sender,
             date=datetime.fromisoformat(manifest["written_at"]),
-            patches=choice.measured_patches(experiment, mail.variant, args.root, source, manifest),
-            store=TreeStore(source, cache_root()),
-            source=source,
-            cache=cache_root(),
-            frames=frames,
-            context=context,
-            templates=ASSETS / "mail",
+            patches=patches,
+            store=store,
         )
         made = maker.check(folder) if args.check else maker.write(folder)
     _tell(made, emulated=context.emulated)
     if made.checkpatch.errors and not args.no_checkpatch_errors:
         raise KdeltaError(
             f"checkpatch.pl finds errors in this series: see "
-            f"{folder.parent / series.CHECKPATCH_FILE}. The mails are kept; mend the patches and "
+            f"{folder.parent / CHECKPATCH_FILE}. The mails are kept; mend the patches and "
             "measure again, or go on with --no-checkpatch-errors"
         )
     return 0
@@ -100,10 +111,8 @@ def _tell(made: Series, *, emulated: bool) -> None:
 
     checked = made.checkpatch
     lines = [*(str(mail) for mail in made.mails), f"tree: {made.tree}, as measured"]
-    if checked.errors or any(mail.warnings or mail.checks for mail in checked.mails):
-        lines += checked.text.splitlines()
-    else:
-        lines.append(checked.summary)
+    told = checked.text if checked.errors or checked.remarks else checked.summary
+    lines += told.splitlines()
     lines.append(f"checkpatch in full: {made.folder.parent / CHECKPATCH_FILE}")
     if emulated:
         lines.append("The numbers are EMULATED, as the cover letter says: no case for a patch.")

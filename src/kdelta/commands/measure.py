@@ -29,14 +29,15 @@ from kdelta.measure.block import BlockRequest, measure_block
 from kdelta.measure.mechanism import trace_regime
 from kdelta.plain import printable
 from kdelta.provenance import read_json
-from kdelta.workload.folder import workload_folder
 
 
 def add_verbs(verbs: Verbs) -> None:
     """Register this module's verbs."""
     parser = verbs.add_parser("probe", help="find out whether guests run with KVM here")
     add_experiment(parser)
-    parser.add_argument("--source", type=Path, required=True, help="record written by `fetch`")
+    parser.add_argument(
+        "--source", type=Path, help="record written by `fetch`; not if the baseline is an image"
+    )
     parser.add_argument("--output", type=Path, required=True, help="record (JSON)")
     parser.add_argument(
         "--log", type=Path, help="receives the build's output, if a kernel has to be tried"
@@ -61,9 +62,9 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_guest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kernels", type=Path, required=True, help="folder of built variants")
+    parser.add_argument("--kernels", type=Path, required=True, help="folder of built arms")
     parser.add_argument(
-        "--workload", type=Path, required=True, help="folder of what runs in guests"
+        "--programs", type=Path, required=True, help="folder of what runs in guests"
     )
     parser.add_argument("--acceleration", type=Path, required=True, help="record of `probe`")
 
@@ -74,6 +75,8 @@ def _probe(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="kdelta-kvm-") as folder:
 
         def kernel() -> Path:
+            if image := experiment.arms[experiment.baseline].image:
+                return Path(args.root / image)
             # The cache keeps it: if KVM works, the build that follows finds it there.
             request = request_for(
                 experiment,
@@ -123,7 +126,7 @@ def _tell_so_far(source: GuestSource, args: argparse.Namespace) -> None:
     """Show the answers so far; the report has them at the end, with what weakens them."""
     if source.experiment.protocols[args.protocol].blocks == 1:
         return
-    from kdelta.analysis.so_far import so_far
+    from kdelta.analysis.run import so_far
     from kdelta.run_context import analysis_settings
 
     # Whatever is wrong with other blocks is the analysis' to tell.
@@ -156,7 +159,7 @@ def _guest_source(
         experiment=experiment,
         protocol=args.protocol,
         kernels=args.kernels,
-        workload=args.workload,
+        programs=args.programs,
         acceleration=read_json(args.acceleration),
-        scripts=workload_folder(experiment.workload.program, args.root),
+        root=args.root,
     )

@@ -25,8 +25,7 @@ from kdelta.experiment import Experiment
 from kdelta.measure.schedule import cells
 
 if TYPE_CHECKING:
-    from kdelta.analysis.planning import RegimeSpread
-    from kdelta.analysis.variance import Split
+    from kdelta.analysis.planning import RegimeSpread, Split
 
 ROUNDS = (1, 2, 3, 5, 8)
 """Of a block, that a plan compares."""
@@ -64,6 +63,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument(
         "--power", type=float, default=0.8, help="wanted probability of the verdict (default 0.8)"
     )
+    parser.add_argument("--workload", help="of several, the one to plan for (default: the first)")
     parser.set_defaults(run=_plan)
 
 
@@ -84,7 +84,9 @@ def _plan(args: argparse.Namespace) -> int:
             "--budget: is of the configured run; with --experiment, name the protocol with its "
             f"time: --protocol NAME-{args.budget}"
         )
-    experiment = experiment_of(args)
+    # All of it takes the time; one workload's cells are the family that has to be settled.
+    whole = experiment_of(args)
+    experiment = _of_workload(whole, args)
     if args.effect is None:
         return _tell_foreseen(experiment, args, args.root / config.results)
     if args.pilot is None and args.spread is None:
@@ -96,14 +98,14 @@ def _plan(args: argparse.Namespace) -> int:
         wanted = experiment.protocol_regimes(args.protocol) if args.protocol is not None else None
         pilot = _read_pilot(run, args, wanted)
         spreads, splits = pilot.spreads, pilot.splits
-        times = block_times(experiment, run / "raw", list(spreads), args.protocol)
+        times = block_times(whole, run / "raw", list(spreads), args.protocol)
         if args.protocol is not None and splits:
             rounds = experiment.protocols[args.protocol].rounds
             spreads = {r: with_rounds(s, splits[r], rounds) for r, s in spreads.items()}
     else:
         protocol = _one_protocol(experiment, args)
         spreads = _assumed_spreads(experiment, protocol, args.spread)
-        times = protocol_block_times(experiment, protocol)
+        times = protocol_block_times(whole, protocol)
     design = Design(
         blocks=2,
         cells=len(cells(experiment)) * len(spreads),
@@ -125,8 +127,18 @@ def _plan(args: argparse.Namespace) -> int:
         )
         for rounds in (ROUNDS if splits else ())
     ]
-    print(plan_text(wish, found, design, times, list(experiment.arms()), splits, choices))
+    print(plan_text(wish, found, design, times, list(experiment.booted_arms()), splits, choices))
     return 0
+
+
+def _of_workload(experiment: Experiment, args: argparse.Namespace) -> Experiment:
+    name = experiment.named(args.workload)
+    if name not in experiment.workloads:
+        raise KdeltaError(
+            f"--workload: there is no workload {name!r}; {args.experiment} has "
+            f"{', '.join(experiment.workloads)}"
+        )
+    return experiment.of_workload(name)
 
 
 def _tell_foreseen(experiment: Experiment, args: argparse.Namespace, results: Path) -> int:
@@ -212,7 +224,7 @@ def _read_pilot(run: Path, args: argparse.Namespace, wanted: Collection[str] | N
             "measured, results/<experiment>/<protocol>"
         )
     # The pilot may have more arms than the protocol that is planned for.
-    experiment = load_experiment(args.root / args.experiment, args.root)
+    experiment = _of_workload(load_experiment(args.root / args.experiment, args.root), args)
     # Only the ratios of the primary metric are wanted.
     settings = replace(
         analysis_settings(experiment, root=args.root),

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdelta.analysis.inference import MAX_BLOCKS_TO_SETTLE
-from kdelta.analysis.planning import Need, RegimeSpread, within_margin
+from kdelta.analysis.planning import Need, RegimeSpread, Split, within_margin
 from kdelta.analysis.power import Design, Spread, smallest_effect
-from kdelta.analysis.variance import Split
 from kdelta.commands.block_time import BlockTime
 from kdelta.experiment import Experiment
 from kdelta.measure.budget import amount

@@ -14,10 +14,10 @@ from kdelta.commands.common import Verbs
 from kdelta.errors import KdeltaError
 from kdelta.export.run_folder import read_run
 from kdelta.host.lock import host_lock
-from kdelta.reference.layout import SUMS
-from kdelta.reference.pack import pack
+from kdelta.reference.pack import pack, unpack
 from kdelta.reference.scrub import Scrubber
 from kdelta.reference.sums import (
+    SUMS,
     differences,
     in_short,
     read_sums,
@@ -25,7 +25,6 @@ from kdelta.reference.sums import (
     without_pdf,
     write_sums,
 )
-from kdelta.reference.unpack import unpack
 from kdelta.schema import RESULT_FILES
 
 
@@ -103,7 +102,7 @@ def _write_sums(reference: Path, run: Path) -> None:
     """
     # pandas and matplotlib take seconds to load.
     from kdelta.analysis.run import analyse
-    from kdelta.report.document_font import font_note
+    from kdelta.report.figures.font import font_note
     from kdelta.report.run import load_frames, write_figures
     from kdelta.run_context import analysis_settings, report_context
 
@@ -114,7 +113,9 @@ def _write_sums(reference: Path, run: Path) -> None:
         made = Path(name)
         unpack(reference, made)
         found = read_run(made)
-        settings = analysis_settings(found.experiment, found.protocol, made)
+        settings = analysis_settings(
+            found.experiment, found.protocol, made, found.manifest.get("kernels")
+        )
         analyse(made / "raw", made, settings)
         differing = [
             table
@@ -132,7 +133,7 @@ def _write_sums(reference: Path, run: Path) -> None:
 
 
 def _check(reference: Path, run: Path, *, update: bool) -> int:
-    from kdelta.report.document_font import font_note
+    from kdelta.report.figures.font import font_note
 
     found = result_sums(run)
     note = font_note()

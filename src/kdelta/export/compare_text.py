@@ -8,9 +8,9 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
-from kdelta.export.comparison import Change, Difference
+from kdelta.export.compare import ArmRows, Cell, Comparison, RegimeRows
+from kdelta.export.differences import Change, Difference
 from kdelta.export.run_folder import RunFolder
-from kdelta.export.run_pair import ArmRows, Cell, Comparison, RegimeRows
 from kdelta.report.formatting import (
     format_interval,
     format_percent,
@@ -19,7 +19,7 @@ from kdelta.report.formatting import (
     plural,
 )
 from kdelta.report.grid import Grid, Group
-from kdelta.report.text_grid import format_grid
+from kdelta.report.text_tables import format_grid
 
 PROSE_WIDTH = 78
 _INDENT = 4  # of `format_grid`
@@ -73,7 +73,7 @@ def _nothing_to_compare(found: Comparison) -> str:
     cells = sum(len(rows.cells) for arm in found.arms for rows in arm.regimes)
     arms = join_words(arm.arm_a for arm in found.arms)
     text = f"Their deltas are the same in {plural(cells, 'cell')} of {arms}: nothing to compare."
-    ours = [arm for arm in found.a.experiment.arms() if arm != found.a.experiment.baseline]
+    ours = [arm for arm in found.a.experiment.booted_arms() if arm != found.a.experiment.baseline]
     if len(ours) > 1:
         text += f" For two arms of one run: --arm-a {ours[0]} --arm-b {ours[1]}."
     return _fold(text)

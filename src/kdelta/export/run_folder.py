@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdelta.earlier_runs import declarations, upgraded
 from kdelta.errors import KdeltaError
 from kdelta.experiment import CONTROL_ARM, Experiment
 from kdelta.provenance import MANIFEST, check_raw, read_json
@@ -20,17 +21,22 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _DEPTH = 3  # of a run's folder: raw/<regime>/<block>/<file>
-_MOVED_LIMITS = ("identity_error", "identity_overhead_ns")
 _WANTED = "; name a folder results/<experiment>/<protocol> of a finished run"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A finished run. It may lie anywhere: nothing is taken from its path."""
+    """A finished run, or one workload of it. It may lie anywhere: nothing is taken from its path.
+
+    Attributes:
+        path: where its tables lie; the run's own folder, or the workload's below it.
+        run: the run's own folder, with the manifest and the raw files.
+    """
 
     path: Path
     manifest: Json
     experiment: Experiment
+    run: Path
 
     @property
     def protocol(self) -> str:
@@ -68,7 +74,7 @@ class RunFolder:
 
     def arm_title(self, arm: str) -> str:
         """The arm in words."""
-        title = self.experiment.variants[self.experiment.arms()[arm]].title
+        title = self.experiment.arm(arm).title
         return f"{title}, again (A/A control)" if arm == CONTROL_ARM else title
 
     def check_raw(self) -> str | None:
@@ -80,7 +86,7 @@ class RunFolder:
         Raises:
             KdeltaError: they are not.
         """
-        return check_raw(self.path, self.manifest) if (self.path / "raw").is_dir() else None
+        return check_raw(self.run, self.manifest) if (self.run / "raw").is_dir() else None
 
     def table(self, name: str) -> pd.DataFrame:
         """A result file as it is written: every field is text, an empty one too.
@@ -123,33 +129,55 @@ def read_run(path: Path) -> RunFolder:
             f"{file}: {missing[0]} is missing; it is of another version of kdelta, or no manifest"
         )
     experiment = parse_model(
-        Experiment, _upgraded(manifest["experiment"]), file, _declared(manifest, file)
+        Experiment, upgraded(manifest["experiment"]), file, _declared(manifest, file)
     )
     if manifest["protocol"] not in experiment.protocols:
         raise KdeltaError(
             f"{file}: protocol: {manifest['protocol']!r} is not a protocol of its experiment; "
             f"it has {', '.join(experiment.protocols)}"
         )
-    return RunFolder(path, manifest, experiment)
+    return RunFolder(path, manifest, experiment, path)
+
+
+def read_one_workload(path: Path) -> RunFolder:
+    """One workload of a run: of a run of one, or of the workload whose folder is named.
+
+    Args:
+        path: a run's folder, or the folder of a workload in it.
+
+    Raises:
+        KdeltaError: it is none, or a run of several; the message says which folders to name.
+    """
+    if not (path / MANIFEST).is_file() and (path.absolute().parent / MANIFEST).is_file():
+        run = read_run(path.parent if path.name else path)
+        if len(run.experiment.workloads) > 1 and path.name in run.experiment.workloads:
+            return replace(run, path=path, experiment=run.experiment.of_workload(path.name))
+    run = read_run(path)
+    if len(run.experiment.workloads) > 1:
+        names = ", ".join(str(path / name) for name in run.experiment.workloads)
+        raise KdeltaError(f"{path}: a run of several workloads; name the folder of one: {names}")
+    return run
+
+
+def workload_runs(path: Path) -> list[RunFolder]:
+    """Every workload of a run, or the one whose folder is named.
+
+    Raises:
+        KdeltaError: it is none.
+    """
+    if not (path / MANIFEST).is_file():
+        return [read_one_workload(path)]
+    run = read_run(path)
+    return [
+        replace(run, path=path / folder if folder else path, experiment=one)
+        for folder, one in run.experiment.each_workload()
+    ]
 
 
 def _declared(manifest: Json, file: Path) -> dict[str, dict[str, Workload]]:
-    """What the run's workload was at its time; of older runs, what it is here."""
-    declaration = (manifest.get("workload") or {}).get("declaration")
-    program = manifest["experiment"].get("workload", {}).get("program", "pipe_bench")
-    return {"workloads": {program: parse_model(Workload, declaration, file)} if declaration else {}}
-
-
-def _upgraded(experiment: Json) -> Json:
-    """An experiment of an earlier version as this one writes it."""
-    validity = dict(experiment.get("validity", {}))
-    moved = {key: validity.pop(key) for key in _MOVED_LIMITS if key in validity}
-    if not moved:
-        return experiment
-    return experiment | {
-        "validity": validity,
-        "workload": {**experiment.get("workload", {}), "limits": moved},
-    }
+    """What the run's workloads were at its time; of runs that do not say, what they are here."""
+    said = declarations(manifest)
+    return {"workloads": {name: parse_model(Workload, text, file) for name, text in said.items()}}
 
 
 def require_folder(path: Path) -> None:

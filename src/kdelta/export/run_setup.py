@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from kdelta.experiment import Regime
+from kdelta.earlier_runs import programs
 from kdelta.export.run_folder import Json, RunFolder
+from kdelta.regimes import Regime
 from kdelta.units import parse_size_bytes
 
 NOT_RECORDED = "not recorded"
@@ -59,7 +60,9 @@ def setup_facts(run: RunFolder) -> dict[str, str]:
         },
         "Workload": _arguments(run),
         "Matrix": matrix_text(run),
-        "Workload binary": _hash((manifest.get("workload") or {}).get("binary_sha256")),
+        "Workload binary": _hash(
+            programs(manifest).get(run.experiment.workload.program, {}).get("binary_sha256")
+        ),
         **{
             f"Conditions of {name}": _conditions(regime)
             for name, regime in run.experiment.protocol_regimes(run.protocol).items()
@@ -72,8 +75,8 @@ def setup_facts(run: RunFolder) -> dict[str, str]:
 
 def arm_facts(run: RunFolder, arm: str) -> str:
     """Which bytes an arm is: its image's key and the patches that it was built with."""
-    variant = run.experiment.arms()[arm]
-    image = run.manifest.get("kernels", {}).get(variant, {})
+    booted = run.experiment.booted_arms()[arm]
+    image = run.manifest.get("kernels", {}).get(booted, {})
     # A file of several commits is listed with each.
     hashes = dict.fromkeys(_hash(patch.get("sha256")) for patch in image.get("patches", []))
     patches = ", ".join(hashes)

@@ -53,8 +53,7 @@ GUEST_MODULES = (
     *TIMED_MODULES,
     "__init__.py",
     "guest/__init__.py",
-    "guest/mechanism.py",
-    "guest/trace_parse.py",
+    *sorted(f"probes/{path.name}" for path in (PACKAGE / "probes").glob("*.py")),
 )
 _START = f"""\
 import sys
@@ -86,7 +85,8 @@ class BootRequest:
     Attributes:
         label: how messages name it, for example "idle, block 3, arm patched".
         kernel: the arm's bzImage.
-        workload: folder of the programs that run in it.
+        ready: it was built elsewhere: booted where it lies, beside its modules.
+        programs: folder of the programs that run in it.
         plan: the driver's plan (see `kdelta.measure.plan`).
         cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         boot_timeout_s: the driver must have written its first record by then, which it does
@@ -99,7 +99,7 @@ class BootRequest:
 
     label: str
     kernel: Path
-    workload: Path
+    programs: Path
     acceleration: str
     vcpus: int
     memory_mib: int
@@ -109,6 +109,7 @@ class BootRequest:
     pinning: Pinning | None = None
     cpu: str | None = None
     boot_parameters: tuple[str, ...] = ()
+    ready: bool = False
 
 
 class BootError(KdeltaError):
@@ -167,7 +168,7 @@ class LiveBoot:
             _fill_share(share, request)
             self._watch = _Watch(request, share, console)
             spec = GuestSpec(
-                kernel=share / _KERNEL,
+                kernel=request.kernel if request.ready else share / _KERNEL,
                 acceleration=request.acceleration,
                 vcpus=request.vcpus,
                 memory_mib=request.memory_mib,
@@ -407,9 +408,10 @@ class _Watch:
 
 def _fill_share(share: Path, request: BootRequest) -> None:
     try:
-        shutil.copy(request.kernel, share / _KERNEL)
+        if not request.ready:
+            shutil.copy(request.kernel, share / _KERNEL)
         for program in (INIT, *request.plan["programs"]):
-            shutil.copy(request.workload / program, share)
+            shutil.copy(request.programs / program, share)
         (share / "start.py").write_text(_START)
         for module in GUEST_MODULES:
             target = share / "kdelta" / module
@@ -429,7 +431,7 @@ def _fill_share(share: Path, request: BootRequest) -> None:
 
 
 # How failures of the gate begin that measuring again cannot mend: the image is wrong.
-_OF_THE_KERNEL = ("kernel_release", "config_sha256", "/proc/version")
+_OF_THE_KERNEL = ("kernel_release", "config_sha256", "build_id", "/proc/version")
 
 
 def _passed_gate(records: list[Json]) -> bool:
@@ -452,7 +454,9 @@ def _refusal(request: BootRequest, records: list[Json], console: Path) -> str | 
     why = f"this guest is not the one asked for: {'; '.join(failures)}"
     if any(failure.startswith(_OF_THE_KERNEL) for failure in failures):
         why += (
-            f". {request.kernel} is not the kernel that image.json beside it tells of; "
+            f". {request.kernel} was changed while it was measured; run again"
+            if request.ready
+            else f". {request.kernel} is not the kernel that image.json beside it tells of; "
             f"delete {request.kernel.parent} and the cache, {cache_root()}, and run again"
         )
     return f"{request.label}: {why}. Console: {console}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-MEMINFO_NAMES = ("MemTotal", "SwapTotal")
+MEMINFO_NAMES = ("MemTotal", "MemAvailable", "SwapTotal")
 STAT_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 SCHED_FIELDS = ("run_ns", "wait_ns", "timeslices")
 
@@ -36,7 +36,7 @@ def grown(before: Moment, after: Moment) -> dict[str, int]:
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    """Memory and swap in all, in KiB, from /proc/meminfo."""
+    """Memory in all and available, and swap in all, in KiB, from /proc/meminfo."""
     fields = (line.partition(":") for line in text.splitlines())
     return {name: int(rest.split()[0]) for name, _, rest in fields if name in MEMINFO_NAMES}
 

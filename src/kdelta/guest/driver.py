@@ -24,6 +24,7 @@ import json
 import math
 import os
 import signal
+import struct
 import subprocess
 import time
 import zlib
@@ -66,20 +67,45 @@ def acceleration() -> str:
 def observe_guest() -> Json:
     """The facts about this guest that the boot gate compares with the plan."""
     meminfo = parse_meminfo(Path("/proc/meminfo").read_text())
-    config = zlib.decompress(Path("/proc/config.gz").read_bytes(), wbits=16 + zlib.MAX_WBITS)
     controllers = (conditions.CGROUP_ROOT / "cgroup.controllers").read_text().split()
     return {
         "kernel_release": os.uname().release,
         "kernel_version": Path("/proc/version").read_text().strip(),
-        "config_sha256": sha256(config),
+        "config_sha256": own_config(),
+        "build_id": build_id(),
         "vcpus": len(os.sched_getaffinity(0)),
         "memory_total_kib": meminfo["MemTotal"],
+        "memory_used_kib": meminfo["MemTotal"] - meminfo["MemAvailable"],
         "swap_total_kib": meminfo["SwapTotal"],
         "memory_controller": "memory" in controllers,
         **observe_cgroups(),
         "acceleration": acceleration(),
         "cmdline": Path("/proc/cmdline").read_text().strip(),
     }
+
+
+def own_config(path: Path = Path("/proc/config.gz")) -> str | None:
+    """SHA-256 of the kernel's configuration; None of a kernel that does not tell it (IKCONFIG)."""
+    try:
+        packed = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return sha256(zlib.decompress(packed, wbits=16 + zlib.MAX_WBITS))
+
+
+def build_id(path: Path = Path("/sys/kernel/notes")) -> str | None:
+    """The running kernel's GNU build ID, in hexadecimal; None of one that was linked without."""
+    try:
+        notes = path.read_bytes()
+    except OSError:
+        return None
+    while len(notes) >= 12:
+        name_size, size, kind = struct.unpack_from("=III", notes)
+        begin = 12 + (name_size + 3) // 4 * 4
+        if kind == 3 and notes[12 : 12 + name_size] == b"GNU\0":
+            return notes[begin : begin + size].hex()
+        notes = notes[begin + (size + 3) // 4 * 4 :]
+    return None
 
 
 def sha256(data: bytes) -> str:
@@ -121,14 +147,18 @@ def workload_cgroup(start: Callable[[], None]) -> str:
 def gate_failures(observed: Json, expected: Json) -> list[str]:
     """What about this guest is not as asked for; empty when all is."""
     failures = []
-    for name in ("kernel_release", "config_sha256", "vcpus", "acceleration", "memory_controller"):
+    for name in ("kernel_release", "vcpus", "acceleration", "memory_controller"):
         if observed[name] != expected[name]:
             failures.append(f"{name} is {observed[name]!r}, asked for {expected[name]!r}")
-    if expected["build_tag"] not in observed["kernel_version"]:
-        failures.append(
-            f"/proc/version does not name build {expected['build_tag']!r}: "
-            f"{observed['kernel_version']!r}"
-        )
+    # What is not known of a kernel cannot be asked for.
+    for name in ("config_sha256", "build_id"):
+        if expected[name] is not None and observed[name] != expected[name]:
+            failures.append(f"{name} is {observed[name]!r}, asked for {expected[name]!r}")
+    for word in expected["version_has"]:
+        if word not in observed["kernel_version"]:
+            failures.append(
+                f"/proc/version does not name build {word!r}: {observed['kernel_version']!r}"
+            )
     # The kernel keeps some of the memory for itself before MemTotal is counted.
     total, asked = observed["memory_total_kib"], expected["memory_mib"] * 1024
     if not 0.85 * asked <= total <= asked:
@@ -303,13 +333,13 @@ def measure_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
     before = moment()
     realtime_ns, monotonic_ns = read_clocks()
     started = {"realtime_start_ns": realtime_ns, "monotonic_start_ns": monotonic_ns}
-    status, out, err = run_bench(cell["argv"], plan["cell_deadline_s"], start)
+    status, out, err = run_bench(cell["argv"], cell["deadline_s"], start)
     realtime_ns, monotonic_ns = read_clocks()
     ended = {"monotonic_end_ns": monotonic_ns, "realtime_end_ns": realtime_ns}
     after = moment()
     alive = stressor.alive() if stressor else None
     speed_after = speed(plan)
-    if plan["json"]:
+    if cell["json"]:
         result, error = judge_json(status, out, err)
         said: Json = {"bench": result}
     else:
@@ -317,6 +347,7 @@ def measure_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
         error = complaint(status, err)
         said = {"output": out[-OUTPUT_LIMIT:]}
     return {
+        "workload": cell["workload"],
         "cell": cell["levels"],
         "status": "failed" if error else "ok",
         "error": error,
@@ -332,14 +363,19 @@ def measure_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
 
 def trace_cell(plan: Json, cell: Json, stressor: Stressor | None) -> Json:
     """Run one cell under tracing and return its record (without identity and place)."""
-    from kdelta.guest import mechanism
+    from kdelta.probes import inside
 
     start = as_workload(plan["conditions"]["memcg"])
 
     def run(argv: list[str]) -> tuple[Json | None, str | None]:
-        return judge_json(*run_bench(argv, plan["cell_deadline_s"], start))
+        status, out, err = run_bench(argv, cell["deadline_s"], start)
+        if cell["json"]:
+            return judge_json(status, out, err)
+        error = complaint(status, err)
+        return ({"output": out[-OUTPUT_LIMIT:]}, None) if error is None else (None, error)
 
-    return {"cell": cell["levels"], **mechanism.measure_mechanism(cell["argv"], run)}
+    found = inside.measure(plan["probes"], plan["refused"], cell["argv"], run)
+    return {"workload": cell["workload"], "cell": cell["levels"], **found}
 
 
 def self_check(
@@ -378,14 +414,15 @@ def drive(share: Path) -> bool:
     for program in plan["programs"]:
         (PROGRAMS / program).write_bytes((share / program).read_bytes())
         (PROGRAMS / program).chmod(0o755)
-    boot["self_check"] = {"ok": True, "error": None}  # of a workload that has none
-    if plan["self_check_argv"]:
-        start = as_workload(plan["conditions"]["memcg"])
-        boot["self_check"] = self_check(plan["self_check_argv"], plan["cell_deadline_s"], start)
+    start = as_workload(plan["conditions"]["memcg"])
+    boot["self_checks"] = {
+        check["workload"]: self_check(check["argv"], check["deadline_s"], start)
+        for check in plan["self_checks"]
+    }
     if plan["mechanism"]:
-        from kdelta.guest import mechanism
+        from kdelta.probes import inside
 
-        mechanism.prepare()  # while there is memory for its buffers
+        plan["refused"] = inside.prepare(plan["probes"])  # while there is memory for its buffers
 
     # Before the stressor settles, which may take minutes: the guest has booted.
     records.write(boot)

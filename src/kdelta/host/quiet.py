@@ -57,8 +57,10 @@ class HostWindow:
         """The window up to now."""
         used, programs = self._watch.used(), _cpu_by_process()
         capacity_s = used["elapsed_s"] * used["cpus"]
+        others_s = used["busy_s"] - used["own_s"]
         return Window(
-            max(0.0, used["busy_s"] - used["own_s"]) / capacity_s,
+            # Busy time is counted in ticks: over a short window it can exceed the clock's.
+            min(1.0, max(0.0, others_s) / capacity_s),
             used["steal_s"] / capacity_s,
             busiest(self._programs, programs, capacity_s),
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from kdelta.arms import is_config_file
 from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.kernel import image, objects
+from kdelta.kernel import costs, image, objects
 from kdelta.kernel.bzimage import require_own_kernel
 from kdelta.kernel.compile import Compilation, compile_image
 from kdelta.kernel.configure import configure, count_set, read_fragments
@@ -38,13 +40,13 @@ from kdelta.per_kernel import fragment_files
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One variant to build, and where to put it.
+    """One arm to build, and where to put it.
 
     Attributes:
-        variant: its name, for messages and image.json.
+        arm: its name, for messages and image.json.
         source: the unpatched tree.
         patches: patch files in the order they apply, cover letters among them.
-        base: allnoconfig, defconfig or tinyconfig.
+        base: a make target such as allnoconfig, or a .config file below `root`.
         fragments: config fragments; a later one wins.
         acceleration: `kvm` or `tcg`, which the fragments were chosen for.
         compiler: the C compiler's command name.
@@ -55,7 +57,7 @@ class BuildRequest:
         root: the project's root; image.json names files relative to it.
     """
 
-    variant: str
+    arm: str
     source: SourceTree
     patches: tuple[Path, ...]
     base: str
@@ -70,7 +72,7 @@ class BuildRequest:
 
 def request_for(
     experiment: Experiment,
-    variant: str,
+    arm: str,
     root: Path,
     source: SourceTree,
     acceleration: str,
@@ -79,39 +81,39 @@ def request_for(
     log: Path | None = None,
     baseline: Path | None = None,
 ) -> BuildRequest:
-    """The request for one variant of an experiment.
+    """The request for one arm of an experiment.
 
     Args:
         experiment: checked by `config.load_experiment`.
-        variant: the variant's name.
+        arm: the arm's name.
         root: the folder that patches and fragments are relative to.
         source: what `fetch` or `restore` returned.
         acceleration: what guests of this kernel run with, `kvm` or `tcg`.
-        output: usually ``results/<experiment>/kernels/<variant>``.
+        output: usually ``results/<experiment>/kernels/<arm>``.
         log: by default build.log in `output`.
         baseline: the baseline's output folder, if it is built already.
 
     Raises:
         KdeltaError: there are no patches for a kernel of this series.
     """
-    chosen = experiment.variants[variant]
-    kernel = experiment.kernel
+    chosen = experiment.arms[arm]
     try:
         patches = tuple(patch_files(chosen, root, source.series))
     except FileNotFoundError as error:
-        raise KdeltaError(f"variants.{variant}.patches: {error} (looked in {root})") from None
-    names = (*kernel.config.fragments, *chosen.fragments)
+        raise KdeltaError(f"arms.{arm}.patches: {error} (looked in {root})") from None
     return BuildRequest(
-        variant=variant,
+        arm=arm,
         source=source,
         patches=patches,
-        base=kernel.config.base,
-        fragments=tuple(fragment_files(names, root, source.series, acceleration)),
+        base=experiment.base_of(arm),
+        fragments=tuple(
+            fragment_files(experiment.fragments_of(arm), root, source.series, acceleration)
+        ),
         acceleration=acceleration,
-        compiler=chosen.compiler or kernel.compiler,
+        compiler=experiment.compiler_of(arm),
         output=output,
         log=log or output / "build.log",
-        baseline=None if variant == experiment.baseline else baseline,
+        baseline=None if arm == experiment.baseline else baseline,
         root=root,
     )
 
@@ -127,11 +129,18 @@ def request_key(request: BuildRequest) -> str:
     return image.image_key(
         source_id=request.source.id,
         patches=[content for content in contents if not surely_cover_letter(content)],
-        base=request.base,
+        base=_base(request),
         fragments=[_content(path) for path in request.fragments],
         compiler=toolchain.compiler,
         linker=toolchain.linker,
     )
+
+
+def _base(request: BuildRequest) -> str:
+    """What an image's key has of its base configuration: a target's name, a file's content."""
+    if not is_config_file(request.base):
+        return request.base
+    return hashlib.sha256(_content((request.root or Path()) / request.base)).hexdigest()
 
 
 def _content(path: Path) -> bytes:
@@ -142,7 +151,7 @@ def _content(path: Path) -> bytes:
 
 
 def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Image:
-    """The image of a variant, from the cache or built, in the request's output folder.
+    """The image of an arm, from the cache or built, in the request's output folder.
 
     A build that was interrupted goes on where it was when it is asked for again.
 
@@ -160,7 +169,7 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
     cache = cache.resolve()  # programs are run in other folders
     with (
         ending_on_sigterm(),
-        storage_errors_are_clear(cache, f"building variant {request.variant}"),
+        storage_errors_are_clear(cache, f"building arm {request.arm}"),
     ):
         key = request_key(request)
         patches = read_patches(request.patches)
@@ -183,7 +192,7 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
             request.output,
             request.log,
             image.Naming(
-                request.variant,
+                request.arm,
                 records(patches, _named(request.patches, request.root)),
                 cover_letters(patches, _named(request.patches, request.root)),
                 _named(request.fragments, request.root),
@@ -213,7 +222,7 @@ def _build(
 ) -> None:
     began = time.monotonic()
     staged = stage(
-        request.source.path, workspace.staging, patches, request.variant, request.source.title
+        request.source.path, workspace.staging, patches, request.arm, request.source.title
     )
     requested = read_fragments(request.fragments)
     ccache_log = workspace.root / "ccache.log"
@@ -231,7 +240,9 @@ def _build(
             env,
             workspace.src,
             workspace.obj,
-            request.base,
+            request.base
+            if not is_config_file(request.base)
+            else (request.root or Path()) / request.base,
             requested,
             request.source.title,
             log,
@@ -240,17 +251,18 @@ def _build(
             make,
             env,
             workspace,
-            request.variant,
+            request.arm,
             log,
             jobs=jobs or len(os.sched_getaffinity(0)),
             total=image.expected_steps(cache / "images", count_set(config)),
             first=first,
         )
         workspace.end_build()
-    require_own_kernel(workspace.obj, build_host(key), request.variant, compiler_cache(cache))
+    require_own_kernel(workspace.obj, build_host(key), request.arm, compiler_cache(cache))
     facts = _facts(request, key, toolchain, workspace, compiled, count_set(config), ccache_log)
     digests = objects.hash_objects(workspace.obj)
     why = objects.reasons(workspace.obj, workspace.src, digests, staged.files)
+    weight, sizes = costs.weigh(workspace.obj, digests)
 
     def make_image(folder: Path) -> None:
         image.collect(
@@ -259,7 +271,8 @@ def _build(
             request.log,
             digests,
             why,
-            {**facts, "build_s": round(time.monotonic() - began, 1)},
+            sizes,
+            {**facts, **weight, "build_s": round(time.monotonic() - began, 1)},
         )
 
     with file_lock(cache / "locks" / f"image-{key[:16]}", "the cached kernel image"):
@@ -298,7 +311,7 @@ def _facts(
 
 def _head(log: BinaryIO, request: BuildRequest, key: str, toolchain: Toolchain) -> None:
     lines = [
-        f"# variant {request.variant}, image {key}",
+        f"# arm {request.arm}, image {key}",
         f"# {request.source.title}, {toolchain.compiler}, {toolchain.linker}",
     ]
     log.write(("\n".join(lines) + "\n").encode())

@@ -29,7 +29,7 @@ def payload(bzimage: bytes) -> bytes:
     return bzimage[begin : begin + length]
 
 
-def require_own_kernel(obj: Path, host: str, variant: str, compiler_cache: Path) -> None:
+def require_own_kernel(obj: Path, host: str, arm: str, compiler_cache: Path) -> None:
     """Check that what make put together is the kernel that was just compiled.
 
     A compiler cache that misses a dependency hands out an older object; if that is the
@@ -38,7 +38,7 @@ def require_own_kernel(obj: Path, host: str, variant: str, compiler_cache: Path)
     Args:
         obj: make's output folder.
         host: the build host that has to be in the kernel's banner.
-        variant: its name, for the message.
+        arm: its name, for the message.
         compiler_cache: what to delete, for the message.
 
     Raises:
@@ -47,7 +47,7 @@ def require_own_kernel(obj: Path, host: str, variant: str, compiler_cache: Path)
     wrong = _what_is_wrong(obj, host)
     if wrong is not None:
         raise KdeltaError(
-            f"variant {variant}: the image that make built is not of this kernel: {wrong}. "
+            f"arm {arm}: the image that make built is not of this kernel: {wrong}. "
             f"Delete {obj.parent} and {compiler_cache} and build again"
         )
 

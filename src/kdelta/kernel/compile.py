@@ -67,16 +67,16 @@ def first_error(output: str) -> str | None:
     return None
 
 
-def failure_message(variant: str, output: str, log: str) -> str:
+def failure_message(arm: str, output: str, log: str) -> str:
     """The message for a build that failed.
 
     Args:
-        variant: its name.
+        arm: its name.
         output: the whole output.
         log: where that output is kept.
     """
     error = first_error(output) or "make failed without saying why"
-    message = f"variant {variant}: the kernel does not compile:\n  {error}\n"
+    message = f"arm {arm}: the kernel does not compile:\n  {error}\n"
     for header, package in _HEADERS.items():
         if header in error and "No such file" in error:
             message += f"Install it; on Debian: apt-get install {package}\n"
@@ -87,7 +87,7 @@ def compile_image(
     make: Sequence[str],
     env: Mapping[str, str],
     workspace: Workspace,
-    variant: str,
+    arm: str,
     log: BinaryIO,
     *,
     jobs: int,
@@ -100,7 +100,7 @@ def compile_image(
         make: the make command with its constant arguments.
         env: its environment.
         workspace: locked, patched and configured.
-        variant: its name, for progress and messages.
+        arm: its name, for progress and messages.
         log: gets the output.
         jobs: how many compilers at a time.
         total: about how many steps a build from nothing takes.
@@ -114,7 +114,7 @@ def compile_image(
     # An interrupted first build goes on: what it finished counts as done.
     done_before = _count_objects(workspace.obj) if first else 0
     with Progress(
-        f"building {variant}", total if first else None, about=True, start=done_before
+        f"building {arm}", total if first else None, about=True, start=done_before
     ) as progress:
 
         def see(line: str) -> None:
@@ -133,8 +133,8 @@ def compile_image(
     if result.status != 0:
         output = Path(log.name).read_text(errors="replace")
         if says_disk_full(output):
-            raise disk_full(workspace.obj, f"building variant {variant}")
-        raise KdeltaError(failure_message(variant, output, log.name))
+            raise disk_full(workspace.obj, f"building arm {arm}")
+        raise KdeltaError(failure_message(arm, output, log.name))
     return Compilation(
         time.monotonic() - began, done_before + steps, objects, first and done_before == 0
     )

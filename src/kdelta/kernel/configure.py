@@ -15,6 +15,13 @@ from kdelta.kernel import kconfig
 from kdelta.kernel.process import run
 
 _SET = re.compile(r'(CONFIG_[A-Za-z0-9_]+)=(y|m|n|-?[0-9]+|0[xX][0-9a-fA-F]+|"(?:[^"\\]|\\.)*")')
+# Found out about the compiler and its tools when a kernel is configured; asked for by nobody.
+_COMPILER_MADE = re.compile(
+    r"CONFIG_(CC_(IS|HAS|CAN|VERSION|NO)_|CC_VERSION|GCC_|CLANG_VERSION|AS_(IS|HAS|VERSION|WRUSS|"
+    r"AVX|SHA|TPAUSE|GFNI|VAES|VPCL|LSE)|LD_(IS|VERSION|CAN|ORPHAN)|LLD_VERSION|TOOLS_SUPPORT_|"
+    r"RUSTC_|BINDGEN_|PAHOLE_)"
+)
+_KEY_FILES = ("CONFIG_SYSTEM_TRUSTED_KEYS", "CONFIG_SYSTEM_REVOCATION_KEYS")
 _NOT_SET = re.compile(r"# (CONFIG_[A-Za-z0-9_]+) is not set")
 
 
@@ -90,6 +97,32 @@ def parse_config(text: str) -> dict[str, str]:
     return values
 
 
+def usable_base(file: Path, tree: Path) -> dict[str, str]:
+    """The options of a .config file that say something of another tree and compiler.
+
+    What the compiler made is left out, and so are files of keys that the tree does not have: a
+    distribution's configuration names those of its own build.
+
+    Args:
+        file: the .config file.
+        tree: the kernel's source.
+
+    Raises:
+        KdeltaError: it cannot be read, or holds no option.
+    """
+    try:
+        found = parse_config(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise KdeltaError(f"{file}: the base configuration cannot be read: {error}") from None
+    if not found:
+        raise KdeltaError(f"{file}: no line CONFIG_NAME=value in it: no kernel's configuration")
+    return {
+        name: '""' if name in _KEY_FILES and not (tree / value.strip('"')).is_file() else value
+        for name, value in found.items()
+        if not _COMPILER_MADE.match(name)
+    }
+
+
 def count_set(config: Mapping[str, str]) -> int:
     """How many options are set, to whatever value."""
     return sum(value != "n" for value in config.values())
@@ -106,12 +139,14 @@ def config_text(values: Mapping[str, str]) -> str:
 def compare(requested: Iterable[Option], config: Mapping[str, str]) -> list[Mismatch]:
     """The options that did not come out as asked.
 
-    An option that the result does not mention is off.
+    An option that the result does not mention is off. What the compiler makes counts as asked
+    for nowhere, though a .config that is taken as a fragment has it.
     """
     return [
         Mismatch(option, got)
         for option in requested
-        if (got := config.get(option.name, "n")) != option.value
+        if not _COMPILER_MADE.match(option.name)
+        and (got := config.get(option.name, "n")) != option.value
     ]
 
 
@@ -144,7 +179,7 @@ def configure(
     env: Mapping[str, str],
     tree: Path,
     obj: Path,
-    base: str,
+    base: str | Path,
     requested: Mapping[str, Option],
     kernel: str,
     log: BinaryIO,
@@ -156,7 +191,7 @@ def configure(
         env: its environment.
         tree: the (patched) kernel tree.
         obj: the output folder.
-        base: allnoconfig, defconfig or tinyconfig.
+        base: a make target such as allnoconfig, or a .config file.
         requested: the options of all fragments, merged.
         kernel: the kernel's description, for messages.
         log: gets make's output.
@@ -175,7 +210,10 @@ def configure(
         write_atomically(asked, config_text(wanted).encode())
         _make([*make, f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"], env, obj, log)
     else:
-        _make([*make, base], env, obj, log)
+        if isinstance(base, Path):
+            write_atomically(dot_config, config_text(usable_base(base, tree)).encode())
+        else:
+            _make([*make, base], env, obj, log)
         merged = {**parse_config(dot_config.read_text()), **wanted}
         write_atomically(dot_config, config_text(merged).encode())
         _make([*make, "olddefconfig"], env, obj, log)

@@ -8,7 +8,8 @@ import re
 _CORRUPT = re.compile(r"(?:corrupt|fragment without header|recount).*?(?:line (\d+))")
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"(\xb5/\xfd": "zstd"}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_AS_SENT = (
+# What helps against damage.
+AS_SENT = (
     "get it as it was sent: `b4 am`, the raw mail of an archive, or `git format-patch` of the "
     "commit, never copied from a page or out of a mail program's window"
 )
@@ -58,22 +59,22 @@ def damage(diff: bytes, error: str) -> str:
     number = _CORRUPT.search(error)
     lines = diff.split(b"\n")
     if number is None or not number[1] or not 1 <= int(number[1]) <= len(lines):
-        return f"{words}. The patch is damaged: {_AS_SENT}"
+        return f"{words}. The patch is damaged: {AS_SENT}"
     at = int(number[1])
     line = lines[at - 1]
     shown = line.decode("utf-8", "replace").rstrip("\r")
     if at >= len(lines) - 1:
         return (
             f"{words}. The patch is damaged: it is cut short, a hunk's last lines are missing; "
-            f"{_AS_SENT}"
+            f"{AS_SENT}"
         )
     if line[:1] not in (b" ", b"+", b"-", b"@", b"\\", b"d"):
         return (
             f"{words}. The patch is damaged: this line, {shown!r}, is the rest of the one above, "
-            f"which a mail program has wrapped; {_AS_SENT}"
+            f"which a mail program has wrapped; {AS_SENT}"
         )
     return (
         f"{words}. The patch is damaged: at this line, {shown!r}, the hunk has other numbers of "
         "lines than its @@ header says: a long line was wrapped, lines are missing, or it was "
-        f"edited by hand; {_AS_SENT}"
+        f"edited by hand; {AS_SENT}"
     )

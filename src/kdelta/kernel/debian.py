@@ -17,9 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdelta.arms import DebianSource
 from kdelta.cache import disk_full, file_lock, says_disk_full, write_atomically
 from kdelta.errors import KdeltaError
-from kdelta.experiment import DebianSource
 from kdelta.kernel import aptconf
 from kdelta.kernel.process import clean_environment, run
 from kdelta.progress import Progress

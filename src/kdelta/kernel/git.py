@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kdelta.arms import GitSource
 from kdelta.cache import disk_full, file_lock, says_disk_full
 from kdelta.errors import KdeltaError
-from kdelta.experiment import GitSource
 from kdelta.kernel.process import clean_environment, run
 from kdelta.progress import Progress
 

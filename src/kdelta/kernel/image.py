@@ -13,10 +13,10 @@ from typing import Any
 
 from kdelta.cache import copy_atomically, write_atomically
 from kdelta.errors import KdeltaError
-from kdelta.kernel import objects
+from kdelta.kernel import costs, objects
 
 # Part of every key: raise it when the way of building changes what comes out.
-RECIPE_VERSION = 4
+RECIPE_VERSION = 5
 
 BZIMAGE = Path("arch/x86/boot/bzImage")
 _BANNER = re.compile(rb"Linux version [\x20-\x7e]+ #[\x20-\x7e]+")
@@ -25,7 +25,7 @@ _BANNER = re.compile(rb"Linux version [\x20-\x7e]+ #[\x20-\x7e]+")
 # kernel-configs/ (6.12). Only used until a build has been seen.
 _STEPS_PER_OPTION = 2.45
 
-_FILES = ("bzImage", "config", "objects.sha256", "build.log")
+_FILES = ("bzImage", "config", "objects.sha256", costs.SYMBOLS, "build.log")
 _REASONS = "object-reasons.json"
 
 
@@ -34,7 +34,7 @@ class Image:
     """A kernel image in an output folder.
 
     Attributes:
-        folder: holds bzImage, config, image.json, build.log, objects.sha256,
+        folder: holds bzImage, config, image.json, build.log, objects.sha256, symbols.tsv.gz,
             and objects-differ.txt if there was a baseline to compare with.
         key: identity of everything that it was made from.
         from_cache: nothing was built.
@@ -57,14 +57,14 @@ class Naming:
     """What the same image is called in one experiment.
 
     Attributes:
-        variant: whose it is.
+        arm: whose it is.
         patches: of each commit, in order: file, sha256 of the file, subject and author.
         cover_letters: file, sha256 and subject of each.
         fragments: names of the config fragments, in order.
         acceleration: `kvm` or `tcg`, which the fragments were chosen for.
     """
 
-    variant: str
+    arm: str
     patches: Sequence[Mapping[str, str]]
     cover_letters: Sequence[Mapping[str, str]]
     fragments: tuple[str, ...]
@@ -164,6 +164,7 @@ def collect(
     log: Path,
     digests: Mapping[str, str],
     why: Mapping[str, str],
+    sizes: Mapping[costs.Entry, int],
     facts: Mapping[str, object],
 ) -> None:
     """Put a finished build into a cache entry.
@@ -174,6 +175,7 @@ def collect(
         log: the build's output.
         digests: object -> SHA-256.
         why: object -> reason to differ from the unpatched kernel's.
+        sizes: bytes by symbol, and of stack by function.
         facts: for image.json, all but the hashes of the files here.
     """
     copy_atomically(obj / BZIMAGE, folder / "bzImage")
@@ -181,12 +183,14 @@ def collect(
     copy_atomically(log, folder / "build.log")
     write_atomically(folder / "objects.sha256", objects.sums_text(digests).encode())
     write_atomically(folder / _REASONS, _json(why))
-    hashes = {
+    write_atomically(folder / costs.SYMBOLS, costs.table(sizes))
+    found = {
+        "bzimage_bytes": (folder / "bzImage").stat().st_size,
         # /proc/config.gz unpacks to exactly these bytes
         "config_sha256": sha256_file(folder / "config"),
         "bzimage_sha256": sha256_file(folder / "bzImage"),
     }
-    write_atomically(folder / "image.json", _json({**facts, **hashes}))
+    write_atomically(folder / "image.json", _json({**facts, **found}))
 
 
 def publish(
@@ -215,7 +219,7 @@ def publish(
     facts = json.loads((entry / "image.json").read_bytes())
     facts = {
         "schema": facts.pop("schema"),
-        "variant": naming.variant,
+        "arm": naming.arm,
         "acceleration": naming.acceleration,
         **facts,
     }
@@ -233,6 +237,9 @@ def publish(
             reason: sum(value == reason for value in different.values())
             for reason in sorted(set(different.values()))
         }
+        facts["costs"] = costs.record(
+            *(_sizes(folder / costs.SYMBOLS) for folder in (baseline, entry))
+        )
     write_atomically(output / "image.json", _json(facts))
     return Image(output, facts["key"], from_cache, facts)
 
@@ -242,14 +249,25 @@ def _compare(entry: Path, baseline: Path, config_sha256: str) -> dict[str, str]:
         other = json.loads((baseline / "image.json").read_bytes())
         sums = (baseline / "objects.sha256").read_text()
     except (OSError, ValueError) as error:
-        raise KdeltaError(
-            f"{baseline}: no finished baseline image to compare with ({error}); build it first"
-        ) from None
+        raise _no_baseline(baseline, error) from None
     return objects.differing(
         objects.parse_sums(sums),
         objects.parse_sums((entry / "objects.sha256").read_text()),
         json.loads((entry / _REASONS).read_bytes()),
         same_config=other["config_sha256"] == config_sha256,
+    )
+
+
+def _sizes(file: Path) -> dict[costs.Entry, int]:
+    try:
+        return costs.parse_table(file.read_bytes())
+    except (OSError, EOFError, ValueError) as error:
+        raise _no_baseline(file.parent, error) from None
+
+
+def _no_baseline(folder: Path, error: Exception) -> KdeltaError:
+    return KdeltaError(
+        f"{folder}: no finished baseline image to compare with ({error}); build it first"
     )
 
 

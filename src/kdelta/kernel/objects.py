@@ -6,12 +6,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from kdelta.kernel.process import clean_environment
+from kdelta.kernel.process import output
 
 # Linked from other objects, or made from the linked kernel: they differ
 # whenever anything does, and say nothing.
@@ -54,7 +53,7 @@ def is_aggregate(name: str) -> bool:
 def hash_objects(obj: Path) -> dict[str, str]:
     """SHA-256 of every object of a finished kernel: path below `obj` -> digest, sorted.
 
-    Objects that an earlier variant left in the folder are not listed. Debug
+    Objects that an earlier arm left in the folder are not listed. Debug
     information, where the kernel's makefiles ask for some, does not count.
     """
     linked = _linked(obj)
@@ -78,7 +77,7 @@ def _linked(obj: Path) -> set[str] | None:
     for archive in ("vmlinux.a", "lib/lib.a", "arch/x86/lib/lib.a"):
         if (obj / archive).is_file():
             # Thin archives: the members' paths are relative to where the archive's is.
-            members.update(_output(["ar", "t", archive], obj).decode().splitlines())
+            members.update(output(["ar", "t", archive], obj).decode().splitlines())
     return members
 
 
@@ -86,18 +85,8 @@ def _content(path: Path, relative: str) -> bytes:
     if not relative.startswith(_WITH_DEBUG):
         return path.read_bytes()
     with tempfile.NamedTemporaryFile(suffix=".o") as stripped:
-        _output(["objcopy", "--strip-debug", path, stripped.name], path.parent)
+        output(["objcopy", "--strip-debug", path, stripped.name], path.parent)
         return Path(stripped.name).read_bytes()
-
-
-def _output(command: list[str | Path], cwd: Path) -> bytes:
-    return subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        check=True,
-    ).stdout
 
 
 def sums_text(digests: Mapping[str, str]) -> str:
@@ -154,7 +143,7 @@ def reasons(obj: Path, src: Path, names: Iterable[str], touched: Iterable[str]) 
 
 def differing(
     baseline: Mapping[str, str],
-    variant: Mapping[str, str],
+    arm: Mapping[str, str],
     why: Mapping[str, str],
     *,
     same_config: bool,
@@ -163,12 +152,12 @@ def differing(
 
     Args:
         baseline: object -> digest.
-        variant: object -> digest.
-        why: object of the variant -> reason (`reasons`).
+        arm: object -> digest.
+        why: object of the arm -> reason (`reasons`).
         same_config: whether both have the same .config.
     """
     names = sorted(
-        name for name in baseline.keys() | variant.keys() if baseline.get(name) != variant.get(name)
+        name for name in baseline.keys() | arm.keys() if baseline.get(name) != arm.get(name)
     )
     otherwise = "unexplained" if same_config else "config"
     return {name: why.get(name, otherwise) for name in names}

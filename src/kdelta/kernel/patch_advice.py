@@ -5,21 +5,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdelta.kernel.damage import AS_SENT
 from kdelta.kernel.isolated_git import git, run_git
 from kdelta.kernel.patches import Commit, PatchFile, mixed_versions, order_warning
 
 _FAILED = re.compile(r"(?:error: )?patch failed: (?P<file>[^;]*):(?P<line>\d+)(?:;|$)")
-_HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@")
+_NAMES = re.compile(r"(?m)^(?:--- (.*)\n\+\+\+ (.*)$|(@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@.*)$)")
 _MISSING = re.compile(r"error: ([^;]*): (?:does not exist in index|No such file or directory)")
 _THERE = re.compile(r"error: ([^;]*): already exists in (?:index|working directory)")
-_RAW = (
-    "get it as it was sent (`b4 am`, the raw mail of an archive, `git format-patch`), never "
-    "copied from a page or a mail program's window"
-)
 
 
 @dataclass(frozen=True)
@@ -29,15 +26,15 @@ class Refused:
     Attributes:
         pristine: the unpatched kernel tree.
         repository: the staged copies, as they were before the patch.
-        patches: all of the variant's, in order.
-        variant: its name.
+        patches: all of the arm's, in order.
+        arm: its name.
         kernel: the kernel's description.
     """
 
     pristine: Path
     repository: Path
     patches: Sequence[PatchFile]
-    variant: str
+    arm: str
     kernel: str
 
 
@@ -58,29 +55,19 @@ def where(diff: bytes, error: str) -> str:
     # Only looked up for a message: git alone decides what the diff says.
     hunks: list[tuple[int, str]] = []
     ours = False
-    for raw in [*diff.split(b"\n"), b"--- "]:
-        text = raw.decode("utf-8", "replace")
-        if text.startswith(("diff --git ", "--- ")) and hunks:
-            for number, (start, header) in enumerate(hunks, start=1):
-                if start == line and ours:
-                    return f"{source}, hunk {number} of {len(hunks)}: {header}"
-            hunks = []
-        if text.startswith(("--- ", "+++ ")):
-            name = text[4:].split("\t")[0].rstrip()
-            ours = name.endswith(f"/{source}") or (text.startswith("+++ ") and ours)
-        elif (hunk := _HUNK.match(text)) is not None:
-            hunks.append((int(hunk[1]), text.rstrip()))
+    for old, new, header, start in _NAMES.findall(diff.decode("utf-8", "replace")):
+        if header:
+            hunks += [(int(start), header.rstrip())] if ours else []
+        else:
+            names = (name.split("\t")[0].rstrip() for name in (old, new))
+            ours = any(name.endswith(f"/{source}") for name in names)
+    for number, (start, header) in enumerate(hunks, start=1):
+        if start == line:
+            return f"{source}, hunk {number} of {len(hunks)}: {header}"
     return f"{source}, at line {line}"
 
 
-def advice(
-    refused: Refused,
-    file: PatchFile,
-    commit: Commit,
-    error: str,
-    apply: Callable[[Commit, Path], str | None],
-    restore: Callable[[Path, str], None],
-) -> str:
+def advice(refused: Refused, file: PatchFile, commit: Commit, error: str) -> str:
     """What a refusal means here and what to do, one or two sentences without the last stop.
 
     Args:
@@ -88,8 +75,6 @@ def advice(
         file: the patch file.
         commit: the patch in it.
         error: what git said.
-        apply: applies a patch in a repository, or says why not.
-        restore: puts a repository back to a commit.
     """
     if any(leads_out(path) for path in commit.paths):
         return (
@@ -109,7 +94,7 @@ def advice(
         _already_there(refused, file, commit)
         or _other_prefix(refused, commit)
         or _other_blanks(refused, commit)
-        or _other_order(refused, commit, apply, restore)
+        or _other_order(refused, commit)
         or _missing_file(refused, error)
         or _altered(refused, commit, error)
         or _several_versions(refused)
@@ -137,7 +122,7 @@ def _already_there(refused: Refused, file: PatchFile, commit: Commit) -> str | N
             if other is commit:
                 return (
                     "It is in this kernel already: what it would change is changed; take it out "
-                    "of the variant, or name a kernel without it (kernel.source)"
+                    "of the arm, or name a kernel without it (kernel.source)"
                 )
             same = other.subject == commit.subject or _changes(other) == _changes(commit)
             if same:
@@ -193,25 +178,21 @@ def _other_blanks(refused: Refused, commit: Commit) -> str | None:
     if _takes(refused, commit.diff, "--ignore-whitespace"):
         return (
             "The patch is damaged: it would apply if blanks did not count, so a mail program or "
-            f"a copy turned tabs into blanks or cut them off; {_RAW}"
+            f"a copy turned tabs into blanks or cut them off; {AS_SENT}"
         )
     return None
 
 
-def _other_order(
-    refused: Refused,
-    commit: Commit,
-    apply: Callable[[Commit, Path], str | None],
-    restore: Callable[[Path, str], None],
-) -> str | None:
+def _other_order(refused: Refused, commit: Commit) -> str | None:
     """Whether a patch that comes later has to come before."""
     listed = [(file, other) for file in refused.patches for other in file.commits]
     places = [n for n, (_, other) in enumerate(listed) if other.diff == commit.diff]
-    before = git(["rev-parse", "HEAD"], refused.repository).decode().strip()
     for file, later in listed[places[-1] + 1 :] if places else ():
-        if later.paths & commit.paths and apply(later, refused.repository) is None:
+        if later.paths & commit.paths and _takes(refused, later.diff):
+            # To the index alone, which is then put back.
+            git(["apply", "--cached", "-"], refused.repository, stdin=later.diff)
             takes = _takes(refused, commit.diff)
-            restore(refused.repository, before)
+            git(["read-tree", "HEAD"], refused.repository)
             if takes:
                 order = ", ".join(patch.path.name for patch in refused.patches)
                 numbers = order_warning(refused.patches)
@@ -256,7 +237,7 @@ def _altered(refused: Refused, commit: Commit, error: str) -> str | None:
         return None
     return (
         f"It was made on the very {failed['file']} that is there (its index line says so), so the "
-        f"patch was altered or damaged since; {_RAW}"
+        f"patch was altered or damaged since; {AS_SENT}"
     )
 
 
@@ -265,6 +246,6 @@ def _several_versions(refused: Refused) -> str | None:
     if versions is None:
         return None
     return (
-        f"The variant has patches of several versions: {versions}; keep those of one version, "
+        f"The arm has patches of several versions: {versions}; keep those of one version, "
         "or list the wanted files one by one"
     )

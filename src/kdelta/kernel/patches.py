@@ -38,6 +38,10 @@ class Author(NamedTuple):
     name: str
     email: str
 
+    def __str__(self) -> str:
+        """As in a trailer of a commit: ``Name <mail>``, whatever the name is."""
+        return f"{self.name} <{self.email}>"
+
 
 # Author of this project's own patches, which stands for whoever mails them.
 NOBODY = Author("kdelta authors", "kdelta@example.org")
@@ -171,7 +175,7 @@ def records(files: Sequence[PatchFile], names: Sequence[str]) -> list[dict[str, 
             "file": name,
             "sha256": file.sha256,
             "subject": commit.subject,
-            "author": "{} <{}>".format(*commit.author) if commit.author else "",
+            "author": str(commit.author or ""),
         }
         for file, name in zip(files, names, strict=True)
         for commit in file.commits
@@ -248,6 +252,7 @@ def _read(path: Path, content: bytes, repository: Path) -> PatchFile:
         with_cr = None
         if b"\r\n" in content:
             kept, _ = _split(content, repository, keep_cr=True)
+            kept = [_with_author(mail) for mail in kept] if nameless else kept
             again = [(mail, _info(mail, path.name, repository)) for mail in kept]
             with_cr, _, _ = _commits(path, again, repository)
         if commits is None:
@@ -295,30 +300,27 @@ def _split(content: bytes, repository: Path, *, keep_cr: bool) -> tuple[list[byt
 def _with_author(mail: bytes) -> bytes:
     first, newline, rest = mail.partition(b"\n")
     head, tail = (first + newline, rest) if first.startswith(b"From ") else (b"", mail)
-    return head + b"From: %s <%s>\n" % (NOBODY.name.encode(), NOBODY.email.encode()) + tail
+    return head + f"From: {NOBODY}\n".encode() + tail
 
 
-def _info(mail: bytes, name: str, repository: Path) -> _Info:
-    """What `git mailinfo` makes of a mail."""
+def _info(mail: bytes, file: str, repository: Path) -> _Info:
+    """What `git mailinfo` makes of a mail; the file's name may tell its version."""
     message, patch = repository / ".git" / "message", repository / ".git" / "patch"
-    fields: dict[str, str] = {}
+    subjects = []
     # -k keeps the subject's tag; what is left without it is told by git as well.
-    for keep in ((), ("-k",)):
+    for keep in (["-k"], []):
         done = run_git(["mailinfo", *keep, str(message), str(patch)], repository, stdin=mail)
         if done.returncode != 0:
             return _Info("", None, "", Tag.of(""), b"", said(done) or "the mail cannot be parsed")
-        for line in done.stdout.decode("utf-8", "replace").splitlines():
-            name, _, value = line.partition(": ")
-            fields[f"{name}{''.join(keep)}"] = value
+        lines = done.stdout.decode("utf-8", "replace").splitlines()
+        fields = dict(line.split(": ", 1) for line in lines if ": " in line)
+        subjects.append(" ".join(fields.get("Subject", "").split()))
+    tagged, subject = subjects
     # As git takes whoever has an address only.
     name, address = fields.get("Author", ""), fields.get("Email", "")
-    return _Info(
-        " ".join(fields.get("Subject", "").split()),
-        Author(name or address, address) if address else None,
-        fields.get("Date", ""),
-        Tag.of(fields.get("Subject-k", ""), name),
-        patch.read_bytes() if patch.is_file() else b"",
-    )
+    author = Author(name or address, address) if address else None
+    diff = patch.read_bytes() if patch.is_file() else b""
+    return _Info(subject, author, fields.get("Date", ""), Tag.of(tagged, file), diff)
 
 
 def _is_cover(info: _Info, path: Path, repository: Path) -> bool:

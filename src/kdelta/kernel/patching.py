@@ -40,9 +40,9 @@ class Staged:
 
 
 def stage(
-    pristine: Path, staging: Path, patches: Sequence[PatchFile], variant: str, kernel: str
+    pristine: Path, staging: Path, patches: Sequence[PatchFile], arm: str, kernel: str
 ) -> Staged:
-    """Apply a variant's patches to copies of the files they touch, one commit each.
+    """Apply an arm's patches to copies of the files they touch, one commit each.
 
     The kernel tree itself is only read. What `git am` takes is taken, with the tree that it
     gives: context must match exactly, line numbers may be off. A plain diff, which `git am` does
@@ -52,11 +52,11 @@ def stage(
         pristine: the unpatched kernel tree.
         staging: an empty folder, which becomes a repository of the patched copies.
         patches: in the order they apply.
-        variant: its name, for messages.
+        arm: its name, for messages.
         kernel: the kernel's description, for messages.
 
     Raises:
-        KdeltaError: a patch does not apply; the message names the variant,
+        KdeltaError: a patch does not apply; the message names the arm,
             the patch, the source file, the hunk and the kernel, and what helps.
     """
     if not any(file.commits for file in patches):
@@ -69,7 +69,7 @@ def stage(
     git(["commit", "--quiet", "--allow-empty", "--message=base"], staging)
     base = _head(staging)
     for file in patches:
-        _apply_file(file, Refused(pristine, staging, patches, variant, kernel))
+        _apply_file(file, Refused(pristine, staging, patches, arm, kernel))
     listed = git(["rev-list", "--reverse", f"{base}..HEAD"], staging).decode().split()
     files, submodules = _differences(staging, base)
     return Staged(files, submodules, staging, base, tuple(listed))
@@ -106,7 +106,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def apply_commit(commit: Commit, repository: Path, *, keep_cr: bool = False) -> str | None:
+def _apply_commit(commit: Commit, repository: Path, *, keep_cr: bool = False) -> str | None:
     """Apply one patch in a repository, as a commit.
 
     Returns:
@@ -130,11 +130,11 @@ def apply_commit(commit: Commit, repository: Path, *, keep_cr: bool = False) -> 
             done = run_git(["commit", "--quiet", "--allow-empty", message], repository)
     if done.returncode == 0:
         return None
-    restore(repository, before)
+    _restore(repository, before)
     return said(done)
 
 
-def restore(repository: Path, commit: str) -> None:
+def _restore(repository: Path, commit: str) -> None:
     """Put a repository back to a commit, whatever `git am` left."""
     shutil.rmtree(repository / ".git" / "rebase-apply", ignore_errors=True)
     git(["reset", "--quiet", "--hard", commit], repository)
@@ -146,17 +146,17 @@ def _apply_file(file: PatchFile, refused: Refused) -> None:
     failure: tuple[Commit, str, str] | None = None
     for number, form in enumerate(file.forms):
         for commit in form:
-            error = apply_commit(commit, refused.repository, keep_cr=form is file.with_cr)
+            error = _apply_commit(commit, refused.repository, keep_cr=form is file.with_cr)
             if error is not None:
                 failure = failure or (commit, error, _head(refused.repository))
                 break
         else:
             return
         if number + 1 < len(file.forms):
-            restore(refused.repository, before)
+            _restore(refused.repository, before)
     assert failure is not None
     commit, error, state = failure
-    restore(refused.repository, state)
+    _restore(refused.repository, state)
     raise KdeltaError(_does_not_apply(file, commit, error, refused))
 
 
@@ -167,10 +167,10 @@ def _does_not_apply(file: PatchFile, commit: Commit, error: str, refused: Refuse
         of = f" (patch {number} of {len(file.commits)} in it, {commit.subject!r})"
     program = "git apply" if commit.mail is None else "git am"
     return (
-        f"variant {refused.variant}: {file.path}{of} does not apply to {refused.kernel}\n"
+        f"arm {refused.arm}: {file.path}{of} does not apply to {refused.kernel}\n"
         f"  {where(commit.diff, error)}\n"
         f"  {program} says: {error}\n"
-        f"{advice(refused, file, commit, error, apply_commit, restore)}. "
+        f"{advice(refused, file, commit, error)}. "
         f"The source it was tried on is in {refused.pristine}"
     )
 

@@ -15,10 +15,11 @@ from kdelta.kernel.patching import stage
 from kdelta.kernel.source import SourceTree
 from kdelta.patch_files import patch_files
 from kdelta.per_kernel import Series
+from kdelta.workload.folder import FOLDER
 
 
 def read_inputs(
-    experiment: Experiment, root: Path, name: str, series: Series | None = None
+    experiment: Experiment, root: Path, name: str, series: Mapping[str, Series] | None = None
 ) -> dict[str, list[PatchFile]]:
     """Read every patch and fragment that an experiment names.
 
@@ -26,44 +27,51 @@ def read_inputs(
         experiment: checked by `config.load_experiment`.
         root: the folder that its files are relative to.
         name: of the experiment file, for messages.
-        series: of the kernel; None: what the experiment tells of it.
+        series: of the arms' kernels that the experiment does not tell, as far as they are known.
 
     Returns:
-        Variant -> its patch files, in the order they apply.
+        Arm -> its patch files, in the order they apply.
 
     Raises:
         KdeltaError: a fragment has a line that is none, or a file is no patch or damaged.
     """
     found = {}
-    series = series or experiment.kernel.source.series
-    shared = experiment.kernel.config.fragments
-    _read_fragments(f"{name}: kernel.config.fragments", shared, root)
-    for variant, chosen in experiment.variants.items():
-        _read_fragments(f"{name}: variants.{variant}.fragments", chosen.fragments, root)
+    if experiment.kernel:
+        shared = experiment.kernel.config.fragments
+        _read_fragments(f"{name}: kernel.config.fragments", shared, root)
+    for one in experiment.workloads.values():
+        needed = [f"{FOLDER}/{one.program}/{file}" for file in one.declaration.fragments]
+        _read_fragments(f"{FOLDER}/{one.program}: fragments", needed, root)
+    for arm in experiment.built_arms:
+        chosen = experiment.arms[arm]
+        _read_fragments(f"{name}: arms.{arm}.fragments", chosen.fragments, root)
+        known = experiment.series_of(arm) or (series or {}).get(arm)
         try:
-            found[variant] = read_patches(patch_files(chosen, root, series))
+            found[arm] = read_patches(patch_files(chosen, root, known))
         except (FileNotFoundError, KdeltaError) as error:
-            raise KdeltaError(f"{name}: variants.{variant}.patches: {error}") from None
-        if chosen.patches and not any(file.commits for file in found[variant]):
+            raise KdeltaError(f"{name}: arms.{arm}.patches: {error}") from None
+        if chosen.patches and not any(file.commits for file in found[arm]):
             raise KdeltaError(
-                f"{name}: variants.{variant}.patches: a cover letter and no patch; add the patches"
+                f"{name}: arms.{arm}.patches: a cover letter and no patch; add the patches"
             )
     return found
 
 
-def try_patches(patches: Mapping[str, Sequence[PatchFile]], source: SourceTree) -> None:
-    """Apply every variant's patches to copies of the files that they touch.
+def try_patches(
+    patches: Mapping[str, Sequence[PatchFile]], sources: Mapping[str, SourceTree]
+) -> None:
+    """Apply every arm's patches to copies of the files that they touch.
 
     Args:
-        patches: variant -> its patch files, from `read_inputs`.
-        source: the kernel; only read.
+        patches: arm -> its patch files, from `read_inputs`.
+        sources: arm -> its kernel, of those to be tried; only read.
 
     Raises:
         KdeltaError: one does not apply; the message says why and what helps.
     """
-    for variant, files in patches.items():
+    for arm, source in sources.items():
         with tempfile.TemporaryDirectory(prefix="kdelta-try-") as folder:
-            stage(source.path, Path(folder), files, variant, source.title)
+            stage(source.path, Path(folder), patches[arm], arm, source.title)
 
 
 def _read_fragments(key: str, fragments: Sequence[str], root: Path) -> None:

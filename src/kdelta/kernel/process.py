@@ -43,6 +43,17 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**environment, "LC_ALL": "C", "TZ": "UTC", **(extra or {})}
 
 
+def output(command: Sequence[str | Path], cwd: Path) -> bytes:
+    """What a short program prints, in that folder and a clean environment; it has to succeed."""
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+
+
 def run(
     arguments: Sequence[str | Path],
     *,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdelta.arms import DebianSource, GitSource
 from kdelta.cache import (
     file_lock,
     make_entry,
@@ -20,7 +21,6 @@ from kdelta.cache import (
     write_atomically,
 )
 from kdelta.errors import KdeltaError
-from kdelta.experiment import DebianSource, GitSource
 from kdelta.kernel import debian, git
 from kdelta.kernel.process import ending_on_sigterm
 from kdelta.per_kernel import Series, series_of
@@ -140,9 +140,9 @@ def cached_source(source: DebianSource | GitSource, cache: Path) -> SourceTree |
     """
     if isinstance(source, GitSource):
         return _cached(cache, source.commit)
-    wanted = {"package": source.package, "suite": source.suite}
-    if source.version is not None:
-        wanted["version"] = source.version
+    asked = {"package": source.package, "suite": source.suite, "version": source.version}
+    # A package that was looked for may have come from any suite, in any version.
+    wanted = {key: value for key, value in asked.items() if value is not None}
     folder = cache / "sources"
     entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
     for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime_ns, reverse=True):

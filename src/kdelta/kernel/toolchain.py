@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.errors import KdeltaError
+from kdelta.kernel.costs import STACK_FLAG
 from kdelta.kernel.process import clean_environment
 
 # Program -> the Debian package that has it.
@@ -39,6 +40,9 @@ _REPRODUCIBLE = {
     "LOCALVERSION": "",
     "SOURCE_DATE_EPOCH": "0",
 }
+# Not by disassembly, which sees no pushed registers, and no pass over a whole kernel. The code
+# is the same with it and without: all objects of a kernel were compared.
+_STACK_USE = {"KCFLAGS": STACK_FLAG}
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def _first_line(program: str) -> str:
 def make_command(toolchain: Toolchain, src: Path, obj: Path) -> list[str]:
     """The make command, with what is constant for a workspace."""
     # ccache remembers what a workspace forgets: when it is deleted, or when
-    # a variant switches an option that everything depends on and back.
+    # an arm switches an option that everything depends on and back.
     ccache = "ccache " if shutil.which("ccache") else ""
     make = ["make", "-C", str(src), f"O={obj}", f"CC={ccache}{toolchain.compiler_command}"]
     return [*make, f"LLVM={toolchain.llvm}"] if toolchain.llvm else make
@@ -141,11 +145,12 @@ def build_environment(
         ccache_log: where ccache notes hits and misses.
         first: nothing is built in the workspace yet. A compilation that ccache does not find
             takes half as long again with it (docs/architecture.md), and of a first
-            build it would find nothing: what it keeps is what variants switch to and back.
+            build it would find nothing: what it keeps is what arms switch to and back.
     """
     return clean_environment(
         {
             **_REPRODUCIBLE,
+            **_STACK_USE,
             **({"CCACHE_DISABLE": "1"} if first else {}),
             "KBUILD_BUILD_HOST": build_host(key),
             "CCACHE_DIR": str(compiler_cache(cache)),

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The folder that all variants of a kernel are built in, one after another.
+"""The folder that all arms of a kernel are built in, one after another.
 
 One workspace per source and compiler: the same absolute paths for every
-variant, so that nothing but what a patch changes is compiled again.
+arm, so that nothing but what a patch changes is compiled again.
 
     src/        the kernel tree: hard links to the cached source, except for
-                the files that the current variant's patches touch
+                the files that the current arm's patches touch
     obj/        make's output folder (O=)
     state.json  which files of src differ from the source, and whether a
                 build is under way; written before anything it announces
@@ -30,7 +30,8 @@ from pathlib import Path
 from kdelta.cache import file_lock, make_entry, remove_leftovers, require_free, write_atomically
 
 # 2: objects compiled by way of ccache's depend mode (1) may be another kernel's.
-_SCHEMA = 2
+# 3: every object that the compiler made has its stack use (x.su) beside it.
+_SCHEMA = 3
 # A tree of hard links takes 90,000 directory entries; the objects of a small
 # configuration 200 MiB, of a large one several times that.
 _NEEDED_BYTES = 1_500 * 2**20
@@ -72,7 +73,7 @@ class Workspace:
 
     @property
     def built(self) -> bool:
-        """Whether some variant was once built here to the end."""
+        """Whether some arm was once built here to the end."""
         return self._state.built
 
     def set_files(self, contents: Mapping[str, Path | None]) -> list[str]:

@@ -19,55 +19,25 @@ _TOTAL = re.compile(r"^total: (\d+) errors, (\d+) warnings, (?:(\d+) checks, )?"
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What checkpatch says of one mail.
+class Checkpatch:
+    """What checkpatch says of a series.
 
     Attributes:
-        name: the mail's file name.
-        errors: things to mend.
-        warnings: things to look at.
-        checks: matters of taste, which `--strict` tells of.
-        output: every word of it.
-        finished: whether it counted; otherwise the output says why not.
+        summary: one line: the counts, or why it did not run.
+        output: every word of it; empty if it did not run.
+        errors: things to mend; a mail that could not be checked to the end is one.
+        remarks: things to look at, and matters of taste that `--strict` tells of.
     """
 
-    name: str
-    errors: int
-    warnings: int
-    checks: int
-    output: str
-    finished: bool
-
-
-@dataclass(frozen=True)
-class Checkpatch:
-    """What checkpatch says of a series; without `mails`, `why_not` says why it did not run."""
-
-    mails: tuple[Checked, ...] = ()
-    why_not: str = ""
-
-    @property
-    def errors(self) -> int:
-        """Errors of all mails; a mail that could not be checked to the end is one."""
-        return sum(mail.errors + (not mail.finished) for mail in self.mails)
-
-    @property
-    def summary(self) -> str:
-        """One line for the terminal."""
-        if self.why_not:
-            return f"checkpatch: not run: {self.why_not}"
-        counts = (
-            f"{self.errors} errors",
-            f"{sum(mail.warnings for mail in self.mails)} warnings",
-            f"{sum(mail.checks for mail in self.mails)} checks",
-        )
-        return f"checkpatch --strict: {', '.join(counts)} in {len(self.mails)} patches"
+    summary: str
+    output: str = ""
+    errors: int = 0
+    remarks: int = 0
 
     @property
     def text(self) -> str:
-        """The file that is kept: the summary, then what was said of each mail."""
-        parts = [f"== {mail.name} ==\n\n{mail.output.strip()}\n" for mail in self.mails]
-        return "\n".join([f"{self.summary}\n", *parts])
+        """The file that is kept: the summary, then what was said."""
+        return f"{self.summary}\n\n{self.output}\n" if self.output else f"{self.summary}\n"
 
 
 def run_checkpatch(tree: Path, patches: Sequence[Path]) -> Checkpatch:
@@ -77,16 +47,34 @@ def run_checkpatch(tree: Path, patches: Sequence[Path]) -> Checkpatch:
         tree: the kernel tree that they are for; only read.
         patches: the mails, without the cover letter, which is no patch.
     """
-    script = tree / SCRIPT
-    if not script.is_file():
-        return Checkpatch(why_not=f"this kernel source has no {SCRIPT}")
+    script = tree.resolve() / SCRIPT
     perl = shutil.which("perl")
-    if perl is None:
-        return Checkpatch(why_not="perl is not installed")
+    if not script.is_file() or perl is None:
+        lacking = "perl is not installed" if perl is None else f"this kernel source has no {SCRIPT}"
+        return Checkpatch(f"checkpatch: not run: {lacking}")
+    options = [f"--root={tree.resolve()}", "--strict", "--color=never"]
     with folder_beside(tree) as folder:
-        return Checkpatch(
-            tuple(_run(perl, script.resolve(), folder, patch.resolve()) for patch in patches)
+        done = subprocess.run(
+            [perl, str(script), *options, *(str(patch.resolve()) for patch in patches)],
+            cwd=folder,
+            # Its Python scripts must leave nothing in the tree; no settings of the user count.
+            env=clean_environment({"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
+    output = done.stdout.decode("utf-8", "replace").strip()
+    for patch in patches:
+        output = output.replace(str(patch.resolve()), patch.name)
+    totals = _TOTAL.findall(output)
+    errors, warnings, checks = (sum(int(one[n] or 0) for one in totals) for n in range(3))
+    summary = f"{errors} errors, {warnings} warnings, {checks} checks in {len(patches)} patches"
+    if unfinished := len(patches) - len(totals):
+        summary += f"; {unfinished} not checked to the end (status {done.returncode})"
+    return Checkpatch(
+        f"checkpatch --strict: {summary}", output, errors + unfinished, warnings + checks
+    )
 
 
 @contextmanager
@@ -102,24 +90,3 @@ def folder_beside(tree: Path) -> Iterator[Path]:
         for entry in tree.resolve().iterdir():
             Path(name, entry.name).symlink_to(entry)
         yield Path(name)
-
-
-def _run(perl: str, script: Path, folder: Path, patch: Path) -> Checked:
-    tree = script.parents[1]
-    done = subprocess.run(
-        [perl, str(script), f"--root={tree}", "--strict", "--color=never", str(patch)],
-        cwd=folder,
-        # Its Python scripts must leave nothing in the tree; no settings of the user count.
-        env=clean_environment({"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    output = done.stdout.decode("utf-8", "replace").replace(f"{patch.parent}/", "")
-    total = _TOTAL.search(output)
-    if total is None:
-        said = output or f"checkpatch ended with status {done.returncode} and no output"
-        return Checked(patch.name, 0, 0, 0, said, finished=False)
-    errors, warnings, checks = (int(count or 0) for count in total.groups())
-    return Checked(patch.name, errors, warnings, checks, output, finished=True)

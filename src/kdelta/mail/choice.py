@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is mailed: the variant, its author's prose, and the very patches that were measured."""
+"""What is mailed and by whom: arm, author's prose, the patches that were measured, the sender."""
 
 from __future__ import annotations
 
+import re
+import subprocess
 import textwrap
 from collections.abc import Mapping
+from email.utils import formataddr, parseaddr
 from pathlib import Path
 from typing import Any
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.kernel.patches import PatchFile, read_patches
+from kdelta.kernel.patches import Author, PatchFile, read_patches
 from kdelta.kernel.source import SourceTree
 from kdelta.mail.settings import Mail
 from kdelta.patch_files import patch_files
@@ -19,33 +22,33 @@ Json = dict[str, Any]
 _PROSE_WIDTH = 72
 
 
-def chosen_mail(experiment: Experiment, variant: str | None, name: str) -> Mail:
+def chosen_mail(experiment: Experiment, arm: str | None, name: str) -> Mail:
     """How the series is mailed: the experiment's `mail`, or what goes without saying.
 
     Args:
         experiment: the experiment.
-        variant: overrides the experiment's.
+        arm: overrides the experiment's.
         name: of the experiment file, for messages.
 
     Raises:
-        KdeltaError: no variant is chosen and there are several, or it has no patches.
+        KdeltaError: no arm is chosen and there are several, or it has no patches.
     """
-    patched = [key for key, v in experiment.variants.items() if v.patches]
+    patched = [key for key, v in experiment.arms.items() if v.patches]
     patched = [key for key in patched if key != experiment.baseline]
-    if variant is None and experiment.mail is None and len(patched) == 1:
-        variant = patched[0]
-    if variant is None and experiment.mail is None:
+    if arm is None and experiment.mail is None and len(patched) == 1:
+        arm = patched[0]
+    if arm is None and experiment.mail is None:
         raise KdeltaError(
-            f"{name}: mail.variant: not given, and variants with patches are "
+            f"{name}: mail.arm: not given, and arms with patches are "
             f"{', '.join(patched) or '(none)'}; say which one is mailed"
         )
-    if variant is not None and variant not in patched:
+    if arm is not None and arm not in patched:
         raise KdeltaError(
-            f"{name}: {variant!r} is not a variant with patches beside the baseline; these are "
+            f"{name}: {arm!r} is not an arm with patches beside the baseline; these are "
             f"{', '.join(patched) or '(none)'}"
         )
-    mail = experiment.mail or Mail(variant=variant or "", prose="-")
-    return mail if variant is None else mail.model_copy(update={"variant": variant})
+    mail = experiment.mail or Mail(arm=arm or "", prose="-")
+    return mail if arm is None else mail.model_copy(update={"arm": arm})
 
 
 def prose_of(experiment: Experiment, root: Path) -> str:
@@ -62,55 +65,6 @@ def prose_of(experiment: Experiment, root: Path) -> str:
             "neither mail.prose (a text file) nor a summary"
         )
     return textwrap.fill(experiment.summary, _PROSE_WIDTH, break_long_words=False)
-
-
-def require_measured(experiment: Experiment, manifest: Json) -> None:
-    """See to it that a run is of all variants that the experiment has now.
-
-    Raises:
-        KdeltaError: a variant was added since.
-    """
-    late = [name for name in experiment.variants if name not in manifest["kernels"]]
-    if late:
-        raise KdeltaError(
-            f"variant {', '.join(late)}: not in this run; the experiment was changed after it was "
-            "measured: measure again"
-        )
-
-
-def measured_patches(
-    experiment: Experiment, variant: str, root: Path, source: SourceTree, manifest: Json
-) -> list[PatchFile]:
-    """The variant's patches, if they are the ones that were measured, on that source.
-
-    Args:
-        experiment: the experiment.
-        variant: whose patches.
-        root: the folder that they are relative to.
-        source: the kernel that they apply to.
-        manifest: of the run.
-
-    Raises:
-        KdeltaError: a patch or the source is another than the run's.
-    """
-    image: Mapping[str, Any] = manifest["kernels"][variant]
-    files = read_patches(patch_files(experiment.variants[variant], root, source.series))
-    # A file of several commits is recorded with each.
-    now = list(dict.fromkeys(file.sha256 for file in files if file.commits))
-    then = list(dict.fromkeys(patch["sha256"] for patch in image["patches"]))
-    if now != then:
-        changed = [str(f.path) for f in files if f.commits and f.sha256 not in then]
-        what = f"changed since: {', '.join(changed)}" if changed else "others, or in another order"
-        raise KdeltaError(
-            f"variant {variant}: its patches are not those that were measured ({what}); "
-            "measure again, or put back the patches that were"
-        )
-    if image["source"]["id"] != source.id:
-        raise KdeltaError(
-            f"variant {variant}: measured on source {image['source']['id'][:12]}, but "
-            f"kernels/source.json now names {source.id[:12]} ({source.title}); measure again"
-        )
-    return files
 
 
 def read_prose(path: Path, name: str) -> str:
@@ -136,3 +90,93 @@ def read_prose(path: Path, name: str) -> str:
     if not prose:
         raise KdeltaError(f"mail.prose: {name} is empty; write the series' why and how into it")
     return prose
+
+
+def require_measured(experiment: Experiment, manifest: Json) -> None:
+    """See to it that a run is of all arms that the experiment has now.
+
+    Raises:
+        KdeltaError: an arm was added since.
+    """
+    late = [name for name in experiment.arms if name not in manifest["kernels"]]
+    if late:
+        raise KdeltaError(
+            f"arm {', '.join(late)}: not in this run; the experiment was changed after it was "
+            "measured: measure again"
+        )
+
+
+def measured_patches(
+    experiment: Experiment, arm: str, root: Path, source: SourceTree, manifest: Json
+) -> list[PatchFile]:
+    """The arm's patches, if they are the ones that were measured, on that source.
+
+    Args:
+        experiment: the experiment.
+        arm: whose patches.
+        root: the folder that they are relative to.
+        source: the kernel that they apply to.
+        manifest: of the run.
+
+    Raises:
+        KdeltaError: a patch or the source is another than the run's.
+    """
+    image: Mapping[str, Any] = manifest["kernels"][arm]
+    files = read_patches(patch_files(experiment.arms[arm], root, source.series))
+    # A file of several commits is recorded with each.
+    now = list(dict.fromkeys(file.sha256 for file in files if file.commits))
+    then = list(dict.fromkeys(patch["sha256"] for patch in image["patches"]))
+    if now != then:
+        changed = [str(f.path) for f in files if f.commits and f.sha256 not in then]
+        what = f"changed since: {', '.join(changed)}" if changed else "others, or in another order"
+        raise KdeltaError(
+            f"arm {arm}: its patches are not those that were measured ({what}); "
+            "measure again, or put back the patches that were"
+        )
+    if image["source"]["id"] != source.id:
+        raise KdeltaError(
+            f"arm {arm}: measured on source {image['source']['id'][:12]}, but "
+            f"kernels/source.json now names {source.id[:12]} ({source.title}); measure again"
+        )
+    return files
+
+
+def sender_of(folder: Path) -> Author:
+    """The identity that `git commit` would use in a folder.
+
+    Raises:
+        KdeltaError: git is not installed, or would have to guess.
+    """
+    # Without this setting git makes an address up, from the names of user and machine.
+    arguments = ["-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"]
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, check=False
+        )
+    except OSError as error:
+        raise KdeltaError(f"git cannot be started: {error.strerror}; install git") from None
+    found = re.fullmatch(r"(.*) <(.*)> \d+ \S+", done.stdout.decode("utf-8", "replace").strip())
+    if found is None:
+        said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+        raise KdeltaError(
+            f"git does not know who mails the series ({said}); author and Signed-off-by come "
+            'from there. Set it: git config --global user.name "Your Name" && '
+            "git config --global user.email you@example.org"
+        )
+    # As it arrives: a mail keeps no two blanks in a name.
+    sender = Author(" ".join(found[1].split()), found[2])
+    email = sender.email
+    if not email.isascii() or "@" not in email or parseaddr(formataddr(sender))[1] != email:
+        raise KdeltaError(
+            f"git's user.email is {email!r}, which is no mail address; set it: "
+            "git config --global user.email you@example.org"
+        )
+    return sender
+
+
+def sender_or_nobody(folder: Path) -> str:
+    """The sender in words, empty where there is none: for the workflow, which may not fail."""
+    try:
+        return str(sender_of(folder))
+    except KdeltaError:
+        return ""

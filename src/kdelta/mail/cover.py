@@ -1,34 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cover letter: the author's own prose, and what the run has to say. Layout only."""
+"""The cover letter's text: the author's own prose, and in few words what the report says at length.
+
+Subject, list of patches and diffstat around it are git's (`kdelta.mail.series`).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
-from kdelta import __version__
 from kdelta.errors import KdeltaError
-from kdelta.mail.brief import (
-    RegimeBrief,
-    mechanism_table,
-    other_variants,
-    regime_briefs,
-    weak_points,
-    with_all_samples,
-)
 from kdelta.mail.layout import WIDTH, format_tables
-from kdelta.report.context import ReportContext
-from kdelta.report.frames import ReportFrames
-from kdelta.report.tables import DeltaTable
+from kdelta.report.caveats import (
+    NO_INTERVAL,
+    OPEN,
+    SHORT,
+    UNPAIRED,
+    paired_cells,
+    weak_cells,
+    weaknesses,
+)
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
+from kdelta.report.formatting import format_quantity, format_share, join_words, plural
+from kdelta.report.frames import ReportFrames, number
+from kdelta.report.grid import Grid, Group
+from kdelta.report.mechanism import ONE_BOOT, MechanismPart
+from kdelta.report.sentences import effect, legend
+from kdelta.report.tables import INVALID, cell_count
 from kdelta.report.text import fold_command, wrap
-from kdelta.report.text_grid import format_grid
-from kdelta.report.view import build_view
-from kdelta.report.wording import legend
+from kdelta.report.text_tables import format_grid
+from kdelta.report.view import ArmTables, Section, build_view
 
 TEMPLATE = "cover-letter.txt.j2"
 # What a reader of a mail asks first; the report has the rest.
@@ -46,48 +54,27 @@ class Letter:
 
     Attributes:
         prose: the author's own words, as they wrote them.
-        arm: the variant that is mailed.
+        arm: the arm that is mailed.
         kernel: the source in words.
-        base: last lines: what the patches apply to.
+        commit: of a source from git; None for any other, which has no commit to name.
+        tree: hash of the source's git tree.
         sign_off: the sender, ``Name <mail>``.
-        shortlog: subjects by author.
-        diffstat: of the whole series.
         tables: names of the metrics whose delta tables are shown; none: the primary one.
     """
 
     prose: str
     arm: str
     kernel: str
-    base: str
+    commit: str | None
+    tree: str
     sign_off: str
-    shortlog: str
-    diffstat: str
     tables: tuple[str, ...] = ()
-
-
-def base_lines(kernel: str, commit: str | None, tree: str) -> str:
-    """What the patches apply to, in the last lines of the cover letter.
-
-    Args:
-        kernel: the source in words.
-        commit: of a source from git; None for any other, which has no commit to name.
-        tree: hash of the source's git tree.
-    """
-    if commit is not None:
-        return f"base-commit: {commit}"
-    return (
-        wrap(
-            f"Based on {kernel}, which is no commit of a git repository and so has no base-commit; "
-            "the git tree of its files is:"
-        )
-        + f"\n  {tree}"
-    )
 
 
 def render_cover(
     frames: ReportFrames, context: ReportContext, letter: Letter, templates: Path
 ) -> str:
-    """The body of the cover letter.
+    """The cover letter's text, without a line end.
 
     Args:
         frames: the analysed tables, of all arms.
@@ -98,19 +85,15 @@ def render_cover(
     Raises:
         KdeltaError: the template is not there.
     """
-    kept = {context.baseline, letter.arm, *(arm.name for arm in context.controls)}
-    mine = replace(context, arms=tuple(a for a in context.arms if a.name in kept))
-    view = build_view(_of_arms(frames, kept), mine)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=True,
     )
-    environment.filters["fold"] = wrap
-    environment.filters["command"] = fold_command
-    environment.filters["grid"] = lambda grid: format_grid(grid, WIDTH)
+    environment.filters["fold"] = partial(wrap, width=WIDTH)
+    environment.filters["command"] = partial(fold_command, width=WIDTH)
+    environment.filters["grid"] = partial(format_grid, width=WIDTH)
     try:
         template = environment.get_template(TEMPLATE)
     except jinja2.TemplateNotFound:
@@ -118,27 +101,32 @@ def render_cover(
             f"{templates / TEMPLATE}: no such file; it is the repository's template of cover "
             "letters: get it back with git checkout"
         ) from None
-    regimes = regime_briefs(frames, mine, view, letter.tables or (context.primary.name,))
-    laid_out = _laid_out(regimes)
-    starred = any(cell.short_of_blocks for table in laid_out for cell in table.cells)
+    kept = {context.baseline, letter.arm, *(arm.name for arm in context.controls)}
+    others = _other_arms(frames, context, kept)
+    frames = _of_arms(frames, kept)
+    context = replace(context, arms=tuple(arm for arm in context.arms if arm.name in kept))
+    view = build_view(frames, context)
+    metrics = letter.tables or (context.primary.name,)
+    regimes = [_brief(frames, context, section, metrics) for section in view.sections]
+    tables = [table for regime in regimes for _, arm in regime.shown for table in arm.tables]
+    starred = any(cell.short_of_blocks for table in tables for cell in table.cells)
     text = template.render(
         letter=letter,
         view=view,
-        context=mine,
+        context=context,
         regimes=regimes,
-        tables=laid_out,
-        mechanism=view.mechanism and mechanism_table(view.mechanism, mine.baseline),
+        tables=dict(zip(tables, format_tables(tables), strict=True)),
+        mechanism=view.mechanism and _mechanism_table(view.mechanism, context.baseline),
         told={sentence for regime in regimes for sentence in regime.unmet},
-        others=_others(frames, context, kept),
-        weak_points=weak_points(frames, mine),
-        with_all=with_all_samples(frames, mine),
+        others=others,
+        weak_points=_weak_points(frames, context),
+        with_all=_with_all_samples(frames, context),
         host=_facts(context.environment, _HOST_FACTS),
         tools=_facts(context.environment, _TOOL_FACTS) + _facts(context.provenance, _BUILD_FACTS),
         remarks=[f"{m.title}: {m.remark}" for m in context.metrics if m.remark],
-        legend=f"Marks: {legend(mine, starred)}",
+        legend=f"Marks: {legend(context, starred)}",
     )
-    body = "\n".join(line.rstrip() for line in text.rstrip("\n").split("\n"))
-    return f"{body}\n-- \nkdelta {__version__}\n"
+    return "\n".join(line.rstrip() for line in text.rstrip("\n").split("\n"))
 
 
 def _of_arms(frames: ReportFrames, kept: set[str]) -> ReportFrames:
@@ -151,22 +139,178 @@ def _of_arms(frames: ReportFrames, kept: set[str]) -> ReportFrames:
     return replace(frames, **changes)
 
 
-def _laid_out(regimes: Sequence[RegimeBrief]) -> dict[DeltaTable, str]:
-    tables = [table for regime in regimes for _, arm in regime.shown for table in arm.tables]
-    return dict(zip(tables, format_tables(tables), strict=True))
-
-
-def _others(
-    frames: ReportFrames, context: ReportContext, kept: set[str]
-) -> list[tuple[str, str, str]]:
-    """Name, title and answers of the variants that were measured beside the mailed one."""
-    if all(arm.name in kept for arm in context.treatments):
-        return []
-    titles = {arm.name: arm.title for arm in context.arms}
-    found = other_variants(build_view(frames, context), kept)
-    return [(name, titles[name], words) for name, words in found]
-
-
 def _facts(facts: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
     # Runs on several hosts have "Host 2: Processor".
     return [f"{label}: {text}" for label, text in facts.items() if label.split(": ")[-1] in wanted]
+
+
+@dataclass(frozen=True)
+class _RegimeBrief:
+    """A regime of the letter.
+
+    Attributes:
+        section: the report's.
+        about: its description, and what it was meant to do and did; empty where there is neither.
+        unmet: what it should have done and did not, a sentence each.
+        shown: the metrics whose tables are in the letter, with these tables.
+        summary: the cells' verdicts, the metrics without a table, and the control arm.
+    """
+
+    section: Section
+    about: str
+    unmet: tuple[str, ...]
+    shown: tuple[tuple[Metric, ArmTables], ...]
+    summary: str
+
+
+def _brief(
+    frames: ReportFrames, context: ReportContext, section: Section, metrics: Sequence[str]
+) -> _RegimeBrief:
+    """What is said of a regime, with the tables of the metrics that have these names."""
+    groups = [g for g in (*section.main, *section.details) if g.metric.name in metrics]
+    shown = tuple((group.metric, arm) for group in groups for arm in group.arms)
+    told = [arm.tally for metric, arm in shown if metric is context.primary]
+    if len(groups) > 1:  # whose cells?
+        told = [text.replace("Cells:", f"Cells ({context.primary.short}):", 1) for text in told]
+    told += [
+        _overall(frames, section.regime, arm.arm, group.metric)
+        for group in section.main
+        for arm in group.arms
+        # The primary metric's stands above all tables, as the regime's answer.
+        if group.metric is not context.primary
+    ]
+    told.append(_control_words(frames, context, section.regime))
+    description = section.regime.description.strip()
+    if description and not description.endswith((".", "!", "?")):
+        description += "."
+    return _RegimeBrief(
+        section=section,
+        about=f"{description} {_met_words(frames, section.regime)}".strip(),
+        unmet=tuple(e.sentence for e in section.pressure.expectations if not e.met),
+        shown=shown,
+        summary=" ".join(text for text in told if text),
+    )
+
+
+def _overall(frames: ReportFrames, regime: Regime, arm: Arm, metric: Metric) -> str:
+    row = frames.overall_of(regime.name, arm.name, metric.name)
+    if row is None or not math.isfinite(number(row["ratio"])):
+        return f"{metric.title}: no valid pair of samples."
+    return f"{metric.title} overall {' '.join(effect(row))}: {row['verdict']}."
+
+
+def _control_words(frames: ReportFrames, context: ReportContext, regime: Regime) -> str:
+    """The control arm on the primary metric; empty without one."""
+    if not context.controls:
+        return ""
+    row = frames.control_of(regime.name, context.primary.name)
+    if row is None:
+        return "Control arm: no valid pair of samples, the noise floor is unknown."
+    parts = []
+    overall = frames.overall_of(regime.name, context.controls[0].name, context.primary.name)
+    if overall is not None and math.isfinite(number(overall["ratio"])):
+        parts.append(f"{context.primary.short} {' '.join(effect(overall))}")
+    false = number(row["false_verdicts"])
+    if false > 0:
+        cells = plural(int(number(row["cells"])), "cell")
+        parts.append(f"declared different in {int(false)} of {cells}")
+    # The noise floor stands beside the answer.
+    return f"Control arm: {', '.join(parts)}." if parts else ""
+
+
+def _met_words(frames: ReportFrames, regime: Regime) -> str:
+    """Which expectations of a regime every arm met, by counter; empty where there is none."""
+    rows = frames.expectations[frames.expectations["regime"] == regime.name]
+    words = []
+    for key, group in rows.groupby(["counter", "bound", "limit", "share_wanted"], sort=False):
+        counter, bound, limit, share = key
+        if group["met"].all():
+            often = "" if number(share) >= 1 else f" in {format_share(number(share))} of samples"
+            bounded = str(bound).replace("_", " ")
+            words.append(f"{counter} {bounded} {format_quantity(number(limit))}{often}")
+    return f"As meant, in every arm: {join_words(words)}." if words else ""
+
+
+def _mechanism_table(part: MechanismPart, baseline: str) -> Grid:
+    """Where pages are allocated and how long a write waits: of the report's two tables, in one."""
+    waits = {group.heading: {row[0]: row[-1] for row in group.rows} for group in part.waits.groups}
+    return Grid(
+        "Share of a write's pages that are allocated before pipe->mutex is taken, and the wait for "
+        f"it per write as a multiple of {baseline}'s, median over cells (lowest to highest): "
+        f"{ONE_BOOT}.",
+        ("arm", "pages", "wait"),
+        tuple(
+            Group(
+                group.heading,
+                tuple((row[0], row[1], waits[group.heading].get(row[0], "")) for row in group.rows),
+            )
+            for group in part.pages.groups
+        ),
+    )
+
+
+def _other_arms(
+    frames: ReportFrames, context: ReportContext, kept: set[str]
+) -> list[tuple[str, str, str]]:
+    """Name, title and answers of the arms that were measured beside the mailed one."""
+    if all(arm.name in kept for arm in context.treatments):
+        return []
+    titles = {arm.name: arm.title for arm in context.arms}
+    found: dict[str, list[str]] = {}
+    for section in build_view(frames, context).sections:
+        for answer in section.answers:
+            if answer.arm.name not in kept:
+                words = (section.regime.title, answer.delta, answer.interval, answer.verdict)
+                told = " ".join(w for w in words if w)
+                told += f" ({answer.floor})" if answer.floor else ""
+                found.setdefault(answer.arm.name, []).append(told)
+    return [(name, titles[name], "; ".join(words)) for name, words in found.items()]
+
+
+def _weak_points(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
+    """What a reader must hold against the letter, without what it says elsewhere.
+
+    The report's own list goes regime by regime and ends with the noise floor, which stands
+    below each table here, and with the samples that were set aside, which have a point of
+    their own.
+    """
+    whole_run = replace(context, regimes=())
+    found = list(weaknesses(replace(frames, set_aside=frames.set_aside.iloc[:0]), whole_run))
+    for arm in context.treatments:
+        words = _weak_cells(frames, context, arm.name)
+        if words:
+            found.append(f"Of {arm.name}'s {words}.")
+    return tuple(found)
+
+
+def _weak_cells(frames: ReportFrames, context: ReportContext, arm: str) -> str:
+    """How many cells are short of something, over all regimes; empty if none is."""
+    rows = pd.concat(
+        [frames.deltas_of(regime.name, arm, context.primary.name) for regime in context.regimes]
+    )
+    cells = cell_count(frames, context) * len(context.regimes)
+    weak = weak_cells(rows, context, cells)
+    fewest = f" (fewest: {int(paired_cells(rows)['blocks'].min())})" if weak[SHORT] else ""
+    counts = (
+        (weak[INVALID], INVALID),
+        (weak[UNPAIRED], "without a single valid pair of samples"),
+        (weak[SHORT], f"on fewer than the {plural(context.blocks, 'planned block')}{fewest}"),
+        (weak[NO_INTERVAL], "with too few blocks for an interval"),
+        (weak[OPEN], OPEN),
+    )
+    found = join_words(f"{count} {what}" for count, what in counts if count)
+    return f"{plural(cells, 'cell')} ({context.primary.short}), {found}" if found else ""
+
+
+def _with_all_samples(frames: ReportFrames, context: ReportContext) -> str:
+    """The mailed arm's answers with the samples that were set aside taken in."""
+    table = frames.overall_all[frames.overall_all["metric"] == context.primary.name]
+    words = []
+    for regime in context.regimes:
+        for arm in context.treatments:
+            rows = table[(table["regime"] == regime.name) & (table["arm"] == arm.name)]
+            words += [
+                " ".join((regime.title, *effect(row), str(row["verdict"])))
+                for _, row in rows.iterrows()
+            ]
+    return "; ".join(words)

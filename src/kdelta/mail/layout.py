@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from kdelta.report.tables import Cell, DeltaTable
-from kdelta.report.text_columns import Column, groups, heading, mark, render, unmeasured, widest
+from kdelta.report.text_tables import Column, groups, heading, mark, render, unmeasured, widest
 
-WIDTH = 78
+# Of a mail, so that it can be quoted twice on a terminal of 80 columns.
+WIDTH = 75
 _INDENT = "  "
 
 
@@ -27,64 +29,37 @@ def format_tables(tables: Sequence[DeltaTable], width: int = WIDTH) -> list[str]
     Returns:
         One text per table, without a line end.
     """
-    for form in _FORMS:
-        laid = [[form(table, index) for index in range(len(table.columns))] for table in tables]
-        if all(_width(t, columns) <= width for t, columns in zip(tables, laid, strict=True)):
+
+    def fits(table: DeltaTable, columns: Sequence[Column]) -> bool:
+        return widest(render(table, columns, _INDENT).split("\n")) <= width
+
+    for lines in (1, 2, 3):
+        laid = [[_column(t, index, lines) for index in range(len(t.columns))] for t in tables]
+        if all(fits(table, columns) for table, columns in zip(tables, laid, strict=True)):
             break
     return [
-        "\n\n".join(render(table, group, _INDENT) for group in _fitting(table, columns, width))
+        "\n\n".join(
+            render(table, group, _INDENT) for group in groups(columns, partial(fits, table))
+        )
         for table, columns in zip(tables, laid, strict=True)
     ]
 
 
-def _fitting(table: DeltaTable, columns: Sequence[Column], width: int) -> list[list[Column]]:
-    return groups(columns, lambda group: _width(table, group) <= width)
-
-
-def _one_line(table: DeltaTable, index: int) -> Column:
-    cells = _cells(table, index)
+def _column(table: DeltaTable, index: int, lines: int) -> Column:
+    """A column in which a row of the table takes 1, 2 or 3 lines."""
+    cells = [row[index] for row in table.rows]
     base, value = widest(c.baseline for c in cells), widest(c.value for c in cells)
     delta, interval = widest(c.delta for c in cells), widest(c.interval for c in cells)
-    return heading(table, table.columns[index]), [
-        [
-            f"{c.baseline:>{base}} -> {c.value:>{value}} "
-            f"{f'({c.delta:>{delta}} {c.interval})':<{delta + interval + 3}} {mark(c)}"
-        ]
-        if c.measured
-        else [unmeasured(c)]
-        for c in cells
-    ]
 
+    def laid(cell: Cell) -> list[str]:
+        if not cell.measured:
+            return [unmeasured(cell), *[""] * (lines - 1)]
+        values = f"{cell.baseline:>{base}} -> {cell.value:>{value}}"
+        if lines == 1:
+            effect = f"({cell.delta:>{delta}} {cell.interval})"
+            return [f"{values} {effect:<{delta + interval + 3}} {mark(cell)}"]
+        if lines == 2:
+            return [values, f"{cell.delta} {cell.interval} {mark(cell)}"]
+        return [values, f"{cell.delta} {mark(cell)}", cell.interval]
 
-def _two_lines(table: DeltaTable, index: int) -> Column:
-    cells = _cells(table, index)
-    return heading(table, table.columns[index]), [
-        [*values, f"{c.delta} {c.interval} {mark(c)}"] if c.measured else [unmeasured(c), ""]
-        for c, values in zip(cells, _values(cells), strict=True)
-    ]
-
-
-def _three_lines(table: DeltaTable, index: int) -> Column:
-    cells = _cells(table, index)
-    return heading(table, table.columns[index]), [
-        [*values, f"{c.delta} {mark(c)}", c.interval] if c.measured else [unmeasured(c), "", ""]
-        for c, values in zip(cells, _values(cells), strict=True)
-    ]
-
-
-_FORMS: tuple[Callable[[DeltaTable, int], Column], ...] = (_one_line, _two_lines, _three_lines)
-
-
-def _values(cells: Sequence[Cell]) -> list[list[str]]:
-    """The first line of each cell, arrows one below the other."""
-    base, value = widest(c.baseline for c in cells), widest(c.value for c in cells)
-    return [[f"{c.baseline:>{base}} -> {c.value:>{value}}"] for c in cells]
-
-
-def _cells(table: DeltaTable, index: int) -> list[Cell]:
-    return [row[index] for row in table.rows]
-
-
-def _width(table: DeltaTable, columns: Sequence[Column]) -> int:
-    """Columns of the widest line; trailing blanks do not count."""
-    return widest(render(table, columns, _INDENT).split("\n"))
+    return heading(table, table.columns[index]), [laid(cell) for cell in cells]

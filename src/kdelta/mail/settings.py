@@ -32,7 +32,7 @@ class Mail(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    variant: str = Field(min_length=1, description="the variant whose patches are mailed")
+    arm: str = Field(min_length=1, description="the arm whose patches are mailed")
     prose: str = Field(
         min_length=1, description="text file with the author's own words for the cover letter"
     )

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kdelta.consistency import named_cpus
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.boot import POWER_OFF_S, BootError, BootRequest, BootResult, LiveBoot
 from kdelta.guest.pinning import Pinning
 from kdelta.host.cpu_time import HostCpu
 from kdelta.host.facts import guest_vcpus, load_average
+from kdelta.kernel.image import sha256_file
 from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import Schedule
 from kdelta.plain import one_line
@@ -35,23 +35,22 @@ class GuestSource:
     Attributes:
         experiment: the experiment.
         protocol: name of the protocol.
-        kernels: folder with `<variant>/bzImage` and `<variant>/image.json`.
-        workload: folder of the programs that run in guests.
+        kernels: folder with `<arm>/bzImage` and `<arm>/image.json`.
+        programs: folder of the programs that run in guests.
         acceleration: record written by `kdelta probe`.
-        scripts: folder of the workload's own script, if it has one.
+        root: the project's root, where the workloads' own scripts lie.
     """
 
     experiment: Experiment
     protocol: str
     kernels: Path
-    workload: Path
+    programs: Path
     acceleration: Json
-    scripts: Path = Path()
+    root: Path = Path()
 
-    @property
-    def vcpus(self) -> int:
-        """Virtual CPUs of a guest on this host."""
-        return guest_vcpus(self.experiment.guest.vcpus)
+    def vcpus(self, arm: str | None = None) -> int:
+        """Virtual CPUs of a guest on this host; of an arm, or of those that say nothing else."""
+        return guest_vcpus(self.experiment.vcpus(arm))
 
 
 @dataclass(frozen=True)
@@ -127,19 +126,22 @@ class LiveArm:
         source, schedule = plan.source, plan.schedule
         self._source = source
         experiment, mode = source.experiment, source.acceleration["mode"]
-        self.arm, variant = schedule.arms[position]
-        image = json.loads((source.kernels / variant / "image.json").read_text())
-        require_configuration(image, source.kernels / variant, mode)
+        self.arm = schedule.arms[position]
+        folder = source.kernels / experiment.booted_arms()[self.arm]
+        image = json.loads((folder / "image.json").read_text())
+        require_configuration(image, folder, mode)
         console = plan.consoles / f"{self.arm}.console.log"
         # Left from an earlier try, they would look like this one's.
         console.with_suffix(".partial.jsonl").unlink(missing_ok=True)
+        vcpus = source.vcpus(self.arm)
         request = BootRequest(
             label=f"{plan.label}, arm {self.arm}",
-            kernel=source.kernels / variant / "bzImage",
-            workload=source.workload,
+            kernel=ready_image(image) or folder / "bzImage",
+            ready=bool(image.get("image")),
+            programs=source.programs,
             acceleration=mode,
-            vcpus=source.vcpus,
-            memory_mib=experiment.memory_mib(),
+            vcpus=vcpus,
+            memory_mib=experiment.memory_mib(self.arm),
             plan=boot_plan(
                 experiment,
                 source.protocol,
@@ -147,18 +149,17 @@ class LiveArm:
                 position,
                 image,
                 mode,
-                source.vcpus,
+                vcpus,
                 mechanism=plan.mechanism,
             ),
             boot_timeout_s=experiment.guest.boot_timeout_s,
             deadline_s=plan.deadline_s,
             pinning=plan.pinning,
             cpu=source.acceleration.get("cpu"),
-            boot_parameters=tuple(experiment.variants[variant].boot_parameters),
+            boot_parameters=tuple(experiment.arm(self.arm).boot_parameters),
         )
         self._entry: Json = {
             "arm": self.arm,
-            "variant": variant,
             "order": position + 1,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "load_before": load_average(),
@@ -166,6 +167,8 @@ class LiveArm:
             "status": "ok",
             "reason": None,
             "image_key": image["key"],
+            "vcpus": vcpus,
+            "memory_mib": experiment.memory_mib(self.arm),
             "bzimage_sha256": image["bzimage_sha256"],
         }
         self._host_cpu: list[Json] = []
@@ -257,42 +260,68 @@ class LiveArm:
 
 
 def misread(records: list[Json], source: GuestSource) -> str | None:
-    """Why nothing can be read from the first sample that the workload ran well; None if it can.
+    """Why nothing can be read of the first sample of a workload that ran well; None if it can.
 
     Args:
         records: of a boot.
-        source: the workload.
+        source: the workloads.
     """
-    workload = source.experiment.workload
-    script = source.scripts / workload.declaration.script
+    tried: set[str] = set()
     for record in records:
-        if record["record"] == "sample" and record["status"] == "ok":
-            said = record["bench"] if "bench" in record else record.get("output")
-            given = {**workload.arguments, **record["cell"]}
-            try:
-                values_of(workload.declaration, said, given, script=script)
-            except ReadError as error:
-                return str(error)
-            return None
+        if record["record"] != "sample" or record["status"] != "ok" or record["workload"] in tried:
+            continue
+        tried.add(record["workload"])
+        chosen = source.experiment.workloads[record["workload"]]
+        said = record["bench"] if "bench" in record else record.get("output")
+        script = chosen.folder(source.root) / chosen.declaration.script
+        given = {**chosen.arguments, **record["cell"]}
+        try:
+            values_of(chosen.declaration, said, given, script=script)
+        except ReadError as error:
+            return str(error)
     return None
 
 
 def require_cpus(source: GuestSource) -> None:
-    """Check that a guest of this host has the CPUs that workers are to be pinned to.
+    """Check that guests of this host have the CPUs that workers are to be pinned to.
 
     Where `guest.vcpus` is a number, `kdelta check` has done so.
 
     Raises:
         KdeltaError: naming the key, the CPU and what to do.
     """
-    experiment = source.experiment
-    for name, highest in named_cpus(experiment).items():
-        if highest >= source.vcpus:
-            raise KdeltaError(
-                f"{'matrix' if name in experiment.matrix else 'workload.arguments'}.{name}: CPU "
-                f"{highest} is none of the guest's, which has {source.vcpus} on this host, "
-                f"numbered from 0; set guest.vcpus to {highest + 1} or more, or name others"
-            )
+    fewest = min(source.vcpus(arm) for arm in source.experiment.booted_arms())
+    for workload, chosen in source.experiment.workloads.items():
+        for name, highest in chosen.named_cpus.items():
+            if highest >= fewest:
+                raise KdeltaError(
+                    f"workloads.{workload}.{chosen.key_of(name)}: CPU {highest} is none of the "
+                    f"guest's, which has {fewest} on this host, numbered from 0; set guest.vcpus "
+                    f"to {highest + 1} or more, or name others"
+                )
+
+
+def ready_image(image: Json) -> Path | None:
+    """Where a kernel that was built elsewhere lies, still the one that was looked at.
+
+    Args:
+        image: the arm's `image.json`.
+
+    Returns:
+        Its path; None of a kernel that was built here.
+
+    Raises:
+        KdeltaError: it is gone, or another one by now.
+    """
+    if not image.get("image"):
+        return None
+    path = Path(image["image"])
+    if not path.is_file() or sha256_file(path) != image["bzimage_sha256"]:
+        raise KdeltaError(
+            f"arms.{image['arm']}.image: {path} is gone or was changed since the run began; put "
+            "it back, or run again to measure the new one"
+        )
+    return path
 
 
 def require_configuration(image: Json, folder: Path, mode: str) -> None:
@@ -309,9 +338,10 @@ def require_configuration(image: Json, folder: Path, mode: str) -> None:
     Raises:
         KdeltaError: it was configured for the other one.
     """
-    # Kernels of before this was recorded are all the emulator's.
+    # Kernels of before this was recorded are all the emulator's; those that were built elsewhere
+    # are as their makers wanted them.
     configured = image.get("acceleration", "tcg")
-    if configured != mode:
+    if configured != mode and not image.get("image"):
         raise KdeltaError(
             f"{folder}: this kernel was configured for {configured}, but guests run with {mode} "
             f"here (kernel-configs/*.{configured}.config); delete the folder and run again: the "

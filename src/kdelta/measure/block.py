@@ -74,7 +74,7 @@ def measure_block(request: BlockRequest) -> None:
     facts: Json = {}
     guest = guest_of(
         {
-            "vcpus": request.source.vcpus,
+            "vcpus": request.source.vcpus(),
             "memory_mib": experiment.memory_mib(),
             "acceleration": request.source.acceleration,
         }
@@ -88,8 +88,10 @@ def measure_block(request: BlockRequest) -> None:
         contextlib.nullcontext(_wait_for_quiet(request, name)) as quiet,
         host_environment(
             experiment.environment,
-            request.source.vcpus,
-            before=lambda: facts.update(host_facts(compiler=experiment.kernel.compiler)),
+            request.source.vcpus(),
+            before=lambda: facts.update(
+                host_facts(compiler=experiment.compiler_of(experiment.baseline))
+            ),
         ) as environment,
         tempfile.TemporaryDirectory(prefix=".writing-", dir=request.out) as folder,
         progress,
@@ -164,7 +166,7 @@ def _require_some_sample(request: BlockRequest, schedule: Schedule, boots: list[
     failed = next((boot.entry["reason"] for boot in boots if boot.entry["reason"]), None)
     if failed:
         raise KdeltaError(failed)
-    arm = schedule.arms[0][0]
+    arm = schedule.arms[0]
     if boots[0].changed:
         console = request.out / f"{arm}.console.log"
         raise KdeltaError(
@@ -208,8 +210,8 @@ def _host_record(
         "key": request.key,
         "host": facts,
         "acceleration": source.acceleration,
-        "vcpus": source.vcpus,
-        "overcommitted": source.vcpus > host_cpus(),
+        "vcpus": source.vcpus(),
+        "overcommitted": source.vcpus() > host_cpus(),
         "memory_mib": source.experiment.memory_mib(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment.record(),

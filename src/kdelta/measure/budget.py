@@ -6,10 +6,11 @@ from __future__ import annotations
 import math
 import re
 
-from kdelta.experiment import Experiment, Protocol
+from kdelta.experiment import Experiment
 from kdelta.measure.progress import block_seconds, trace_seconds
 from kdelta.measure.schedule import cells
 from kdelta.progress import duration_text
+from kdelta.regimes import Protocol
 
 BUDGET = re.compile(r"([1-9][0-9]{0,3})(m|h)")
 _NAMED = re.compile(rf"(.+)-({BUDGET.pattern})")
@@ -96,7 +97,7 @@ def amount(experiment: Experiment, name: str) -> str:
     protocol = experiment.protocols[name]
     experiment = experiment.of_protocol(name)
     blocks = protocol.blocks * len(protocol.duration_s)
-    arms = len(experiment.arms())
+    arms = len(experiment.booted_arms())
     traces_s, block_s = _seconds(experiment, name)
     seconds = traces_s + protocol.blocks * block_s
     traced = len(experiment.mechanism_regimes(name))

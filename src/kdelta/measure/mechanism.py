@@ -11,7 +11,7 @@ from kdelta.guest.launch import require_tools
 from kdelta.host.lock import host_lock
 from kdelta.measure.arm import BlockPlan, GuestSource, require_cpus, require_programs
 from kdelta.measure.progress import BlockProgress, pending
-from kdelta.measure.schedule import block_schedule
+from kdelta.measure.schedule import block_schedule, traced_cells
 from kdelta.measure.turns import take_turns
 from kdelta.measure.write import write_lines
 
@@ -37,8 +37,7 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
     experiment = source.experiment
     require_programs(experiment, regime)
     require_cpus(source)
-    wanted = experiment.mechanism.cells if experiment.mechanism else None
-    schedule = block_schedule(experiment, regime, BLOCK, levels=wanted)
+    schedule = block_schedule(experiment, regime, BLOCK, of=traced_cells(experiment))
     out.mkdir(parents=True, exist_ok=True)
     current = out.resolve()
     others = pending(experiment, source.protocol, current.parent.parent, current)

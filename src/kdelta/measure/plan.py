@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from kdelta.experiment import Experiment
@@ -10,8 +11,10 @@ from kdelta.guest.conditions import CHILD
 from kdelta.guest.driver import PROGRAMS
 from kdelta.guest.speed import DEADLINE_S, PROGRAM, WORK
 from kdelta.measure.schedule import Schedule
+from kdelta.probes.inside import PROBES
 from kdelta.units import parse_size_bytes
-from kdelta.workload.build import host_program
+from kdelta.workload.build import built_programs, host_program
+from kdelta.workload.chosen import Chosen
 from kdelta.workload.parameters import Level
 
 Json = dict[str, Any]
@@ -40,49 +43,44 @@ def boot_plan(
         protocol: name of the protocol.
         schedule: the block's schedule.
         position: index into the schedule's arms.
-        image: the variant's `image.json`.
+        image: the arm's `image.json`.
         acceleration: `kvm` or `tcg`.
         vcpus: virtual CPUs.
         mechanism: trace the cells instead of timing them.
     """
     duration_s, warmup_s = _cell_times(experiment, protocol, schedule.regime, mechanism)
-    arm, variant = schedule.arms[position]
-    regime, chosen = experiment.regimes[schedule.regime], experiment.variants[variant]
+    name = schedule.arms[position]
+    regime, arm = experiment.regimes[schedule.regime], experiment.arm(name)
     stressor = regime.stressor
     swap_bytes = parse_size_bytes(regime.swap) if regime.swap else 0
 
-    workload, arguments = experiment.workload.declaration, experiment.workload.arguments
-    program = (
-        PROGRAMS / workload.program.name
-        if workload.program.source is not None
-        else host_program(workload)
-    )
-
-    def argv(words: tuple[str, ...], given: dict[str, Level]) -> list[str]:
-        return workload.argv(
+    def argv(chosen: Chosen, words: tuple[str, ...], given: dict[str, Level]) -> list[str]:
+        return chosen.declaration.argv(
             words,
             given,
-            program=str(program),
+            program=str(_program(chosen)),
             seconds=duration_s,
             warmup=warmup_s,
             # A default of the program's own would end a cell that the experiment gives longer.
-            timeout=experiment.workload.timeout_s,
+            timeout=chosen.timeout_s,
         )
 
+    workloads = {name: experiment.workloads[name] for name in dict.fromkeys(schedule.workloads)}
     return {
         "identity": {
             "regime": schedule.regime,
             "block": schedule.block,
-            "arm": arm,
-            "variant": variant,
+            "arm": name,
             "boot_order": position + 1,
         },
         "expected": {
             "kernel_release": image["kernel_release"],
-            "config_sha256": image["config_sha256"],
-            "build_tag": image["key"][:12],
+            # A kernel that was not built here may not tell its configuration.
+            "config_sha256": image.get("config_sha256"),
+            "build_id": image.get("build_id"),
+            "version_has": image.get("version_has") or [image["key"][:12]],
             "vcpus": vcpus,
-            "memory_mib": experiment.memory_mib(),
+            "memory_mib": experiment.memory_mib(name),
             "memory_controller": True,
             # More than the root and the kernel's bulk allocator changes its
             # behaviour for accounted pages: the experiment must know.
@@ -90,31 +88,53 @@ def boot_plan(
             "workload_cgroup": f"/{CHILD}" if regime.memcg else "/",
             "swap_total_kib": swap_bytes // 1024,
             "acceleration": acceleration,
-            "boot_parameters": chosen.boot_parameters,
+            "boot_parameters": arm.boot_parameters,
         },
         "conditions": {
-            "sysctl": {**regime.sysctl, **chosen.sysctl},
-            "files": chosen.files,
+            "sysctl": {**regime.sysctl, **arm.sysctl},
+            "files": arm.files,
             "swap_bytes": swap_bytes,
             "memcg": regime.memcg,
         },
         "mechanism": mechanism,
+        "probes": list(experiment.probes) if mechanism else [],
         "slices": len(schedule.cells) * len(schedule.rounds),
         "speed_work": WORK[acceleration],
         "programs": [
-            *([workload.program.name] if workload.program.source is not None else []),
+            *(name for chosen in workloads.values() for name in built_programs(chosen.declaration)),
             *([] if mechanism else [PROGRAM]),
         ],
-        "json": workload.output == "json",
-        "self_check_argv": argv(workload.self_check, arguments),
+        "self_checks": [
+            {
+                "workload": name,
+                "argv": argv(chosen, chosen.declaration.self_check, chosen.arguments),
+                "deadline_s": _cell_deadline_s(chosen, 1.0, 0.0),
+            }
+            for name, chosen in workloads.items()
+            if chosen.declaration.self_check
+        ],
         "stressor": stressor.model_dump() if stressor else None,
         "cells": [
-            {"levels": cell, "argv": argv(workload.command, {**arguments, **cell})}
-            for cell in schedule.cells
+            {
+                "workload": name,
+                "levels": cell,
+                "argv": argv(chosen, chosen.declaration.command, {**chosen.arguments, **cell}),
+                "json": chosen.declaration.output == "json",
+                "deadline_s": _cell_deadline_s(chosen, duration_s, warmup_s),
+            }
+            for name, cell in zip(schedule.workloads, schedule.cells, strict=True)
+            for chosen in [workloads[name]]
         ],
-        "cell_deadline_s": _cell_deadline_s(experiment, duration_s, warmup_s),
         "silence_s": _silence_s(experiment, protocol, schedule.regime, mechanism),
     }
+
+
+def _program(chosen: Chosen) -> Path:
+    """Where the guest has a workload's program."""
+    program = chosen.declaration.program
+    if built_programs(chosen.declaration):
+        return PROGRAMS / program.name
+    return host_program(chosen.declaration)
 
 
 def block_timeout_s(
@@ -127,9 +147,9 @@ def block_timeout_s(
     """
     stressor = experiment.regimes[regime].stressor
     settle = stressor.settle_timeout_s if stressor else 0.0
-    self_check = _cell_deadline_s(experiment, 1.0, 0.0)
+    self_checks = sum(_cell_deadline_s(w, 1.0, 0.0) for w in experiment.workloads.values())
     each = _record_s(experiment, protocol, regime, mechanism)
-    return settle + self_check + slices * each + BETWEEN_RECORDS_S
+    return settle + self_checks + slices * each + BETWEEN_RECORDS_S
 
 
 def _cell_times(
@@ -142,8 +162,8 @@ def _cell_times(
     return chosen.slice_s(regime), chosen.warmup_s
 
 
-def _cell_deadline_s(experiment: Experiment, duration_s: float, warmup_s: float) -> float:
-    return duration_s + warmup_s + experiment.workload.timeout_s + GRACE_S
+def _cell_deadline_s(chosen: Chosen, duration_s: float, warmup_s: float) -> float:
+    return duration_s + warmup_s + chosen.timeout_s + GRACE_S
 
 
 def _silence_s(experiment: Experiment, protocol: str, regime: str, mechanism: bool) -> float:
@@ -156,10 +176,13 @@ def _silence_s(experiment: Experiment, protocol: str, regime: str, mechanism: bo
 def _record_s(experiment: Experiment, protocol: str, regime: str, mechanism: bool) -> float:
     """The longest time that the record of a cell may take to come."""
     duration_s, warmup_s = _cell_times(experiment, protocol, regime, mechanism)
-    deadline_s = _cell_deadline_s(experiment, duration_s, warmup_s)
+    deadline_s = max(
+        _cell_deadline_s(chosen, duration_s, warmup_s) for chosen in experiment.workloads.values()
+    )
     if mechanism:
-        # Two runs, each up to five times, and traces to read that grow with the machine's speed.
-        deadline_s += 2 * (20 * duration_s + BETWEEN_RECORDS_S)
+        # Runs, each up to five times, and traces to read that grow with the machine's speed.
+        runs = sum(PROBES[name].runs for name in experiment.probes)
+        deadline_s += runs * (20 * duration_s + BETWEEN_RECORDS_S)
     else:
         deadline_s += 2 * DEADLINE_S  # of the speed checks
     return deadline_s + BETWEEN_RECORDS_S

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kdelta.experiment import Experiment
-from kdelta.measure.schedule import cells
+from kdelta.measure.schedule import cells, traced_cells
+from kdelta.probes.inside import PROBES
 from kdelta.progress import duration_text
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ BOOT_S = 5.0
 SLICE_OVERHEAD_S = 0.2
 """Seconds of a slice besides what the workload runs: its start, the speed checks, the record."""
 
-# A traced cell is run twice, and before each run probes are set: seconds of that under emulation.
-_TRACED_RUNS, _PROBES_S = 2, 0.5
+# Before each run of a traced cell probes are set: seconds of that under emulation.
+_PROBES_S = 0.5
 _ERASE_LINE = "\r\033[K"
 _REDRAW_EVERY_S = 0.2
 CHANGED = "the guest did not stay as it was asked for"
@@ -66,7 +67,7 @@ def pending(experiment: Experiment, protocol: str, run: Path, current: Path) -> 
             regime
             for regime in experiment.mechanism_regimes(protocol)
             if (folder := run / "mechanism" / regime) != current
-            and not all((folder / f"{arm}.jsonl").exists() for arm in experiment.arms())
+            and not all((folder / f"{arm}.jsonl").exists() for arm in experiment.booted_arms())
         ],
         known=_known_seconds(experiment, protocol, run / "raw"),
     )
@@ -115,7 +116,7 @@ def _wall_s(file: Path) -> float | None:
 
 def block_seconds(experiment: Experiment, protocol: str, regime: str) -> float:
     """Seconds that a block takes, about, where none has been measured."""
-    chosen, arms = experiment.protocols[protocol], len(experiment.arms())
+    chosen, arms = experiment.protocols[protocol], len(experiment.booted_arms())
     each = chosen.slice_s(regime) + chosen.warmup_s + SLICE_OVERHEAD_S
     return arms * (BOOT_S + len(cells(experiment)) * chosen.rounds * each)
 
@@ -124,12 +125,9 @@ def trace_seconds(experiment: Experiment) -> float:
     """Seconds that a regime's mechanism boots take, about."""
     if experiment.mechanism is None:
         return 0.0
-    cell_s = _TRACED_RUNS * (experiment.mechanism.duration_s + _PROBES_S)
-    return len(experiment.arms()) * (BOOT_S + _traced_cells(experiment) * cell_s)
-
-
-def _traced_cells(experiment: Experiment) -> int:
-    return len(cells(experiment, experiment.mechanism.cells if experiment.mechanism else None))
+    runs = sum(PROBES[name].runs for name in experiment.probes)
+    cell_s = runs * (experiment.mechanism.duration_s + _PROBES_S)
+    return len(experiment.booted_arms()) * (BOOT_S + len(traced_cells(experiment)) * cell_s)
 
 
 class BlockProgress:
@@ -163,8 +161,9 @@ class BlockProgress:
         self._prefix = f"{regime}, " + (
             "mechanism" if block is None else f"block {block} of {chosen.blocks}"
         )
-        each = _traced_cells(experiment) if self._traced else len(cells(experiment)) * chosen.rounds
-        self._slices = len(experiment.arms()) * each
+        traced = len(traced_cells(experiment))
+        each = traced if self._traced else len(cells(experiment)) * chosen.rounds
+        self._slices = len(experiment.booted_arms()) * each
         self._guess_s = trace_seconds(experiment) if self._traced else self._block_s(regime)
         self._failed = 0
         self._live = sys.stderr.isatty()
@@ -207,7 +206,7 @@ class BlockProgress:
     def block_done(self) -> None:
         """Say that all guests of the job are over, and how long the rest will take."""
         took = duration_text(time.monotonic() - self._begun)
-        arms = len(self._experiment.arms())
+        arms = len(self._experiment.booted_arms())
         whole = f"{arms - self._failed} of {arms} guests " if self._failed else ""
         self._print(
             f"{self._prefix}: {whole}{'traced' if self._traced else 'measured'} in {took}"

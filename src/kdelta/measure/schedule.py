@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kdelta.experiment import Experiment
-from kdelta.workload.parameters import Level
-
-Cell = dict[str, Level]
+from kdelta.workload.chosen import Cell
 
 
 @dataclass(frozen=True)
@@ -28,31 +25,35 @@ class Schedule:
     """One block.
 
     Attributes:
-        arms: arm and variant, in the order in which they are booted.
-        cells: all cells of the matrix.
+        arms: in the order in which they are booted.
+        workloads: the workload of each cell.
+        cells: all cells of all workloads.
         rounds: in each round every cell once, in the order in which they are run.
     """
 
     regime: str
     block: int
     seed: str
-    arms: tuple[tuple[str, str], ...]
+    arms: tuple[str, ...]
+    workloads: tuple[str, ...]
     cells: tuple[Cell, ...]
     rounds: tuple[tuple[Turn, ...], ...]
 
 
-def cells(
-    experiment: Experiment, levels: Mapping[str, Sequence[Level]] | None = None
-) -> list[Cell]:
-    """All cells of the matrix, the last factor varying fastest.
+def cells(experiment: Experiment) -> list[tuple[str, Cell]]:
+    """All cells of all workloads, each with its workload's name."""
+    return [
+        (name, cell) for name, chosen in experiment.workloads.items() for cell in chosen.cells()
+    ]
 
-    Args:
-        experiment: the experiment.
-        levels: of some factors, those that count; None: all.
-    """
-    matrix = {**experiment.matrix, **(levels or {})}
-    combinations = itertools.product(*matrix.values())
-    return [dict(zip(matrix, combination, strict=True)) for combination in combinations]
+
+def traced_cells(experiment: Experiment) -> list[tuple[str, Cell]]:
+    """The cells of mechanism boots, likewise."""
+    traced = experiment.mechanism
+    if traced is None:
+        return []
+    name = experiment.named(traced.workload)
+    return [(name, cell) for cell in experiment.workloads[name].cells(traced.cells)]
 
 
 def block_schedule(
@@ -60,7 +61,7 @@ def block_schedule(
     regime: str,
     block: int,
     rounds: int = 1,
-    levels: Mapping[str, Sequence[Level]] | None = None,
+    of: Sequence[tuple[str, Cell]] | None = None,
 ) -> Schedule:
     """The schedule of one block (counted from 1).
 
@@ -76,14 +77,14 @@ def block_schedule(
         regime: name of the regime.
         block: number of the block.
         rounds: of the block; all blocks of a run have as many.
-        levels: as for `cells`.
+        of: the cells, each with its workload's name; None: all.
     """
     seed = f"{experiment.seed}/{regime}/{block}"
-    variants = experiment.arms()
-    every = cells(experiment, levels)
+    arms = experiment.booted_arms()
+    every = cells(experiment) if of is None else of
     # Seeding with text goes through SHA-512: the same on every Python 3.
     drawn = random.Random(seed)
-    booted = _order(variants, f"{experiment.seed}/{regime}/arms", block - 1)
+    booted = _order(arms, f"{experiment.seed}/{regime}/arms", block - 1)
     turns = []
     for number in range(rounds):
         order = list(range(len(every)))
@@ -91,12 +92,12 @@ def block_schedule(
         row = (block - 1) * rounds + number
         turns.append(
             tuple(
-                Turn(cell, _order(variants, f"{experiment.seed}/{regime}/cell-{cell}", row))
+                Turn(cell, _order(arms, f"{experiment.seed}/{regime}/cell-{cell}", row))
                 for cell in order
             )
         )
-    arms = tuple((arm, variants[arm]) for arm in booted)
-    return Schedule(regime, block, seed, arms, tuple(every), tuple(turns))
+    names, levels = zip(*every, strict=True)
+    return Schedule(regime, block, seed, booted, names, levels, tuple(turns))
 
 
 def _order(arms: Iterable[str], seed: str, row: int) -> tuple[str, ...]:
@@ -173,7 +174,8 @@ def schedule_record(schedule: Schedule, experiment: Experiment, protocol: str) -
         "regime": schedule.regime,
         "block": schedule.block,
         "seed": schedule.seed,
-        "arms": [{"arm": arm, "variant": variant} for arm, variant in schedule.arms],
+        "arms": list(schedule.arms),
+        "workloads": list(schedule.workloads),
         "cells": list(schedule.cells),
         "rounds": [
             [{"cell": turn.cell, "arms": list(turn.arms)} for turn in turns]

@@ -39,10 +39,11 @@ class Taken:
     together: int
 
 
-def memory_for(guests: int, memory_mib: int) -> bool:
-    """Whether the host has the memory for so many guests at once."""
+def memory_for(guests_mib: Sequence[int]) -> bool:
+    """Whether the host has the memory for guests of these sizes at once."""
     available_mib = psutil.virtual_memory().available / 2**20
-    return bool(guests * (memory_mib + GUEST_OVERHEAD_MIB) + SPARE_MIB <= available_mib)
+    needed = sum(guests_mib) + len(guests_mib) * GUEST_OVERHEAD_MIB + SPARE_MIB
+    return bool(needed <= available_mib)
 
 
 def take_turns(plan: BlockPlan, note: Note, done: Callable[[ArmBoot], None]) -> Taken:
@@ -60,7 +61,8 @@ def take_turns(plan: BlockPlan, note: Note, done: Callable[[ArmBoot], None]) -> 
         KdeltaError: a guest was not the one asked for, or the host cannot run guests.
     """
     arms = len(plan.schedule.arms)
-    together = arms if memory_for(arms, plan.source.experiment.memory_mib()) else 1
+    experiment = plan.source.experiment
+    together = arms if memory_for([experiment.memory_mib(a) for a in plan.schedule.arms]) else 1
     boots = []
     for first in range(0, arms, together):
         found = _run_group(plan, range(first, first + together), note)
@@ -96,7 +98,8 @@ def _boot_all(
     As many boot at once as have CPUs of their own: vCPUs that share one wait for each other's
     locks, and two stressors side by side took five times as long to settle as one after the other.
     """
-    at_once = max(1, host_cpus() // plan.source.vcpus)
+    most = max(plan.source.vcpus(arm) for arm in plan.schedule.arms)
+    at_once = max(1, host_cpus() // most)
     arms: dict[str, LiveArm] = {}
     waiting = list(positions)
     while waiting or any(live.booting for live in arms.values()):

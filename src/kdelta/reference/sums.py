@@ -10,6 +10,8 @@ from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
 from kdelta.schema import RESULT_FILES
 
+SUMS = "SHA256SUMS"
+
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 _SHOWN = 5
 

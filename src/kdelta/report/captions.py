@@ -9,14 +9,14 @@ from pathlib import Path
 import jinja2
 
 from kdelta.report.context import ReportContext
+from kdelta.report.figures import FigureName, mechanism_figures, run_figures
+from kdelta.report.figures.selection import selection_sentence
 from kdelta.report.formatting import plural
-from kdelta.report.latency_cells import selection_sentence
 from kdelta.report.mechanism import ONE_BOOT
-from kdelta.report.metrics import FigureName, mechanism_figures, run_figures
+from kdelta.report.sentences import acceleration_label
 from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import CAPTIONS
 from kdelta.report.view import View
-from kdelta.report.wording import acceleration_label
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.cells import Row, cell_heads, cell_labels, number
-from kdelta.report.context import ReportContext
+from kdelta.report.context import Metric, ReportContext
 from kdelta.report.formatting import (
+    Row,
+    cell_heads,
+    cell_labels,
     format_interval,
     format_percent,
     format_value,
     plural,
     value_decimals,
 )
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group
-from kdelta.report.metrics import Metric
+from kdelta.report.sentences import acceleration_label, confidence_label
 from kdelta.report.tables import Precision
-from kdelta.report.wording import acceleration_label, confidence_label
 
 CLAIM_STATUSES = (*("reproduced", "same direction", "not settled", "contradicted", "not measured"),)
 _CONTROL_STATUSES = ("held", "broken", "not settled", "invalid")

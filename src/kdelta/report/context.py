@@ -7,18 +7,61 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kdelta.report.metrics import Metric
+from kdelta.workload.declaration import Workload
+
+
+class Metric(NamedTuple):
+    """A column of the results.
+
+    ``higher_is_better`` decides which sign of a delta is good news. ``main`` ones are shown in
+    full everywhere, with heat maps, the others on the page only, folded. ``slug`` stands for it
+    in names of files and macros.
+    """
+
+    name: str
+    title: str
+    short: str
+    unit: str
+    higher_is_better: bool
+    main: bool = True
+    slug: str = ""
+    remark: str = ""
+
+
+def metrics_of(workload: Workload) -> tuple[Metric, ...]:
+    """A workload's metrics, the primary one first."""
+    order = sorted(workload.metrics, key=lambda name: name != workload.primary)
+    return tuple(
+        Metric(
+            name=name,
+            title=metric.title,
+            short=metric.short or metric.title[0].lower() + metric.title[1:],
+            unit=metric.unit,
+            higher_is_better=metric.better == "higher",
+            main=metric.shown == "main",
+            slug=metric.slug or name.replace("_", "-"),
+            remark=metric.remark,
+        )
+        for name, metric in ((name, workload.metrics[name]) for name in order)
+    )
 
 
 class Arm(NamedTuple):
-    """A variant, or the control, as run.
+    """An arm, or the control, as run.
 
     Tables, figures and sentences call it by its ``name``; the ``title`` explains it once.
+    ``booting`` says in words how it is booted, if not as the guest is by itself.
     """
 
     name: str
     title: str
     is_control: bool = False
+    booting: str = ""
+
+    @property
+    def described(self) -> str:
+        """Its title, and how it is booted."""
+        return f"{self.title}; booted with {self.booting}" if self.booting else self.title
 
 
 class Factor(NamedTuple):
@@ -42,7 +85,7 @@ class Regime(NamedTuple):
     description: str = ""
 
 
-class Variant(NamedTuple):
+class Image(NamedTuple):
     """A kernel, with the subjects of the patches on top of the source.
 
     ``objects_changed`` counts the object files that its patches or its configuration made
@@ -95,7 +138,7 @@ class ReportContext:
         memory_mib: Of the guest.
         environment: Label to text: host, guest and tools.
         provenance: Label to text: hashes, versions, seed.
-        variants: Kernels compared.
+        images: kernels of the arms.
         kernel_release: Of the baseline's kernel, such as ``6.12.9``; empty where it is unknown.
         reproduce: The command that makes this report again.
         generated_from: Which files this report was made from, without a full stop: it follows
@@ -138,7 +181,7 @@ class ReportContext:
     workload_methods: tuple[tuple[str, str], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
-    variants: tuple[Variant, ...] = ()
+    images: tuple[Image, ...] = ()
     kernel_release: str = ""
     reproduce: str = ""
     generated_from: str = ""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.cells import Row, number
 from kdelta.report.context import ReportContext
-from kdelta.report.formatting import format_share, join_words, plural
-from kdelta.report.frames import ReportFrames
-from kdelta.report.wording import magnitude
+from kdelta.report.formatting import Row, format_share, join_words, plural
+from kdelta.report.frames import ReportFrames, number
+from kdelta.report.sentences import magnitude
 from kdelta.schema import DISTURBANCE_RULES
 
 _WORTH_A_WORD = 0.1

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Numbers and sizes as text. Plain ASCII; the page and the paper typeset it further."""
+"""Numbers, sizes and levels as text. Plain ASCII; the page and the paper typeset it further."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from statistics import median
 
+from kdelta.report.context import Factor, ReportContext
+
 NO_INTERVAL = "[n/a]"
+
+Row = Mapping[Hashable, object]
+"""A row of a table: column to field."""
 
 
 def format_level(value: object) -> str:
@@ -151,3 +156,32 @@ def join_words(words: Iterable[str]) -> str:
 def typeset_minus(text: str) -> str:
     """Replace the hyphen of negative numbers by a minus sign, for outputs beyond ASCII."""
     return re.sub(r"(?<![\w.)\]-])-(?=\d)", "\N{MINUS SIGN}", text)
+
+
+def level_label(factor: Factor, level: str) -> str:
+    """A level as it is shown: bytes as ``64 KiB``, everything else as in the tables."""
+    if factor.unit in ("B", "bytes") and level.isdigit():
+        return format_size(int(level))
+    return level
+
+
+def level_words(factor: Factor, level: str) -> str:
+    """A factor with one of its levels: ``write size = 64 KiB``, ``load = 50 %``."""
+    label = level_label(factor, level)
+    unit = f" {factor.unit}" if factor.unit and label == level else ""
+    return f"{factor.title} = {label}{unit}"
+
+
+def cell_heads(context: ReportContext) -> tuple[str, ...]:
+    """The headings over ``cell_labels``."""
+    return tuple(factor.title for factor in context.factors)
+
+
+def cell_labels(context: ReportContext, row: Row) -> tuple[str, ...]:
+    """The levels of a row's cell, one per factor."""
+    return tuple(level_label(factor, str(row[factor.name])) for factor in context.factors)
+
+
+def cell_words(context: ReportContext, row: Row) -> str:
+    """A row's cell in words: ``writers = 1, readers = 5``."""
+    return ", ".join(level_words(factor, str(row[factor.name])) for factor in context.factors)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reading the analysed tables of one results folder."""
+"""The analysed tables of one results folder, and the fields of their rows."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,10 @@ class ReportFrames:
     claims: pd.DataFrame
     negative_controls: pd.DataFrame
     mechanism: pd.DataFrame
+    locks: pd.DataFrame
     latency: pd.DataFrame
+    costs: pd.DataFrame
+    symbols: pd.DataFrame
     factors: tuple[str, ...]
 
     def deltas_of(self, regime: str, arm: str, metric: str) -> pd.DataFrame:
@@ -123,3 +127,17 @@ def _select(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
 
 def _first(frame: pd.DataFrame) -> pd.Series | None:
     return None if frame.empty else frame.iloc[0]
+
+
+def number(value: object) -> float:
+    """A field as a float; NaN where it is empty or no number."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.nan
+
+
+def whole(value: object) -> int | None:
+    """A field as a whole number, or None where it is empty."""
+    result = number(value)
+    return int(result) if math.isfinite(result) else None

@@ -11,19 +11,19 @@ from typing import NamedTuple
 import markupsafe
 
 from kdelta.errors import KdeltaError
-from kdelta.report.answer_scale import answer_scale
 from kdelta.report.captions import Captions, FigureEntry
 from kdelta.report.context import ReportContext
 from kdelta.report.drilldown import drilldown
-from kdelta.report.figure_parts import figure_parts
+from kdelta.report.figures import figure_parts
+from kdelta.report.figures.answers import answer_scale
+from kdelta.report.figures.svg import inline_svg
 from kdelta.report.formatting import format_size, group_digits, plural, typeset_minus
 from kdelta.report.frames import ReportFrames
 from kdelta.report.run_files import Consoles, run_files
-from kdelta.report.svg import inline_svg
+from kdelta.report.sentences import acceleration_label, adjustment_sentence
 from kdelta.report.tables import cell_count
 from kdelta.report.templating import SCRIPT, STYLE, make_environment, read_asset
 from kdelta.report.view import build_view
-from kdelta.report.wording import acceleration_label, adjustment_sentence
 
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
 _STYLE_SHEETS = ("theme.css", "page.css", "tables.css", "print.css")

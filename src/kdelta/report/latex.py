@@ -16,12 +16,12 @@ from kdelta.report.captions import Captions
 from kdelta.report.context import ReportContext
 from kdelta.report.formatting import group_digits, plural, typeset_minus
 from kdelta.report.frames import ReportFrames
+from kdelta.report.latex_tables import SIGNS, pieces
 from kdelta.report.macros import headline, macros
-from kdelta.report.pieces import SIGNS, pieces
+from kdelta.report.sentences import Answer, acceleration_label, legend
 from kdelta.report.templating import make_environment
 from kdelta.report.tex_escape import Tex, escape, escape_breakable, one_line, pdf_string
 from kdelta.report.view import View, build_view
-from kdelta.report.wording import Answer, acceleration_label, legend
 
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
 

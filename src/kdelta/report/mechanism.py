@@ -10,19 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kdelta.report.cells import cell_heads, cell_labels, level_label, number
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import (
+    cell_heads,
+    cell_labels,
     format_quantity,
     format_share,
     format_spread,
     join_words,
+    level_label,
     plural,
 )
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group
+from kdelta.report.sentences import acceleration_label
 from kdelta.report.tables import factor_levels
-from kdelta.report.wording import acceleration_label
 
 BEFORE, UNDER = "pages_before_lock_per_write", "pages_under_lock_per_write"
 WAIT = "wait_us_per_write"

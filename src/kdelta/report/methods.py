@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The method in words, made from the run's own numbers."""
+"""The method in words, made from the run's own numbers, and what was set on the host."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
-from kdelta.report.cells import level_words
+from kdelta.probes.inside import PROBES
 from kdelta.report.context import Factor, ReportContext
-from kdelta.report.formatting import format_seconds, join_words, plural
+from kdelta.report.formatting import format_seconds, join_words, level_words, plural
 from kdelta.report.frames import ReportFrames
+from kdelta.report.grid import Grid, Group
+from kdelta.report.sentences import acceleration_label, confidence_label
 from kdelta.report.tables import factor_levels
-from kdelta.report.wording import acceleration_label, confidence_label
 
 
 class Paragraph(NamedTuple):
@@ -106,7 +108,7 @@ def _control(_frames: ReportFrames, context: ReportContext) -> Paragraph:
     if context.controls:
         text = (
             "The control arm boots the baseline image as if it "
-            "were a variant and goes through the same analysis. Its true effect is zero: what it "
+            "were an arm and goes through the same analysis. Its true effect is zero: what it "
             "shows is the error of the experiment. The noise floor under each table is the "
             "smallest true effect that the table would have called faster or slower with "
             f"{context.power * 100:g}% probability, given the control's spread over blocks, pooled "
@@ -126,16 +128,35 @@ def _validity(frames: ReportFrames, _context: ReportContext) -> Paragraph:
 
 
 def _mechanism(frames: ReportFrames, _context: ReportContext) -> Paragraph:
+    tables = {probe.about: getattr(frames, Path(probe.table).stem) for probe in PROBES.values()}
+    told = [about for about, table in tables.items() if not table.empty]
     text = ""
-    if not frames.mechanism.empty:
+    if told:
         text = (
-            "Every arm was booted once more and traced: in a first run of each cell the page "
-            "allocations and direct reclaims of its writers, counted apart by whether the writer "
-            "held pipe->mutex; in a second run the waits for that mutex alone. A traced boot is "
-            "never timed and no speed is taken from it."
+            f"Every arm was booted once more and traced. {' '.join(told)} A traced boot is never "
+            "timed and no speed is taken from it."
         )
     return Paragraph("Mechanism", text)
 
 
 _BEFORE = (_design, _guest, _effect, _verdicts)
 _AFTER = (_control, _validity, _mechanism)
+
+
+def environment_grids(context: ReportContext) -> tuple[Grid, ...]:
+    """What was set on the host, and what could not be: the tables that have rows."""
+    grids = (
+        Grid(
+            "Set on the host for the time of a block, and restored after it.",
+            ("what", "before", "during the block"),
+            (Group("", context.environment_set),),
+            prose=frozenset({1, 2}),
+        ),
+        Grid(
+            "Could not be set on the host.",
+            ("what", "why"),
+            (Group("", context.environment_not_set),),
+            prose=frozenset({1}),
+        ),
+    )
+    return tuple(grid for grid in grids if grid)

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from kdelta.cache import copy_atomically
 from kdelta.errors import KdeltaError
 
 DEBIAN_PACKAGES = ("texlive-latex-base", "texlive-latex-recommended", "lmodern")
@@ -42,10 +43,7 @@ def compile_pdf(tex: Path, pdf: Path) -> None:
         folder = Path(name)
         for _ in range(_RUNS):
             _run(tex, pdf, folder)
-        # Beside its place first: a reader never sees half a file, whatever the file system.
-        part = pdf.with_name(f".{pdf.name}.part")
-        shutil.copyfile(folder / f"{tex.stem}.pdf", part)
-        part.replace(pdf)
+        copy_atomically(folder / f"{tex.stem}.pdf", pdf)
 
 
 def _run(tex: Path, pdf: Path, folder: Path) -> None:

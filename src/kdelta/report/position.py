@@ -7,12 +7,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kdelta.report.cells import Row, number, whole
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.formatting import format_interval, format_percent, plural
-from kdelta.report.frames import ReportFrames
+from kdelta.report.formatting import Row, format_interval, format_percent, plural
+from kdelta.report.frames import ReportFrames, number, whole
 from kdelta.report.grid import Grid, Group
-from kdelta.report.wording import HEADLINE_DECIMALS, confidence_label, magnitude
+from kdelta.report.sentences import HEADLINE_DECIMALS, confidence_label, magnitude
 
 
 @dataclass(frozen=True)

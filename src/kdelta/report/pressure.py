@@ -8,18 +8,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.cells import Row, cell_heads, cell_labels, number
 from kdelta.report.context import Regime, ReportContext
 from kdelta.report.formatting import (
+    Row,
+    cell_heads,
+    cell_labels,
     format_percent,
     format_quantity,
     format_share,
     join_words,
     plural,
 )
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group
-from kdelta.report.wording import acceleration_label
+from kdelta.report.sentences import acceleration_label
 
 _COUNTS = ("samples", "with_direct_reclaim")
 _SUMMED = (*_COUNTS, "oom_kill")

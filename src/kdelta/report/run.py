@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames, load_frames
@@ -22,7 +23,6 @@ __all__ = [
     "load_frames",
     "render_brief",
     "render_text",
-    "write_all",
     "write_figures",
     "write_html",
     "write_latex",
@@ -53,7 +53,7 @@ def write_text(
 def write_figures(frames: ReportFrames, context: ReportContext, results_dir: Path) -> list[Path]:
     """Write ``figures/*.svg`` and ``*.pdf`` and return their paths."""
     # Imported late: text, page and paper need no plotting library, and it takes a second.
-    from kdelta.report.figures import write_figures as draw
+    from kdelta.report.figures.draw import write_figures as draw
 
     return draw(frames, context, results_dir / FIGURES)
 
@@ -86,26 +86,9 @@ def write_latex(
     return source
 
 
-def write_all(
-    frames: ReportFrames, context: ReportContext, results_dir: Path, assets: Path
-) -> list[Path]:
-    """Write every output in order, the compiled PDF last."""
-    text = write_text(frames, context, results_dir, assets)
-    figures = write_figures(frames, context, results_dir)
-    page = write_html(frames, context, results_dir, assets)
-    source = write_latex(frames, context, results_dir, assets)
-    paper = results_dir / PAPER
-    compile_pdf(source, paper)
-    return [text, *figures, page, source, paper]
-
-
 def _write(path: Path, text: str) -> Path:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place first: a reader sees the old file or the new one, never half of it.
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
+        write_atomically(path, text.encode())
     except OSError as error:
         raise KdeltaError(f"{path}: not written: {error.strerror}") from error
     return path

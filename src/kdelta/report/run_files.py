@@ -23,6 +23,9 @@ _FILES = (
     ("tables/claims.csv", "published deltas beside this run's"),
     ("tables/negative_controls.csv", "cells that cannot have an effect"),
     ("tables/mechanism.csv", "traced boots: page allocations and waits for the lock"),
+    ("tables/locks.csv", "traced boots: waits for every lock of the kernel"),
+    ("tables/costs.csv", "what arms cost: size of the kernel, memory in use after boot"),
+    ("tables/symbols.csv", "symbols and stack frames of another size than the baseline's"),
     ("tables/set_aside.csv", "samples set aside, counted by rule"),
     ("tables/deltas_all.csv", "deltas with the samples that were set aside taken in"),
     ("tables/overall_all.csv", "overall effects with these samples taken in"),
@@ -43,16 +46,25 @@ class RunFile(NamedTuple):
 def run_files(results_dir: Path, context: ReportContext) -> tuple[RunFile, ...]:
     """The tables, then the folders of raw files, in so far as they are there."""
     titles = {regime.name: regime.title for regime in context.regimes}
-    files = [RunFile(name, href(name), what) for name, what in _FILES]
+    files = _FILES
     folders = [
-        RunFile(f"{kind}/{name}/", href(f"{kind}/{name}/"), what.format(title))
+        (f"{kind}/{name}/", what.format(title))
         for kind, what in (
             ("raw", "raw files by block, {}: samples, schedule, host, console"),
             ("mechanism", "raw files of the traced boots, {}"),
         )
         for name, title in titles.items()
     ]
-    return tuple(file for file in (*files, *folders) if (results_dir / file.name).exists())
+    return tuple(
+        RunFile(found, href(found), what)
+        for name, what in (*files, *folders)
+        if (found := _found(results_dir, name)) is not None
+    )
+
+
+def _found(results_dir: Path, name: str) -> str | None:
+    """Where a file of a run lies, from its tables: beside them, or above a workload's folder."""
+    return next((n for n in (name, f"../{name}") if (results_dir / n).exists()), None)
 
 
 def href(name: str) -> str:
@@ -71,5 +83,6 @@ class Consoles:
         """The address of a boot's console log; an empty string where none was kept."""
         name = f"raw/{regime}/block-{block:03d}/{arm}.console.log"
         if name not in self._known:
-            self._known[name] = href(name) if (self._results / name).is_file() else ""
+            found = _found(self._results, name)
+            self._known[name] = "" if found is None else href(found)
         return self._known[name]

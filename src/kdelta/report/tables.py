@@ -13,19 +13,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.cells import level_label, level_words, number, whole
-from kdelta.report.context import Arm, Factor, Regime, ReportContext
+from kdelta.report.context import Arm, Factor, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     format_interval,
     format_percent,
     format_value,
+    level_label,
+    level_words,
     order_levels,
     percent_decimals,
     plural,
     value_decimals,
 )
-from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import Metric
+from kdelta.report.frames import ReportFrames, number, whole
 
 INVALID = "invalid"
 VERDICT_MARKS = {"faster": "+", "slower": "-", "equivalent": "=", "inconclusive": "~", INVALID: "x"}

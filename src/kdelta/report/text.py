@@ -13,12 +13,14 @@ from jinja2 import Environment
 from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid
+from kdelta.report.sentences import Banner, legend
 from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import make_environment
-from kdelta.report.text_columns import (
+from kdelta.report.text_tables import (
     GAP,
     Column,
     column_width,
+    format_grid,
     groups,
     heading,
     label_width,
@@ -27,9 +29,7 @@ from kdelta.report.text_columns import (
     unmeasured,
     widest,
 )
-from kdelta.report.text_grid import format_grid
 from kdelta.report.view import build_view
-from kdelta.report.wording import Banner, legend
 
 DEFAULT_WIDTH = 160
 PROSE_WIDTH = 78

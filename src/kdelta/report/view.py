@@ -5,24 +5,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kdelta.analysis.verdict import DIFFERENT
+from kdelta.analysis.effects import DIFFERENT
+from kdelta.report.caveats import Notice, missing_blocks, notices, weaknesses
 from kdelta.report.claims import ClaimCheck, NegativeControls, claim_check, negative_controls
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime, ReportContext
+from kdelta.report.costs import CostsPart, costs
 from kdelta.report.disturbance import HostState, host_state
-from kdelta.report.environment import environment_grids
 from kdelta.report.formatting import format_seconds, plural
 from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
+from kdelta.report.locks import LockPart, lock_contention
 from kdelta.report.mechanism import MechanismPart, mechanism
-from kdelta.report.methods import Paragraph, methods
-from kdelta.report.metrics import Metric
-from kdelta.report.notices import Notice, missing_blocks, notices
+from kdelta.report.methods import Paragraph, environment_grids, methods
 from kdelta.report.position import BootOrder, boot_order
 from kdelta.report.pressure import PressurePanel, moved_counters, pressure_panel
-from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
-from kdelta.report.validity import SetAside, set_aside
-from kdelta.report.weaknesses import weaknesses
-from kdelta.report.wording import (
+from kdelta.report.sentences import (
     NOISE_FLOOR,
     Answer,
     Banner,
@@ -34,6 +31,8 @@ from kdelta.report.wording import (
     setup_sentence,
     tally_line,
 )
+from kdelta.report.set_aside import SetAside, set_aside
+from kdelta.report.tables import DeltaTable, Precision, choose_precision, delta_tables
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,9 @@ class View:
     sections: tuple[Section, ...]
     answers: Grid
     weaknesses: tuple[str, ...]
+    costs: CostsPart | None
     mechanism: MechanismPart | None
+    locks: LockPart | None
     claims: ClaimCheck | None
     negative_controls: NegativeControls | None
     boot_order: BootOrder
@@ -130,7 +131,9 @@ def build_view(frames: ReportFrames, context: ReportContext) -> View:
         sections=sections,
         answers=_answers(sections, context),
         weaknesses=weaknesses(frames, context),
+        costs=costs(frames, context),
         mechanism=mechanism(frames, context),
+        locks=lock_contention(frames, context),
         claims=claim_check(frames, context, precision),
         negative_controls=negative_controls(frames, context, precision),
         boot_order=boot_order(frames, context),

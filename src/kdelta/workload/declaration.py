@@ -23,7 +23,9 @@ Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
 Direction = Literal["higher", "lower"]
 Reader = Literal["json", "regex", "key-value", "csv", "ktap", "script", "nothing"]
 
-_TIMES = ("seconds", "milliseconds", "warmup", "timeout")
+_LENGTHS = ("seconds", "whole_seconds", "milliseconds")
+_TIMES = (*_LENGTHS, "warmup", "timeout")
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 
 ELAPSED = "elapsed_s"
 """A value that every workload has: the seconds that its command ran, measured in the guest."""
@@ -46,26 +48,51 @@ class Program(_Model):
         pattern=r"^[a-z0-9][a-z0-9+.-]+$",
         description="a Debian package of the host, whose root file system the guest has",
     )
+    tree: str | None = Field(
+        default=None,
+        pattern=rf"^{_PART}(/{_PART})+$",
+        description="of the kernel tree that the baseline is built from, without patches: a C "
+        "file, built likewise, or a folder with a Makefile, whose program is then `command`",
+    )
     command: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9_.+-]+$",
-        description="with package: the program's name; the package's name without it",
+        description="with package, or a folder of the tree: the program's name; without it the "
+        "package's or folder's",
     )
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if (self.source is None) == (self.package is None):
-            raise ValueError("program: give one of source and package")
-        if self.command is not None and self.package is None:
-            raise ValueError("program: command is the name of a program of a package")
+        if sum(origin is not None for origin in (self.source, self.package, self.tree)) != 1:
+            raise ValueError("program: give one of source, package and tree")
+        if self.command is not None and (self.source or self.tree_file):
+            raise ValueError(
+                "program: command is the name of a program of a package or of a folder of the "
+                "tree; a C file's is its own"
+            )
         return self
 
     @property
+    def built(self) -> bool:
+        """Whether it is built for guests, or the host has it."""
+        return self.package is None
+
+    @property
+    def tree_file(self) -> bool:
+        """Whether it is one C file of the kernel's tree."""
+        return self.tree is not None and self.tree.endswith(".c")
+
+    @property
     def name(self) -> str:
-        """The program's file name."""
+        """The program's file name among those that are built; of a package, the host's."""
         if self.source is not None:
             return self.source.removesuffix(".c")
-        return self.command or str(self.package)
+        if self.tree is None:
+            return self.command or str(self.package)
+        # All of its path: another workload may have a program of the same name.
+        return self.tree.removesuffix(".c").replace("/", "-") + (
+            f"-{self.command}" if self.command else ""
+        )
 
 
 class Value(_Model):
@@ -167,9 +194,9 @@ class Workload(_Model):
         min_length=1,
         strict=False,
         description="the argument vector. {program} is the program's path, {parameters}, a word of "
-        "its own, all that parameters add; {NAME} one parameter's value; {seconds} (or "
-        "{milliseconds}), {warmup} and {timeout} are the protocol's. Without {seconds} it ends by "
-        "itself",
+        "its own, all that parameters add, defaults included; {NAME} one parameter's value; "
+        "{seconds} (or {milliseconds}, or {whole_seconds}, rounded up), {warmup} and {timeout} are "
+        "the protocol's. Without {seconds} it ends by itself",
     )
     self_check: tuple[str, ...] = Field(
         default=(),
@@ -288,7 +315,8 @@ class Workload(_Model):
     @property
     def timed_by_protocol(self) -> bool:
         """Whether the protocol says how long it runs, or it ends by itself."""
-        return any(name in word for word in self.command for name in ("{seconds}", "{millisec"))
+        named = {name for word in self.command for name in _placeholders("command", word)}
+        return not named.isdisjoint(_LENGTHS)
 
     @property
     def recorded(self) -> dict[str, Value]:
@@ -353,6 +381,7 @@ class Workload(_Model):
             },
             "program": program,
             "seconds": seconds,
+            "whole_seconds": max(1, math.ceil(seconds)),
             "milliseconds": round(1e3 * seconds),
             "warmup": warmup,
             "timeout": timeout,
@@ -362,7 +391,9 @@ class Workload(_Model):
         for word in words:
             if word == "{parameters}":
                 for name, parameter in self.parameters.items():
-                    added = parameter.argv(name, given[name]) if name in given else []
+                    # What workload.yaml calls the default, even where the program has another.
+                    value = given.get(name, parameter.default)
+                    added = parameter.argv(name, value) if value is not None else []
                     # One that the words set themselves is set there.
                     if added and name not in named and added[0] not in words:
                         argv += added

@@ -38,7 +38,8 @@ class Parameter(BaseModel):
         "`64 KiB writes`",
     )
     default: Level | None = Field(
-        default=None, description="what the program takes where nothing is said"
+        default=None,
+        description="where an experiment says nothing; without it the program decides",
     )
     same_as: str | None = Field(
         default=None, description="another parameter, whose value it takes where nothing is said"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.errors import KdeltaError
-from kdelta.workload.build import cached_program, host_program
+from kdelta.kernel.source import SourceTree
+from kdelta.workload.build import own_program
 from kdelta.workload.declaration import Workload
 from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError
@@ -44,6 +45,7 @@ def try_on_host(
     limits: Mapping[str, float],
     cache: Path,
     log: Path,
+    tree: SourceTree | None = None,
 ) -> Trial:
     """Run a workload once, as an ordinary program of the host. Its numbers are no measurement.
 
@@ -54,14 +56,12 @@ def try_on_host(
         limits: of its checks, as the experiment sets them.
         cache: the cache's root; a program that is built is kept there.
         log: receives what the compiler says.
+        tree: the kernel's source, where the program is of it.
 
     Raises:
         KdeltaError: it cannot be built or run, fails, or its output is not understood.
     """
-    source = workload.program.source
-    program = (
-        host_program(workload) if source is None else cached_program(folder / source, log, cache)
-    )
+    program, _ = own_program(folder.name, workload, folder, log, cache, tree=tree)
     argv = workload.argv(
         workload.command, given, program=str(program), seconds=SECONDS, timeout=DEADLINE_S
     )

@@ -11,9 +11,8 @@ from synthetic import ARMS, SETTINGS, boot_records
 
 from kdelta.analysis import console
 from kdelta.analysis.boots import RawBoot
-from kdelta.analysis.host_record import parse_host
 from kdelta.analysis.raw import read_sample
-from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_record
+from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_host, parse_record
 from kdelta.analysis.settings import AnalysisSettings
 
 Json = dict[str, Any]
@@ -59,7 +58,6 @@ def boot_of(
         regime=first["regime"],
         block=first["block"],
         arm=first["arm"],
-        variant=ARMS[first["arm"]],
         boot_order=1 + list(ARMS).index(first["arm"]),
         planned=tuple(tuple(cell[name] for name in settings.factors) for cell in cells),
         boot=next((r for r in parsed if isinstance(r, BootRecord)), None),
@@ -97,5 +95,5 @@ def host_json(**boot: Any) -> Json:
         "schema": 1,
         "host": {"cpus": 4},
         "vcpus": 2,
-        "boots": [{"arm": "baseline", "variant": "baseline", "order": 1, "status": "ok", **boot}],
+        "boots": [{"arm": "baseline", "order": 1, "status": "ok", **boot}],
     }

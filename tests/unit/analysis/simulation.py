@@ -23,11 +23,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kdelta.analysis.effects import Effect, cell_effects, overall_effect
+from kdelta.analysis.effects import DIFFERENT, Effect, cell_effects, overall_effect
 from kdelta.analysis.inference import Floats
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.speed import full_speed, mean_speed, what_goes_with_speed
-from kdelta.analysis.verdict import DIFFERENT
 from kdelta.experiment import Experiment
 from kdelta.measure.schedule import block_schedule
 
@@ -176,7 +175,9 @@ def _slots(world: World, experiments: int, seed: int) -> Floats:
 def _turns(seed: int, regime: int, world: World) -> NDArray[np.int64]:
     """The same of one regime, by the package's own schedule."""
     matrix = {"writers": list(range(1, world.cells + 1)), "readers": [1]}
-    experiment = _experiment().model_copy(update={"seed": seed, "matrix": matrix})
+    chosen = _experiment().workload.model_copy(update={"matrix": matrix})
+    changes = {"seed": seed, "workloads": {"pipe_bench": chosen}}
+    experiment = _experiment().model_copy(update=changes)
     slots = np.zeros((len(ARMS), world.blocks, world.cells, world.rounds), dtype=np.int64)
     for block in range(world.blocks):
         schedule = block_schedule(experiment, f"regime-{regime}", block + 1, world.rounds)
@@ -192,7 +193,7 @@ def _positions(seed: int, regime: int, blocks: int) -> NDArray[np.int64]:
     """When each arm is booted in each block, from 0; shape (arms, blocks)."""
     experiment = _experiment().model_copy(update={"seed": seed})
     orders = [
-        [arm for arm, _ in block_schedule(experiment, f"regime-{regime}", block + 1).arms]
+        list(block_schedule(experiment, f"regime-{regime}", block + 1).arms)
         for block in range(blocks)
     ]
     return np.array([[order.index(arm) for order in orders] for arm in ARMS])
@@ -203,15 +204,15 @@ def _experiment() -> Experiment:
     """With the arms of `ARMS`; of its matrix nothing is used."""
     return Experiment.model_validate(
         {
-            "schema": 1,
+            "schema": 2,
             "name": "simulated",
             "title": "simulated",
             "kernel": {
                 "source": {"type": "debian", "package": "linux-source-6.12"},
                 "config": {"fragments": ["fragment.config"]},
             },
-            "variants": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
-            "matrix": {"writers": [1], "readers": [1]},
+            "arms": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
+            "workloads": {"pipe_bench": {"matrix": {"writers": [1], "readers": [1]}}},
             "seed": 1,
             "regimes": {"idle": {"title": "idle"}},
             "protocols": {"quick": {"blocks": 5, "duration_s": {"idle": 1.0}}},

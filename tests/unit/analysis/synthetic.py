@@ -122,7 +122,7 @@ def write_block(
         "regime": regime,
         "block": block,
         "seed": seed,
-        "arms": [{"arm": arm, "variant": ARMS[arm]} for arm in rates],
+        "arms": list(rates),
         "cells": order,
         "rounds": [[{"cell": cell, "arms": list(rates)} for cell in range(len(order))]],
         "slice_s": 1.0,
@@ -156,7 +156,6 @@ def boot_records(
         "regime": regime,
         "block": block,
         "arm": arm,
-        "variant": ARMS[arm],
         "boot_order": position,
     }
     pressure = regime != "idle"

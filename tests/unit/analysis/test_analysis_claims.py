@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import SETTINGS, Truth, write_raw
 
-from kdelta.analysis.claims import claim_status, claims_frame
-from kdelta.analysis.negative_controls import STATUS, negative_controls_frame
+from kdelta.analysis.claims import STATUS, claim_status, claims_frame, negative_controls_frame
 from kdelta.analysis.run import analyse
 from kdelta.analysis.settings import AnalysisSettings, Claim, NegativeControl
 from kdelta.analysis.tables import csv_text

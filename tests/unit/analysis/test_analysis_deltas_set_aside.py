@@ -134,7 +134,6 @@ def test_planned_pairs_count_blocks_that_planned_both_arms() -> None:
             regime="idle",
             block=block,
             arm=arm,
-            variant=arm,
             boot_order=1,
             planned=planned,
             boot=None,  # it never ran, and was planned all the same
@@ -156,7 +155,7 @@ def test_what_the_settings_plan_counts_where_no_folder_is_left() -> None:
     """A block, an arm and a regime of which nothing is there: two of five, all, all."""
     s = replace(SETTINGS, regimes=("idle", "full"), blocks=5, cells=((1,), (2,)))
     boots = [
-        RawBoot("idle", block, arm, arm, 1, ((1,), (2,)), None, (), None, None)
+        RawBoot("idle", block, arm, 1, ((1,), (2,)), None, (), None, None)
         for block in (1, 2, 4)
         for arm in ("baseline", "patched")
     ]

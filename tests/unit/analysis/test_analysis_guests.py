@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from hand_made import boot_of, records_of
 
-from kdelta.analysis.boots import RawBoot
-from kdelta.analysis.guests import require_same_guests
+from kdelta.analysis.boots import RawBoot, require_same_guests
 from kdelta.errors import KdeltaError
 
 RAW = Path("raw")

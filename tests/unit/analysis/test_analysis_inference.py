@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Intervals, tests and forecasts: against textbooks, other libraries and their own symmetries."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from kdelta.analysis.effects import is_invalid, mostly_set_aside, verdict
 from kdelta.analysis.inference import (
     Estimate,
     blocks_to_settle,
@@ -20,7 +22,6 @@ from kdelta.analysis.inference import (
     sign_flip_p,
     t_interval,
 )
-from kdelta.analysis.verdict import is_invalid, mostly_set_aside, verdict
 
 
 def estimate(x: np.ndarray, confidence: float) -> Estimate:
@@ -274,3 +275,29 @@ def test_what_is_set_aside_makes_invalid(
 ) -> None:
     assert is_invalid(planned, used) == invalid
     assert mostly_set_aside(planned, used) == mostly
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    values=st.lists(st.integers(-100_000, 100_000), min_size=2, max_size=6),
+    left=st.integers(1, 9),
+    unit=st.floats(1e-7, 1e-6, allow_subnormal=False),
+)
+def test_the_sign_flip_test_counts_equal_sums_as_equal(
+    values: list[int], left: int, unit: float
+) -> None:
+    """Rounding tells sums apart that are the same, and another processor rounds another way.
+
+    The more so, the closer the values' sum is to 0.
+    """
+    values = [*values, left - sum(values)]
+    flipped = [
+        abs(sum(sign * value for sign, value in zip(signs, values, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(values))
+    ]
+    expected = sum(total >= abs(sum(values)) for total in flipped) / len(flipped)
+    logs = np.array([value * unit for value in values])
+    assert float(sign_flip_p(logs)) == expected
+    # As another processor might have rounded them.
+    noise = 1 + np.finfo(float).eps * np.arange(-3, len(values) - 3)
+    assert float(sign_flip_p(logs * noise)) == expected

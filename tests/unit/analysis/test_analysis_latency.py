@@ -12,7 +12,7 @@ import pytest
 from hand_made import CELLS, Json, boot_of, records_of
 from synthetic import SETTINGS, Truth, edit, write_raw
 
-from kdelta.analysis.histogram import Histogram
+from kdelta.analysis.boots import Histogram
 from kdelta.analysis.latency import QUANTILES
 from kdelta.analysis.run import analyse, analyse_boots
 from kdelta.errors import KdeltaError

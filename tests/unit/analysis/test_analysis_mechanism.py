@@ -23,7 +23,7 @@ CELLS = ({"writers": 2, "readers": 1}, {"writers": 1, "readers": 5})
 
 
 def records(arm: str, regime: str = "idle") -> list[Json]:
-    identity = {"regime": regime, "arm": arm, "variant": arm, "block": 0, "boot_order": 1}
+    identity = {"regime": regime, "arm": arm, "block": 0, "boot_order": 1}
     cells = [
         {
             "record": "mechanism",

@@ -21,6 +21,7 @@ from kdelta.analysis.raw import read_raw
 from kdelta.analysis.run import analyse_boots
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
+from tests.conftest import CHECKOUT
 
 DESIGN = Design(blocks=2, cells=18, confidence=0.95, margin=0.03)
 REGIMES = ("idle", "memory-pressure")
@@ -98,15 +99,17 @@ def test_a_pilot_of_two_blocks_is_none(tmp_path: Path) -> None:
 def experiment(tmp_path: Path) -> Path:
     """An experiment that the synthetic raw data is of."""
     document = {
-        "schema": 1,
+        "schema": 2,
         "name": "synthetic",
         "title": "synthetic",
         "kernel": {
             "source": {"type": "debian", "package": "linux-source-6.12"},
             "config": {"fragments": ["fragment.config"]},
         },
-        "variants": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
-        "matrix": {name: list(levels) for name, levels in FACTORS.items()},
+        "arms": {"baseline": {"title": "b"}, "patched": {"title": "p"}},
+        "workloads": {
+            "pipe_bench": {"matrix": {name: list(levels) for name, levels in FACTORS.items()}}
+        },
         "regimes": {name: {"title": name} for name in (*REGIMES, "reclaim")},
         "protocols": {
             "quick": {
@@ -120,6 +123,7 @@ def experiment(tmp_path: Path) -> Path:
         "seed": 1,
     }
     (tmp_path / "fragment.config").write_text("CONFIG_SMP=y\n")
+    (tmp_path / "workloads").symlink_to(CHECKOUT / "workloads")
     path = tmp_path / "experiment.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     return path

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from synthetic import SETTINGS, Truth, edit, read_records, write_raw, write_records
 
-from kdelta.analysis.boot_rules import boot_breaches
 from kdelta.analysis.boots import planned_cells
 from kdelta.analysis.raw import read_raw
 from kdelta.analysis.records import SpeedCheck, SpeedTimes
+from kdelta.analysis.rules import boot_breaches
 from kdelta.errors import KdeltaError
 
 BLOCK = Path("idle/block-001")
@@ -112,7 +112,7 @@ STRESSOR = {"record": "stressor", "name": "stress-ng", "command": [], "settled":
 
 
 def stressor_of(record: dict[str, Any]) -> dict[str, Any]:
-    identity = ("regime", "block", "arm", "variant", "boot_order")
+    identity = ("regime", "block", "arm", "boot_order")
     return STRESSOR | {name: record[name] for name in identity} | {"settle_s": 12.5}
 
 
@@ -140,7 +140,8 @@ def test_a_stressors_record_elsewhere(raw: Path, place: int) -> None:
         (lambda s: s.update(schema=7), "key schema"),
         (lambda s: s.update(regime="other"), "key regime: found 'other'"),
         (lambda s: s.update(block=3), "key block: found 3"),
-        (lambda s: s["arms"][0].update(arm="stranger"), "'stranger'"),
+        (lambda s: s["arms"].append("stranger"), "'stranger'"),
+        (lambda s: s.update(workloads=["pipe_bench"]), "key workloads: 1 names for"),
         (lambda s: s.update(cells=[{"threads": 1}]), "factors threads"),
         (lambda s: s["cells"].append(s["cells"][0]), "a cell is listed twice"),
     ],

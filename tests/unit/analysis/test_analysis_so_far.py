@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from synthetic import SETTINGS, Truth, write_raw
 
-from kdelta.analysis.so_far import so_far
+from kdelta.analysis.run import so_far
 
 
 def test_one_line_of_all_arms_with_the_blocks_that_there_are(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdelta.analysis.variance import variance_split
+from kdelta.analysis.planning import variance_split
 
 
 def simulated(

@@ -45,7 +45,7 @@ def message(project: Project, small: dict[str, Any], key: str, value: Any) -> st
 
 MISTAKES = [
     # an unknown key, with the one that was meant
-    ("variant", {}, "variant: unknown key (value {}); did you mean 'variants'?"),
+    ("arm", {}, "arm: unknown key (value {}); did you mean 'arms'?"),
     ("guest.memroy", "1G", "guest.memroy: unknown key (value '1G'); did you mean 'memory'?"),
     # "title" is a key elsewhere, but not here
     (
@@ -67,22 +67,34 @@ MISTAKES = [
     ("protocols.quick.blocks", 0, "protocols.quick.blocks: should be greater than or equal to 1"),
     ("protocols.quick.blocks", "3", "found '3'; without quotes"),
     ("protocols.quick.warmup_s", "1s", "found '1s'; a number alone, no unit"),
-    ("matrix.writers", 5, "matrix.writers: should be a list, found 5; write [5]"),
-    ("workload", None, "workload: should be a mapping of keys to values, found nothing; give a"),
+    (
+        "workloads.pipe_bench.matrix.writers",
+        5,
+        "workloads.pipe_bench.matrix.writers: should be a list, found 5; write [5]",
+    ),
+    ("workloads", None, "workloads: should be a mapping of keys to values, found nothing; give a"),
     ("control", "no", "control: should be true or false, found 'no'"),
-    ("variants", [], "variants: should be a mapping of keys to values, found []"),
-    ("matrix.writers.1", 1.5, "matrix.writers: should be a whole number from 1 to 1000, found 1.5"),
+    ("arms", [], "arms: should be a mapping of keys to values, found []"),
+    (
+        "workloads.pipe_bench.matrix.writers.1",
+        1.5,
+        "workloads.pipe_bench.matrix.writers: should be a whole number from 1 to 1000, found 1.5",
+    ),
     ("guest.acceleration", "hvf", "guest.acceleration: should be 'auto', 'kvm' or 'tcg', found"),
-    ("schema", 2, "schema: should be 1, found 2"),
+    ("schema", 3, "schema: should be 2, found 3"),
     ("seed", -1, "seed: should be greater than or equal to 0, found -1"),
     ("protocols.quick.warmup_s", float("nan"), "protocols.quick.warmup_s: should be less than"),
     ("statistics", {"confidence": 95}, "statistics.confidence: should be less than 1, found 95"),
     # a missing key
     ("title", REMOVE, "title: this key is required"),
-    ("variants.baseline.title", REMOVE, "variants.baseline.title: this key is required"),
+    ("arms.baseline.title", REMOVE, "arms.baseline.title: this key is required"),
     ("kernel.source.type", REMOVE, "kernel.source.type: this key is required; it is one of debian"),
-    ("matrix", {}, "matrix: should have at least 1 item"),
-    ("matrix.writers", [], "matrix.writers: should have at least 1 item"),
+    ("workloads.pipe_bench.matrix", {}, "workloads.pipe_bench.matrix: should have at least 1 item"),
+    (
+        "workloads.pipe_bench.matrix.writers",
+        [],
+        "workloads.pipe_bench.matrix.writers: should have at least 1 item",
+    ),
     # sources
     ("kernel.source.type", "tar", "kernel.source.type: should be one of 'debian', 'git', found"),
     ("kernel.source.package", "linux-6.12", "kernel.source.package: should match pattern"),
@@ -96,42 +108,94 @@ MISTAKES = [
     ("kernel.compiler", "gcc -O3", "kernel.compiler: should match pattern"),
     # names
     ("name", "Has Spaces", "name: should match pattern"),
-    ("variants.Bad Name", {"title": "x"}, "variants.Bad Name: this name should match pattern"),
-    ("baseline", "vanilla", "baseline: 'vanilla' is not a variant; variants are baseline, patched"),
-    ("variants.control", {"title": "x"}, "variants.control: this name is kept for the A/A arm"),
+    ("arms.Bad Name", {"title": "x"}, "arms.Bad Name: this name should match pattern"),
+    ("baseline", "vanilla", "baseline: 'vanilla' is not an arm; arms are baseline, patched"),
+    ("arms.control", {"title": "x"}, "arms.control: this name is kept for the A/A arm"),
     # the matrix and the workload's arguments
-    ("matrix.threads", [1], "matrix.threads: 'threads' is not a parameter of pipe_bench; param"),
-    ("workload.arguments.speed", 1, "workload.arguments.speed: 'speed' is not a parameter of pi"),
-    ("matrix.write_size", [64], "workload.arguments.write_size: it is a factor of the matrix too"),
-    ("matrix.writers", [1, 2, 1], "matrix.writers: a level is listed twice in [1, 2, 1]"),
-    ("matrix.writers", ["1,2"], "matrix.writers: should be a whole number from 1 to 1000, found"),
-    ("workload.arguments.write_size", "64KB", "workload.arguments.write_size: should be bytes"),
-    ("workload.arguments.pipe_size", 100000, "workload.arguments.pipe_size: should be a power of"),
-    ("workload.arguments.nonblock", "yes", "workload.arguments.nonblock: should be true or false"),
-    ("workload.arguments.pin", "all", "workload.arguments.pin: should be none, auto or a list of"),
     (
-        "matrix",
+        "workloads.pipe_bench.matrix.threads",
+        [1],
+        "workloads.pipe_bench.matrix.threads: 'threads' is not a parameter of pipe_bench; param",
+    ),
+    (
+        "workloads.pipe_bench.arguments.speed",
+        1,
+        "workloads.pipe_bench.arguments.speed: 'speed' is not a parameter of pi",
+    ),
+    (
+        "workloads.pipe_bench.matrix.write_size",
+        [64],
+        "workloads.pipe_bench.arguments.write_size: it is a factor of the matrix too",
+    ),
+    (
+        "workloads.pipe_bench.matrix.writers",
+        [1, 2, 1],
+        "workloads.pipe_bench.matrix.writers: a level is listed twice in [1, 2, 1]",
+    ),
+    (
+        "workloads.pipe_bench.matrix.writers",
+        ["1,2"],
+        "workloads.pipe_bench.matrix.writers: should be a whole number from 1 to 1000, found",
+    ),
+    (
+        "workloads.pipe_bench.arguments.write_size",
+        "64KB",
+        "workloads.pipe_bench.arguments.write_size: should be bytes",
+    ),
+    (
+        "workloads.pipe_bench.arguments.pipe_size",
+        100000,
+        "workloads.pipe_bench.arguments.pipe_size: should be a power of",
+    ),
+    (
+        "workloads.pipe_bench.arguments.nonblock",
+        "yes",
+        "workloads.pipe_bench.arguments.nonblock: should be true or false",
+    ),
+    (
+        "workloads.pipe_bench.arguments.pin",
+        "all",
+        "workloads.pipe_bench.arguments.pin: should be none, auto or a list of",
+    ),
+    (
+        "workloads.pipe_bench.matrix",
         {"readers": [1]},
-        "matrix: nothing says which writers a cell has; make 'writers' a factor, or write "
-        "workload.arguments.writers",
+        "workloads.pipe_bench.matrix: nothing says which writers a cell has; make 'writers' a "
+        "factor, or write workloads.pipe_bench.arguments.writers",
     ),
-    ("matrix.pipe_size", ["64K", 65536], "matrix.pipe_size: '64K' and 65536 are the same level"),
-    ("matrix.pin", ["0", 0], "matrix.pin: '0' and 0 are the same level; keep one"),
-    ("workload.arguments.pin", "0-1", "workload.arguments.pin: CPU 1 is none of the guest's, whi"),
-    ("matrix.pin", ["0", "0,3"], "matrix.pin: CPU 3 is none of the guest's, which has 1 (guest."),
     (
-        "workload.arguments.write_size",
+        "workloads.pipe_bench.matrix.pipe_size",
+        ["64K", 65536],
+        "workloads.pipe_bench.matrix.pipe_size: '64K' and 65536 are the same level",
+    ),
+    (
+        "workloads.pipe_bench.matrix.pin",
+        ["0", 0],
+        "workloads.pipe_bench.matrix.pin: '0' and 0 are the same level; keep one",
+    ),
+    (
+        "workloads.pipe_bench.arguments.pin",
+        "0-1",
+        "workloads.pipe_bench.arguments.pin: CPU 1 is none of the guest's, whi",
+    ),
+    (
+        "workloads.pipe_bench.matrix.pin",
+        ["0", "0,3"],
+        "workloads.pipe_bench.matrix.pin: CPU 3 is none of the guest's, which has 1 (guest.",
+    ),
+    (
+        "workloads.pipe_bench.arguments.write_size",
         "64M",
-        "guest.memory: 256M is less than the 321 MiB of the largest cell (writers * write_size",
+        "guest.memory: 256M is less than the 321 MiB of the largest cell of workloads.pi",
     ),
     (
-        "matrix",
+        "workloads.pipe_bench.matrix",
         {
             "writers": [1],
             "readers": list(range(1, 1001)),
             "pipe_size": [2**k for k in range(12, 23)],
         },
-        "matrix: 11000 cells; a boot runs every one of them, and more than 10000 are never",
+        "workloads.pipe_bench.matrix: 11000 cells; a boot runs every one of them, and more than",
     ),
     # sizes
     ("guest.memory", "1 gigabyte", "guest.memory: '1 gigabyte' is not a size; write for example"),
@@ -152,7 +216,11 @@ MISTAKES = [
         0.0005,
         "protocols.long.duration_s.idle: should be greater than or equal to 0.001, found 0.0005",
     ),
-    ("workload.timeout_s", 0.05, "workload.timeout_s: should be greater than or equal to 1, found"),
+    (
+        "workloads.pipe_bench.timeout_s",
+        0.05,
+        "workloads.pipe_bench.timeout_s: should be greater than or equal to 1, found",
+    ),
     ("guest.boot_timeout_s", 0.5, "guest.boot_timeout_s: should be greater than or equal to 1, f"),
     (
         "protocols.quick.warmup_s",
@@ -220,7 +288,7 @@ MISTAKES = [
     (
         "mechanism",
         {"regimes": ["idle", "lazy"]},
-        "mechanism.regimes: 'lazy' is not a regime; regimes are idle, pressed",
+        "mechanism.regimes: lazy: no such regime; regimes are idle, pressed",
     ),
     (
         "mechanism",
@@ -228,11 +296,19 @@ MISTAKES = [
         "mechanism.duration_s: should be less than or equal to 60, found 100",
     ),
     # limits
-    ("workload.limits", {"speed": 1}, "workload.limits.speed: not a limit of pipe_bench; limits"),
-    ("workload.program", "pipebench", "workload.program: there is no workload 'pipebench' in "),
-    ("workload.program", 3, "workload.program: should be text, found 3"),
-    ("variants.patched.boot_parameters", ["a b"], "variants.patched.boot_parameters.0: should mat"),
-    ("variants.patched.files", {"/etc/passwd": 1}, "variants.patched.files./etc/passwd: this name"),
+    (
+        "workloads.pipe_bench.limits",
+        {"speed": 1},
+        "workloads.pipe_bench.limits.speed: not a limit of pipe_bench; limits",
+    ),
+    (
+        "workloads.pipe_bench.program",
+        "pipebench",
+        "workloads.pipe_bench: program: there is no workload 'pipebench' in ",
+    ),
+    ("workloads.pipe_bench.program", 3, "workloads.pipe_bench.program: should be text, found 3"),
+    ("arms.patched.boot_parameters", ["a b"], "arms.patched.boot_parameters.0: should mat"),
+    ("arms.patched.files", {"/etc/passwd": 1}, "arms.patched.files./etc/passwd: this name"),
     ("validity", {"clock_jump_ms": 0}, "validity.clock_jump_ms: should be greater than 0, found 0"),
     ("validity", {"steal": 5}, "validity.steal: should be less than or equal to 1, found 5"),
     ("validity", {"host_load": "low"}, "validity.host_load: should be a number, found 'low'"),
@@ -274,18 +350,35 @@ MISTAKES = [
     (
         "claims",
         {"file": "claims.csv", "source": "a mail", "arm": "baseline"},
-        "claims.arm: 'baseline' is not a variant beside the baseline; variants are baseline, pat",
+        "claims.arm: 'baseline' is not an arm beside the baseline; arms are baseline, pat",
     ),
     (
         "claims",
         {"file": "claims.csv", "source": "a mail", "arm": "control"},
-        "claims.arm: 'control' is not a variant beside the baseline; variants are",
+        "claims.arm: 'control' is not an arm beside the baseline; arms are",
     ),
     (
         "claims",
         {"file": "claims.csv", "source": "a mail", "arm": "patched", "setup": {"vCPUs": 16}},
         "claims.setup.vCPUs: should be text, found 16; put it in quotes",
     ),
+    # arms
+    ("kernel", REMOVE, "arms.baseline: it has no image, and there is no key kernel that says what"),
+    (
+        "arms.other.image",
+        "bzImage",
+        "arms.other: image: bzImage is built already, and patches says",
+    ),
+    ("arms.other", {"title": "x", "image": "no/vmlinuz"}, "arms.other.image: no such file: no/vm"),
+    ("arms.other", {"title": "x", "image": "a b"}, "arms.other.image: should match pattern"),
+    ("arms.other.base", "defcnf", "arms.other.base: should be a make target such as allnoconfig"),
+    ("arms.other.base", "config/no.config", "arms.other.base: no such file: config/no.config (lo"),
+    ("arms.other.vcpus", 0, "arms.other.vcpus: should be greater than or equal to 1, found 0"),
+    ("arms.other.source", {"type": "tar"}, "arms.other.source.type: should be one of 'debian'"),
+    # workloads
+    ("workloads", {}, "workloads: should have at least 1 item"),
+    ("workloads.raw", 1, "workloads.raw: should be a mapping"),
+    ("claims", {"file": "c", "source": "s", "arm": "other", "workload": "w"}, "claims.workload: w"),
     # files
     (
         "kernel.config.fragments",
@@ -293,13 +386,13 @@ MISTAKES = [
         "kernel.config.fragments: no such file: kernel-configs/none.config (looked in ",
     ),
     (
-        "variants.patched.patches",
+        "arms.patched.patches",
         ["patches/none.patch"],
-        "variants.patched.patches: no such patch: patches/none.patch (looked in ",
+        "arms.patched.patches: no such patch: patches/none.patch (looked in ",
     ),
-    ("variants.patched.patches", ["kernel-configs"], "kernel-configs (a folder without *.patch"),
-    ("variants.patched.patches", ["x" * 300], "variants.patched.patches: no such patch: "),
-    ("variants.patched.fragments", ["x" * 300], "variants.patched.fragments: no such file: xxx"),
+    ("arms.patched.patches", ["kernel-configs"], "kernel-configs (a folder without *.patch"),
+    ("arms.patched.patches", ["x" * 300], "arms.patched.patches: no such patch: "),
+    ("arms.patched.fragments", ["x" * 300], "arms.patched.fragments: no such file: xxx"),
 ]
 
 
@@ -313,7 +406,7 @@ def test_a_mistake_is_one_line_that_names_it(
 def test_names_that_files_and_folders_of_ours_have(project: Project, small: dict[str, Any]) -> None:
     quick = {"blocks": 1, "duration_s": {"idle": 1}}
     for kind, entry in (
-        ("variants", {"title": "x"}),
+        ("arms", {"title": "x"}),
         ("regimes", {"title": "x"}),
         ("protocols", quick),
     ):
@@ -335,8 +428,10 @@ def test_names_that_files_and_folders_of_ours_have(project: Project, small: dict
 
 def test_a_factor_with_the_name_of_a_tables_column(small: dict[str, Any]) -> None:
     for column in COLUMN_NAMES:
+        data = copy.deepcopy(small)
+        put(data, f"workloads.pipe_bench.matrix.{column}", [1])
         with pytest.raises(ValidationError, match=f"matrix.{column}: "):
-            Experiment.model_validate(small | {"matrix": small["matrix"] | {column: [1]}})
+            Experiment.model_validate(data)
 
 
 def test_a_misspelt_required_key_is_one_mistake(project: Project, small: dict[str, Any]) -> None:
@@ -378,8 +473,8 @@ def test_the_command_line_prints_the_message_alone(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == (
-        f"kdelta: {project.file}: baseline: 'vanilla' is not a variant; "
-        "variants are baseline, patched, other\n"
+        f"kdelta: {project.file}: baseline: 'vanilla' is not an arm; "
+        "arms are baseline, patched, other\n"
     )
 
 
@@ -390,7 +485,7 @@ def test_a_good_file_is_told_what_it_amounts_to(
     monkeypatch.setenv("XDG_CACHE_HOME", str(project.root / "cache"))
     assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 0
     printed = capsys.readouterr().out
-    assert "variant patched: with the series (2 patches)" in printed
+    assert "arm patched: with the series (2 patches)" in printed
     # 2 blocks x 2 regimes
     assert "protocol quick: 4 blocks of 4 guests, 1 round of 4 cells: about " in printed
     assert "protocol long: 6 blocks of 4 guests, 1 round of 4 cells: about " in printed
@@ -421,5 +516,5 @@ def test_claims_that_the_analysis_would_refuse(
 
 
 def test_without_a_root_files_are_not_looked_for(project: Project, small: dict[str, Any]) -> None:
-    put(small, "variants.patched.patches", ["nowhere"])
-    assert load_experiment(project.write(small)).variants["patched"].patches == ["nowhere"]
+    put(small, "arms.patched.patches", ["nowhere"])
+    assert load_experiment(project.write(small)).arms["patched"].patches == ["nowhere"]

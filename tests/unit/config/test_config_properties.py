@@ -43,7 +43,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 FULL = copy.deepcopy(SMALL)
 FULL["kernel"]["source"] |= {"version": "6.12.1-1", "suite": "trixie"}
 FULL["kernel"] |= {"compiler": "gcc"}
-FULL["workload"]["arguments"] |= {"pin": "0", "processes": True}
+FULL["workloads"]["pipe_bench"]["arguments"] |= {"pin": "0", "processes": True}
 FULL |= {"summary": "s", "baseline": "baseline", "control": True}
 FULL["statistics"] = {"confidence": 0.9, "equivalence_margin": 0.05}
 
@@ -73,10 +73,8 @@ def use(project: Project) -> None:
         return  # anything else is a traceback
     protocol = next(iter(experiment.protocols))
     run = plan_run({"experiment": project.file.name, "protocol": protocol}, "c", project.root)
-    assert len({run.build_key(variant, (6, 12), "tcg") for variant in run.variants}) <= len(
-        run.variants
-    )
-    assert run.workload_key()
+    assert len({run.build_key(arm, (6, 12), "tcg") for arm in run.kernels}) <= len(run.kernels)
+    assert run.programs_key()
     for regime in run.regimes:
         assert run.measure_key(regime)
         schedule = block_schedule(experiment, regime, 1, experiment.protocols[protocol].rounds)

@@ -31,9 +31,7 @@ def test_a_shipped_experiment_loads_and_is_planned(path: Path) -> None:
     for protocol in experiment.protocols:
         relative = str(path.relative_to(CHECKOUT))
         run = plan_run({"experiment": relative, "protocol": protocol}, "c", CHECKOUT)
-        assert len({run.build_key(variant, (6, 12), "tcg") for variant in run.variants}) == len(
-            run.variants
-        )
+        assert len({run.build_key(arm, (6, 12), "tcg") for arm in run.kernels}) == len(run.kernels)
         assert len(run.blocks) == experiment.protocols[protocol].blocks
 
 
@@ -71,6 +69,6 @@ def test_a_file_of_claims_that_is_not_there(project: Project, small: dict[str, A
 
 
 def test_prose_that_is_not_there(project: Project, small: dict[str, Any]) -> None:
-    small["mail"] = {"variant": "patched", "prose": "prose.txt"}
+    small["mail"] = {"arm": "patched", "prose": "prose.txt"}
     with pytest.raises(KdeltaError, match=r"mail\.prose: no such file: prose\.txt \(looked in"):
         project.load(small)

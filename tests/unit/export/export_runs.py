@@ -19,16 +19,20 @@ from tests.unit.analysis.synthetic import Truth, write_raw
 Json = dict[str, Any]
 
 EXPERIMENT: Json = {
-    "schema": 1,
+    "schema": 2,
     "name": "pipes",
     "title": "fs/pipe: faster & <better>",
     "kernel": {
         "source": {"type": "debian", "package": "linux-source-6.12"},
         "config": {"fragments": ["guest.config"]},
     },
-    "variants": {"baseline": {"title": "as it was"}, "patched": {"title": "with the series"}},
-    "workload": {"arguments": {"write_size": 65536}},
-    "matrix": {"writers": [1, 2], "readers": [1, 5]},
+    "arms": {"baseline": {"title": "as it was"}, "patched": {"title": "with the series"}},
+    "workloads": {
+        "pipe_bench": {
+            "matrix": {"writers": [1, 2], "readers": [1, 5]},
+            "arguments": {"write_size": 65536},
+        }
+    },
     "regimes": {
         "idle": {"title": "Nothing else"},
         "memory-pressure": {"title": "Pressed", "stressor": {"command": ["stress-ng", "--vm"]}},
@@ -68,11 +72,13 @@ def experiment_of(truth: Truth, **changes: Any) -> Json:
     """The experiment that a truth is an outcome of."""
     regimes = dict.fromkeys(truth.regimes, 0.6)
     experiment = copy.deepcopy(EXPERIMENT)
+    chosen = experiment["workloads"]["pipe_bench"]
+    chosen["arguments"] = changes.pop("arguments", chosen["arguments"])
+    chosen["matrix"] = {name: list(levels) for name, levels in truth.factors.items()}
     for worker in {"writers", "readers"} - truth.factors.keys():
-        experiment.setdefault("workload", {}).setdefault("arguments", {})[worker] = 1
+        chosen["arguments"] = {**chosen["arguments"], worker: 1}
     return {
         **experiment,
-        "matrix": {name: list(levels) for name, levels in truth.factors.items()},
         "protocols": {"quick": {"blocks": truth.blocks, "duration_s": regimes}},
         **changes,
     }
@@ -95,7 +101,7 @@ def make_run(
         mode: kvm or tcg.
         host: facts of the host that differ from `HOST`.
         spoil: called with the raw folder before it is analysed.
-        changes: keys of the experiment.
+        changes: keys of the experiment, and `arguments` of its workload.
     """
     truth = truth or Truth()
     data = experiment_of(truth, **changes)
@@ -114,8 +120,9 @@ def manifest_of(experiment: Experiment, folder: Path, mode: str, host: Json) -> 
     content: Json = {
         "experiment": json.loads(experiment.model_dump_json(by_alias=True)),
         "protocol": "quick",
-        "kernels": {name: _image(name) for name in experiment.variants},
-        "workload": {"binary_sha256": "cd" * 32},
+        "kernels": {name: _image(name) for name in experiment.arms},
+        "programs": {"pipe_bench": {"binary_sha256": "cd" * 32}},
+        "workloads": {},
         "acceleration": {"mode": mode, "requested": "auto", "reason": "so it is"},
         "hosts": [{**HOST, "host": {**HOST["host"], **host}}],
         "blocks": [],
@@ -126,8 +133,8 @@ def manifest_of(experiment: Experiment, folder: Path, mode: str, host: Json) -> 
     return {"run_id": identity, "kdelta": kdelta, "argv": "", "schema": 1, **content}
 
 
-def _image(variant: str) -> Json:
-    digest = hashlib.sha256(variant.encode()).hexdigest()
+def _image(arm: str) -> Json:
+    digest = hashlib.sha256(arm.encode()).hexdigest()
     patches = [{"file": "a.patch", "sha256": "12" * 32, "subject": "faster"}]
     return {
         "kernel_release": "6.12.9",
@@ -136,5 +143,5 @@ def _image(variant: str) -> Json:
         "bzimage_sha256": digest,
         "source": {"package": "linux-source-6.12", "version": "6.12.9-1"},
         "compiler": "gcc 12.2",
-        "patches": patches if variant != "baseline" else [],
+        "patches": patches if arm != "baseline" else [],
     }

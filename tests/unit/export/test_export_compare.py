@@ -16,9 +16,9 @@ from export_runs import make_run
 
 from kdelta.analysis.inference import estimates
 from kdelta.errors import KdeltaError
+from kdelta.export.compare import Comparison, compare_runs
 from kdelta.export.compare_text import comparison_text
 from kdelta.export.run_folder import RunFolder, read_run
-from kdelta.export.run_pair import Comparison, compare_runs
 from kdelta.export.run_setup import setup_differences
 from tests.unit.analysis.synthetic import Truth, edit
 
@@ -160,9 +160,7 @@ def test_another_matrix_is_told_and_what_it_leaves_out(
     runs: tuple[RunFolder, RunFolder], tmp_path: Path
 ) -> None:
     factors = {"writers": (1, 4), "readers": (1, 5), "write_size": (4096, 65536)}
-    other = make_run(
-        tmp_path / "b", Truth(factors=factors, blocks=5, seed=2), workload={"arguments": {}}
-    )
+    other = make_run(tmp_path / "b", Truth(factors=factors, blocks=5, seed=2), arguments={})
     found = compare_runs(runs[0], other)
     told = {label: (x, y) for label, x, y in found.setup}
     assert told["Matrix"] == (
@@ -238,7 +236,7 @@ def test_a_factor_that_only_one_varies(tmp_path: Path) -> None:
     b = make_run(
         tmp_path / "b",
         Truth(factors={"readers": (5,), "writers": (1, 2), "write_size": (4096, 65536)}, seed=3),
-        workload={},
+        arguments={},
     )
     found = compare_runs(a, b)
     assert found.factors == ("writers", "readers", "write_size")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from kdelta.export.comparison import (
+from kdelta.export.differences import (
     Difference,
     Effects,
     Place,

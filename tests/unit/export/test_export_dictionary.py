@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from export_runs import make_run
 
-from kdelta.export.datapackage import columns_of
-from kdelta.export.dictionary_page import page
+from kdelta.export.dictionary import columns_of, page
 from kdelta.export.run_folder import RunFolder
 from kdelta.schema import BY_PATH, FACTOR, PARAMETER, RESULT_FILES, RULE, TABLES, VALUE
 from tests.conftest import CHECKOUT
@@ -71,9 +70,9 @@ def test_the_key_is_one(path: str) -> None:
 def test_the_page_is_the_one_that_is_shipped() -> None:
     shipped = (CHECKOUT / "docs" / "data-dictionary.md").read_text()
     assert shipped == page(), (
-        "make it anew: python -m kdelta.export.dictionary_page > docs/data-dictionary.md"
+        "make it anew: python -m kdelta.export.dictionary > docs/data-dictionary.md"
     )
-    rows = re.findall(r"^\| `([^`]+)` \| (\w+) \|", page(), re.MULTILINE)
+    rows = re.findall(r"^- `([^`]+)` \((\w+)[,)]", page(), re.MULTILINE)
     assert len(rows) == sum(len(table.columns) for table in TABLES) + 5
 
 

@@ -16,9 +16,9 @@ import pytest
 from export_runs import make_run
 
 from kdelta.errors import KdeltaError
-from kdelta.export.datapackage import descriptor, write_descriptor
-from kdelta.export.flat_samples import flat_samples, write_samples
-from kdelta.export.run_folder import RunFolder, read_run
+from kdelta.export.dictionary import descriptor, write_descriptor
+from kdelta.export.run_folder import RunFolder, read_one_workload, read_run, workload_runs
+from kdelta.export.samples import flat_samples, write_samples
 from kdelta.schema import RESULT_FILES
 from tests.unit.analysis.synthetic import Truth
 
@@ -163,3 +163,21 @@ def test_raw_data_alone(tmp_path: Path) -> None:
     shutil.rmtree(run.path / "raw")
     with pytest.raises(KdeltaError, match=r"samples\.csv: no such table; is the run finished\?"):
         flat_samples(run)
+
+
+def test_a_run_of_several_workloads_is_read_one_by_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    chosen = manifest["experiment"]["workloads"]["pipe_bench"]
+    manifest["experiment"]["workloads"]["again"] = chosen
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    (run.path / "again").mkdir()
+    one = read_one_workload(run.path / "again")
+    assert (one.run, one.path) == (run.path, run.path / "again")
+    assert list(one.experiment.workloads) == ["again"]
+    found = workload_runs(run.path)
+    assert [each.path.name for each in found] == ["pipe_bench", "again"]
+    with pytest.raises(KdeltaError, match=r"several workloads; name the folder of one: .*again"):
+        read_one_workload(run.path)
+    with pytest.raises(KdeltaError, match="no run here"):
+        read_one_workload(run.path / "raw")

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdelta.errors import KdeltaError
-from kdelta.export.gobench import go_files, go_text, write_go
 from kdelta.export.run_folder import RunFolder
+from kdelta.export.samples import go_files, go_text, write_go
 from tests.unit.analysis.synthetic import Truth, edit
 
 

@@ -102,8 +102,14 @@ def test_the_self_check_is_what_the_program_says() -> None:
 
 def measure(bench: Path, json: bool = True) -> dict[str, Any]:
     """One cell of a workload, as the driver records it."""
-    plan = {"cell_deadline_s": 30, "conditions": {"memcg": False}, "speed_work": WORK, "json": json}
-    cell = {"levels": {"writers": 1}, "argv": [str(bench), "--writers", "1"]}
+    plan = {"conditions": {"memcg": False}, "speed_work": WORK}
+    cell = {
+        "workload": "bench",
+        "levels": {"writers": 1},
+        "argv": [str(bench), "--writers", "1"],
+        "deadline_s": 30,
+        "json": json,
+    }
     return driver.measure_cell(plan, cell, None)
 
 
@@ -162,7 +168,7 @@ def test_a_failed_sample_keeps_its_counters(bench: Path) -> None:
 
 def test_a_sample_as_the_guest_records_it_is_one_that_the_analysis_reads(bench: Path) -> None:
     sample = measure(bench)
-    identity = {"regime": "idle", "block": 1, "arm": "a", "variant": "a", "boot_order": 1}
+    identity = {"regime": "idle", "block": 1, "arm": "a", "boot_order": 1}
     place = {"round": 1, "slot": 2, "cell_order": 3}
     record = {"record": "sample", **identity, **place, **sample, "bench": None}
     read = parse_record(json.dumps(record).encode(), "here")

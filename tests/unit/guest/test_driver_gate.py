@@ -12,7 +12,8 @@ from kdelta.guest.driver import gate_failures
 EXPECTED: dict[str, Any] = {
     "kernel_release": "6.12.9",
     "config_sha256": "ab" * 32,
-    "build_tag": "0123456789ab",
+    "build_id": "0d" * 20,
+    "version_has": ["0123456789ab"],
     "vcpus": 2,
     "memory_mib": 1024,
     "memory_controller": True,
@@ -26,6 +27,7 @@ OBSERVED: dict[str, Any] = {
     "kernel_release": "6.12.9",
     "kernel_version": "Linux version 6.12.9 (kdelta@kdelta) (gcc 12.2) #0123456789ab SMP",
     "config_sha256": "ab" * 32,
+    "build_id": "0d" * 20,
     "vcpus": 2,
     "memory_total_kib": 1003912,
     "swap_total_kib": 0,
@@ -47,6 +49,9 @@ def test_the_right_guest() -> None:
     [
         ("kernel_release", "6.12.8", "kernel_release is '6.12.8', asked for '6.12.9'"),
         ("config_sha256", "00", "config_sha256 is '00', asked for 'abab"),
+        ("config_sha256", None, "config_sha256 is None, asked for 'abab"),
+        ("build_id", "0e" * 20, "build_id is '0e0e"),
+        ("build_id", None, "build_id is None, asked for '0d0d"),
         ("vcpus", 1, "vcpus is 1, asked for 2"),
         ("acceleration", "kvm", "acceleration is 'kvm', asked for 'tcg'"),
         ("acceleration", "unknown", "acceleration is 'unknown', asked for 'tcg'"),

@@ -7,14 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-
-CPU = "sys/devices/system/cpu"
-
-
-def put(root: Path, name: str, text: str) -> None:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+from host_files import CPU, put
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from host_files import CPU, contents, put
 
 from kdelta.experiment import Environment
 from kdelta.host import restore as restoring
@@ -18,7 +19,6 @@ from kdelta.host.environment import (
     planned_record,
 )
 
-CPU = "sys/devices/system/cpu"
 ALL = Environment()
 NOTHING = Environment(governor="leave", turbo="leave", pin_vcpus=False, move_irqs=False)
 CHANGED = {
@@ -29,20 +29,6 @@ CHANGED = {
     "proc/irq/2/smp_affinity_list": "0,3",
     "proc/irq/default_smp_affinity": "9",
 }
-
-
-def put(root: Path, name: str, text: str) -> None:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
-
-
-def contents(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): path.read_text().strip()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_everything_is_set_recorded_and_restored(root: Path, journal: Path) -> None:

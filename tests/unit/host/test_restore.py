@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from host_files import CPU, contents, put
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Environment
@@ -25,22 +26,7 @@ from kdelta.host.environment import (
 )
 from kdelta.host.restore import Change, Journal, journal_path
 
-CPU = "sys/devices/system/cpu"
 ALL = Environment()
-
-
-def put(root: Path, name: str, text: str) -> None:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
-
-
-def contents(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): path.read_text().strip()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 CHILD = """

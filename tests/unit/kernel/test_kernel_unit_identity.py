@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.arms import KernelConfig
 from kdelta.errors import KdeltaError
-from kdelta.experiment import KernelConfig
 from kdelta.kernel import aptconf, objects
 from kdelta.kernel.build import BuildRequest, request_key
 from kdelta.kernel.bzimage import payload
@@ -55,7 +55,7 @@ def request(tmp_path: Path) -> BuildRequest:
     (tmp_path / "x.config").write_text("CONFIG_A=y\n")
     tree = SourceTree("ab", tmp_path, {"type": "git", "url": "u", "kernel_version": "6.12.1"})
     return BuildRequest(
-        variant="patched",
+        arm="patched",
         source=tree,
         patches=(tmp_path / "x.patch",),
         base=KernelConfig(fragments=["x"]).base,
@@ -76,9 +76,9 @@ def test_a_touched_file_has_the_same_key_a_changed_one_another(tmp_path: Path) -
     assert request_key(asked) != before
 
 
-def test_the_variants_name_is_no_part_of_the_key(tmp_path: Path) -> None:
+def test_the_arm_name_is_no_part_of_the_key(tmp_path: Path) -> None:
     one = request(tmp_path)
-    other = BuildRequest(**{**vars(one), "variant": "control", "output": tmp_path / "elsewhere"})
+    other = BuildRequest(**{**vars(one), "arm": "control", "output": tmp_path / "elsewhere"})
     assert request_key(one) == request_key(other)
 
 

@@ -73,9 +73,7 @@ def test_new_deleted_and_renamed_files(tree: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [1, 2, 3])
-def test_failure_names_variant_patch_file_hunk_and_kernel(
-    tree: Path, tmp_path: Path, bad: int
-) -> None:
+def test_failure_names_arm_patch_file_hunk_and_kernel(tree: Path, tmp_path: Path, bad: int) -> None:
     lines = (10, 50, 90)
     wrong = list(PIPE)
     wrong[lines[bad - 1] - 2] = "not what the kernel has\n"  # a context line of that hunk
@@ -84,7 +82,7 @@ def test_failure_names_variant_patch_file_hunk_and_kernel(
         apply(tree, broken)
     message = str(caught.value)
     header = f"@@ -{lines[bad - 1] - 3},7 +{lines[bad - 1] - 3},7 @@"
-    assert "variant patched" in message
+    assert "arm patched" in message
     assert "0007-pipe.patch does not apply to Linux 6.12.1" in message
     assert f"fs/pipe.c, hunk {bad} of 3: {header}" in message
 

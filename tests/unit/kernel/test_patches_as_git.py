@@ -398,11 +398,21 @@ def test_a_cover_letter_is_kept_and_not_applied(bench: Bench) -> None:
     assert patch.covers == ("*** SUBJECT HERE ***",)
 
 
-@pytest.mark.parametrize("names", [("v1-0001-x.patch", "v2-0001-x.patch"), ("a.patch", "b.patch")])
-def test_two_versions_of_one_series_are_named(bench: Bench, names: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("names", "tag"),
+    [
+        (("v1-0001-x.patch", "v2-0001-x.patch"), "-v{}"),
+        (("a.patch", "b.patch"), "-v{}"),
+        (("v1-0001-x.patch", "v2-0001-x.patch"), "--subject-prefix=PATCH"),
+    ],
+)
+def test_two_versions_of_one_series_are_named(
+    bench: Bench, names: tuple[str, str], tag: str
+) -> None:
+    """In subjects, or where these have none, in the names of the files."""
     bench.one_mail()
     files = [
-        bench.write(name, mbox(bench.repository, f"-v{version}"))
+        bench.write(name, mbox(bench.repository, tag.format(version)))
         for version, name in enumerate(names, start=1)
     ]
     with pytest.raises(KdeltaError, match=f"{names[0]} and .*{names[1]}: versions v1 and v2"):

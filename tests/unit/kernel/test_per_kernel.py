@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.arms import Arm
 from kdelta.errors import KdeltaError
-from kdelta.experiment import Variant
 from kdelta.kernel.aptconf import suites_beyond
 from kdelta.patch_files import patch_files
 from kdelta.per_kernel import fragment_files, patch_folder, series_of, series_text
@@ -113,13 +113,13 @@ def topic(tmp_path: Path) -> Path:
     ],
 )
 def test_patches_of_a_topic(topic: Path, series: tuple[int, int] | None, folder: str) -> None:
-    (file,) = patch_files(Variant(title="x", patches=["topic"]), topic, series)
+    (file,) = patch_files(Arm(title="x", patches=["topic"]), topic, series)
     assert file == topic / "topic" / folder / "0001-x.patch"
 
 
 def test_a_topic_without_patches_for_a_kernel_says_what_it_has(topic: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        patch_files(Variant(title="x", patches=["topic"]), topic, (6, 6))
+        patch_files(Arm(title="x", patches=["topic"]), topic, (6, 6))
     assert str(caught.value).startswith(
         "topic has no patches for Linux 6.6: its folders are linux-6.12, linux-7.2, linux-7.10; add"
     )

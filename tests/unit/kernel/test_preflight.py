@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.arms import Arm
 from kdelta.cli import main
-from kdelta.experiment import Variant
 from kdelta.patch_files import natural_order, patch_files, surely_cover_letter
 from kdelta.workflow import plan_run
 from tests.conftest import Project, plain_diff
@@ -50,7 +50,7 @@ def test_patches_are_applied_where_the_source_is_at_hand(
     (project.root / "patches/other.patch").write_text(plain_diff("return 9;", "return 4;"))
     assert check(project) == 1
     said = capsys.readouterr().err
-    assert "variant other: " in said
+    assert "arm other: " in said
     assert "fs/one.c, hunk 1 of 1: @@ -1 +1 @@" in said
     assert sorted((p, p.stat().st_mtime_ns) for p in cache.rglob("*")) == before
 
@@ -69,8 +69,8 @@ def test_without_the_source_it_is_said(
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("patches/other.patch", b"no patch\n", "variants.other.patches: .*no diff in this file"),
-        ("patches/other.patch", COVER, "variants.other.patches: a cover letter and no patch"),
+        ("patches/other.patch", b"no patch\n", "arms.other.patches: .*no diff in this file"),
+        ("patches/other.patch", COVER, "arms.other.patches: a cover letter and no patch"),
         ("patches/series/0003.patch.gz", b"\x1f\x8b\x08", "compressed with gzip; unpack it"),
         (
             "kernel-configs/guest.config",
@@ -102,7 +102,7 @@ def test_a_cover_letter_is_told_and_is_no_part_of_the_key(
     assert key() == without
     assert check(project) == 0
     printed = capsys.readouterr().out
-    assert "variant patched: with the series (2 patches)" in printed
+    assert "arm patched: with the series (2 patches)" in printed
     assert "cover letter: fs: why (kept)" in printed
     # With a diff in it, it is a patch, whatever its number.
     cover.write_bytes(COVER + plain_diff("return 3;", "return 5;").encode())
@@ -125,7 +125,7 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     for name in (*taken, *left, "README.md", "series"):
         (folder / name).touch()
     (folder / "folder.patch").mkdir()
-    found = patch_files(Variant(title="x", patches=["p"]), tmp_path)
+    found = patch_files(Arm(title="x", patches=["p"]), tmp_path)
     assert [file.name for file in found] == taken
 
 

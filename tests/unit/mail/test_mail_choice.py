@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The experiment's `mail`: what it may say, and what goes without it."""
+"""The experiment's `mail`, what goes without it, and the sender: the identity that git knows."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kdelta.errors import KdeltaError
-from kdelta.mail.choice import chosen_mail, prose_of
+from kdelta.mail.choice import chosen_mail, prose_of, sender_of, sender_or_nobody
 from tests.conftest import Project
 
 Data = dict[str, Any]
-MAIL = {"variant": "patched", "prose": "prose.txt"}
+MAIL = {"arm": "patched", "prose": "prose.txt"}
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +25,8 @@ def _prose(project: Project) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"variant": "baseline"}, "'baseline' is not a variant with patches.*patched, other"),
-        ({"variant": "absent"}, "'absent' is not a variant with patches"),
+        ({"arm": "baseline"}, "'baseline' is not an arm with patches.*patched, other"),
+        ({"arm": "absent"}, "'absent' is not an arm with patches"),
         ({"to": ["nobody"]}, "mail.to.*'nobody' is not one mail address"),
         ({"cc": ["a@b.org\nBcc: c@d.org"]}, "mail.cc.*is not one mail address"),
         ({"cc": ["a@b.org, c@d.org"]}, "mail.cc.*is not one mail address"),
@@ -63,21 +64,19 @@ def test_how_it_is_mailed_is_no_part_of_what_is_measured(project: Project, small
     assert mailed.model_dump_json(by_alias=True) == plain.model_dump_json(by_alias=True)
 
 
-def test_the_variant(project: Project, small: Data) -> None:
+def test_the_arm(project: Project, small: Data) -> None:
     mailed = project.load({**small, "mail": MAIL})
-    assert chosen_mail(mailed, None, "x.yaml").variant == "patched"
-    assert chosen_mail(mailed, "other", "x.yaml").variant == "other"
-    with pytest.raises(KdeltaError, match=r"x\.yaml: 'baseline' is not a variant with patches"):
+    assert chosen_mail(mailed, None, "x.yaml").arm == "patched"
+    assert chosen_mail(mailed, "other", "x.yaml").arm == "other"
+    with pytest.raises(KdeltaError, match=r"x\.yaml: 'baseline' is not an arm with patches"):
         chosen_mail(mailed, "baseline", "x.yaml")
 
 
-def test_the_variant_goes_without_saying_only_where_there_is_one(
-    project: Project, small: Data
-) -> None:
-    with pytest.raises(KdeltaError, match=r"x\.yaml: mail\.variant: not given.*patched, other"):
+def test_the_arm_goes_without_saying_only_where_there_is_one(project: Project, small: Data) -> None:
+    with pytest.raises(KdeltaError, match=r"x\.yaml: mail\.arm: not given.*patched, other"):
         chosen_mail(project.load(small), None, "x.yaml")
-    del small["variants"]["other"]
-    assert chosen_mail(project.load(small), None, "x.yaml").variant == "patched"
+    del small["arms"]["other"]
+    assert chosen_mail(project.load(small), None, "x.yaml").arm == "patched"
 
 
 def test_prose(project: Project, small: Data) -> None:
@@ -87,3 +86,39 @@ def test_prose(project: Project, small: Data) -> None:
     assert max(map(len, prose_of(summarised, project.root).splitlines())) <= 72
     (project.root / "prose.txt").write_text("My words.\n")
     assert prose_of(project.load({**small, "mail": MAIL}), project.root) == "My words."
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only settings of git."""
+    file = tmp_path / "gitconfig"
+    file.write_text("")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(file))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    return file
+
+
+def test_the_sender(config: Path, tmp_path: Path) -> None:
+    config.write_text('[user]\n\tname = "Zoë  O. Public"\n\temail = z@example.org\n')
+    found = sender_of(tmp_path)
+    assert str(found) == "Zoë O. Public <z@example.org>"
+    assert sender_or_nobody(tmp_path) == str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", 'git config --global user.name "Your Name" && git config --global user.email'),
+        ("[user]\n\tname = A\n", "no email was given.*Set it: .*git config --global user.email"),
+        ("[user]\n\temail = a@b\n", "no name was given.*Set it: git config --global user.name"),
+        ("[user]\n\tname = A\n\temail = nowhere\n", "'nowhere', which is no mail address"),
+        ("[user]\n\tname = A\n\temail = ü@example.org\n", "no mail address"),
+    ],
+)
+def test_a_sender_that_is_none(config: Path, tmp_path: Path, text: str, said: str) -> None:
+    config.write_text(text)
+    with pytest.raises(KdeltaError, match=said):
+        sender_of(tmp_path)
+    assert sender_or_nobody(tmp_path) == ""

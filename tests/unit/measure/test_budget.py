@@ -67,9 +67,9 @@ def test_a_protocol_of_that_name_goes_first() -> None:
 def test_a_protocol_of_some_arms() -> None:
     """Baseline and control are always there; what is of another arm goes."""
     experiment = with_protocol(changed(arms=["other"]), "quick")
-    assert list(experiment.arms()) == ["baseline", "other", "control"]
-    assert list(with_protocol(changed(arms=["other"]), "long").variants) == list(SMALL["variants"])
-    with pytest.raises(ValueError, match=r"protocols\.quick\.arms: nobody: no such variant"):
+    assert list(experiment.booted_arms()) == ["baseline", "other", "control"]
+    assert list(with_protocol(changed(arms=["other"]), "long").arms) == list(SMALL["arms"])
+    with pytest.raises(ValueError, match=r"protocols\.quick\.arms: nobody: no such arm"):
         changed(arms=["nobody"])
 
 

@@ -119,7 +119,7 @@ def test_what_is_pending_is_read_from_the_disk(tmp_path: Path) -> None:
         (folder / "host.json").write_text(json.dumps({"wall_s": wall_s}))
     (tmp_path / "raw/idle/block-002").mkdir(parents=True)
     (tmp_path / "raw/idle/block-002/host.json").write_text("{}")  # of another version
-    for arm in TRACED.arms():
+    for arm in TRACED.booted_arms():
         file = tmp_path / "mechanism/idle" / f"{arm}.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")

@@ -28,20 +28,20 @@ def plan(regime: str, position: int = 0) -> dict[str, Any]:
 
 def test_the_plan_of_a_boot() -> None:
     schedule = block_schedule(EXPERIMENT, "idle", 2)
-    for position, (arm, variant) in enumerate(schedule.arms):
+    for position, arm in enumerate(schedule.arms):
         made = plan("idle", position)
         assert made["identity"] == {
             "regime": "idle",
             "block": 2,
             "arm": arm,
-            "variant": variant,
             "boot_order": position + 1,
         }
         assert [cell["levels"] for cell in made["cells"]] == list(schedule.cells)
     assert made["expected"] == {
         "kernel_release": "6.12.9",
         "config_sha256": "ab" * 32,
-        "build_tag": "0123456789ab",
+        "build_id": None,
+        "version_has": ["0123456789ab"],
         "vcpus": 3,
         "memory_mib": 256,
         "memory_controller": True,
@@ -65,6 +65,8 @@ def test_a_cells_arguments() -> None:
     pairs = dict(zip(argv[::2], argv[1::2], strict=True))
     assert pairs == {
         "--write-size": "65536",
+        "--pipe-size": "1048576",
+        "--pin": "none",
         "--writers": str(cell["levels"]["writers"]),
         "--readers": str(cell["levels"]["readers"]),
         "--duration": "0.5",
@@ -75,7 +77,9 @@ def test_a_cells_arguments() -> None:
 
 
 def test_the_self_check_verifies_bytes_with_the_workloads_own_arguments() -> None:
-    argv = plan("idle")["self_check_argv"]
+    [check] = plan("idle")["self_checks"]
+    argv = check["argv"]
+    assert check["workload"] == "pipe_bench"
     assert "--verify" in argv
     assert argv[argv.index("--write-size") + 1] == "65536"
     assert argv.count("--writers") == 1
@@ -125,7 +129,7 @@ def test_a_mechanism_boot_runs_the_cells_for_its_own_short_time() -> None:
 
 def test_deadlines_leave_room_for_what_is_planned() -> None:
     # 0.5 s + 0.1 s + the workload's own five, and time to say that they were not enough
-    assert plan("idle")["cell_deadline_s"] == pytest.approx(15.6)
+    assert plan("idle")["cells"][0]["deadline_s"] == pytest.approx(15.6)
     assert plan("idle")["silence_s"] > 15.6
     assert plan("pressed")["silence_s"] > 60
     idle = block_timeout_s(EXPERIMENT, "quick", "idle", 4)
@@ -146,11 +150,40 @@ def test_workers_are_pinned_to_cpus_that_the_guest_has() -> None:
     """How many `auto` are is known on the host that measures; it is at most 16."""
     auto = SMALL | {"guest": SMALL["guest"] | {"vcpus": "auto"}}
     for pin, good in (("0", True), ("none", True), ("auto", True), ("0-15,16", False)):
-        arguments = SMALL["workload"]["arguments"] | {"pin": pin}
-        experiment = Experiment.model_validate(auto | {"workload": {"arguments": arguments}})
+        chosen = SMALL["workloads"]["pipe_bench"]
+        pinned = chosen | {"arguments": chosen["arguments"] | {"pin": pin}}
+        experiment = Experiment.model_validate(auto | {"workloads": {"pipe_bench": pinned}})
         source = GuestSource(experiment, "quick", Path(), Path(), {"mode": "tcg"})
         if good:
             require_cpus(source)
         else:
-            with pytest.raises(KdeltaError, match=r"workload.arguments.pin: CPU 16 is none of the"):
+            with pytest.raises(
+                KdeltaError, match=r"workloads.pipe_bench.arguments.pin: CPU 16 is none of the"
+            ):
                 require_cpus(source)
+
+
+def test_an_arm_is_booted_as_it_says_and_known_by_what_is_known_of_it() -> None:
+    arm = {
+        "title": "otherwise",
+        "boot_parameters": ["mitigations=off"],
+        "sysctl": {"vm.swappiness": 1},
+        "files": {"/sys/kernel/mm/transparent_hugepage/enabled": "never"},
+        "memory": "512M",
+    }
+    experiment = Experiment.model_validate(SMALL | {"arms": SMALL["arms"] | {"other": arm}})
+    schedule = block_schedule(experiment, "idle", 1)
+    image = {"kernel_release": "6.1", "key": "k", "version_has": ["#1 SMP"], "build_id": "0d"}
+    made = [
+        boot_plan(experiment, "quick", schedule, schedule.arms.index(name), image, "tcg", 1)
+        for name in ("other", "patched")
+    ]
+    expected, plain = (plan["expected"] for plan in made)
+    assert expected["boot_parameters"] == ["mitigations=off"]
+    assert (expected["memory_mib"], plain["memory_mib"]) == (512, 256)
+    assert made[0]["conditions"]["sysctl"] == {"vm.swappiness": 1}
+    assert made[0]["conditions"]["files"] == arm["files"]
+    assert expected["config_sha256"] is None
+    assert (expected["version_has"], expected["build_id"]) == (["#1 SMP"], "0d")
+    words = "mitigations=off, vm.swappiness=1, never in /sys/kernel/mm/transparent_hugepage/enabled"
+    assert experiment.arms["other"].booting_words == f"{words}, 512M of memory"

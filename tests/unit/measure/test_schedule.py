@@ -37,34 +37,48 @@ def with_seed(seed: int) -> Experiment:
 def with_arms(count: int, seed: int = 7) -> Experiment:
     """An experiment of that many arms, the control among them."""
     names = ["baseline", *(f"v{i}" for i in range(1, count - 1))]
-    variants = {name: {"title": name} for name in names}
-    return Experiment.model_validate(SMALL | {"seed": seed, "variants": variants})
+    arms = {name: {"title": name} for name in names}
+    return Experiment.model_validate(SMALL | {"seed": seed, "arms": arms})
 
 
 def orders(experiment: Experiment, regime: str, blocks: int) -> list[list[str]]:
     found = (block_schedule(experiment, regime, n) for n in range(1, blocks + 1))
-    return [[arm for arm, _ in schedule.arms] for schedule in found]
+    return [list(schedule.arms) for schedule in found]
 
 
 def mean_positions(experiment: Experiment, regime: str, blocks: int) -> dict[str, float]:
     """Arm -> mean position in its block, counted from 1."""
     rows = orders(experiment, regime, blocks)
-    return {a: sum(row.index(a) + 1 for row in rows) / blocks for a in experiment.arms()}
+    return {a: sum(row.index(a) + 1 for row in rows) / blocks for a in experiment.booted_arms()}
 
 
 def test_cells_are_the_matrix_the_last_factor_fastest() -> None:
     assert cells(EXPERIMENT) == [
-        {"writers": 1, "readers": 1},
-        {"writers": 1, "readers": 3},
-        {"writers": 2, "readers": 1},
-        {"writers": 2, "readers": 3},
+        ("pipe_bench", {"writers": 1, "readers": 1}),
+        ("pipe_bench", {"writers": 1, "readers": 3}),
+        ("pipe_bench", {"writers": 2, "readers": 1}),
+        ("pipe_bench", {"writers": 2, "readers": 3}),
     ]
 
 
-def test_the_arms_are_the_variants_and_the_control() -> None:
-    assert EXPERIMENT.arms() == ARMS
-    assert list(EXPERIMENT.arms()) == ["baseline", "patched", "other", "control"]
-    assert "control" not in Experiment.model_validate(SMALL | {"control": False}).arms()
+def test_the_cells_of_several_workloads_follow_each_other_and_share_every_round() -> None:
+    chosen = SMALL["workloads"]["pipe_bench"]
+    other = {"program": "hackbench", "matrix": {"groups": [1, 2]}}
+    experiment = Experiment.model_validate(
+        SMALL | {"workloads": {"pipe_bench": chosen, "hack": other}}
+    )
+    schedule = block_schedule(experiment, "idle", 1, rounds=2)
+    assert schedule.workloads == ("pipe_bench",) * 4 + ("hack",) * 2
+    assert schedule.cells[4:] == ({"groups": 1}, {"groups": 2})
+    assert all(sorted(turn.cell for turn in turns) == list(range(6)) for turns in schedule.rounds)
+    alone = block_schedule(EXPERIMENT, "idle", 1)
+    assert alone.arms == schedule.arms
+
+
+def test_the_arms_and_the_control() -> None:
+    assert EXPERIMENT.booted_arms() == ARMS
+    assert list(EXPERIMENT.booted_arms()) == ["baseline", "patched", "other", "control"]
+    assert "control" not in Experiment.model_validate(SMALL | {"control": False}).booted_arms()
 
 
 @settings(deadline=None)
@@ -72,9 +86,8 @@ def test_the_arms_are_the_variants_and_the_control() -> None:
 def test_a_block_is_a_permutation_of_everything(seed: int, regime: str, block: int) -> None:
     experiment = with_seed(seed)
     schedule = block_schedule(experiment, regime, block)
-    assert dict(schedule.arms) == ARMS
-    assert len(schedule.arms) == len(ARMS)
-    assert list(schedule.cells) == cells(experiment)
+    assert sorted(schedule.arms) == sorted(ARMS)
+    assert list(zip(schedule.workloads, schedule.cells, strict=True)) == cells(experiment)
     (turns,) = schedule.rounds
     assert sorted(turn.cell for turn in turns) == [0, 1, 2, 3]
     assert all(sorted(turn.arms) == sorted(ARMS) for turn in turns)
@@ -85,7 +98,7 @@ def test_the_orders_of_one_seed_never_change() -> None:
     """A changed order would make published runs irreproducible."""
     schedule = block_schedule(EXPERIMENT, "idle", 1)
     assert schedule.seed == "7/idle/1"
-    assert [arm for arm, _ in schedule.arms] == FIRST_ARMS
+    assert list(schedule.arms) == FIRST_ARMS
     assert [turn.cell for turn in schedule.rounds[0]] == FIRST_CELLS
     assert list(schedule.rounds[0][0].arms) == FIRST_TURN
 
@@ -115,9 +128,9 @@ def test_every_square_is_drawn_anew() -> None:
     assert set(firsts) == set(ARMS)
 
 
-def test_the_order_of_variants_in_the_file_does_not_count() -> None:
-    variants = dict(reversed(list(SMALL["variants"].items())))
-    turned = Experiment.model_validate(SMALL | {"variants": variants})
+def test_the_order_of_arms_in_the_file_does_not_count() -> None:
+    arms = dict(reversed(list(SMALL["arms"].items())))
+    turned = Experiment.model_validate(SMALL | {"arms": arms})
     assert orders(turned, "idle", 8) == orders(EXPERIMENT, "idle", 8)
 
 
@@ -130,7 +143,7 @@ def test_every_arm_comes_at_every_position_equally_often(
     experiment = with_arms(arms, seed)
     rows = orders(experiment, regime, blocks)
     counts = Counter((arm, position) for row in rows for position, arm in enumerate(row))
-    every = [counts[arm, position] for arm in experiment.arms() for position in range(arms)]
+    every = [counts[arm, position] for arm in experiment.booted_arms() for position in range(arms)]
     assert max(every) - min(every) <= 1
     assert blocks % arms or set(every) == {blocks // arms}
 
@@ -143,7 +156,7 @@ def test_every_arm_follows_every_other_one_equally_often(
     """By one at most for an even number of arms; for an odd one it takes both squares."""
     experiment = with_arms(arms, seed)
     counts = Counter(pair for row in orders(experiment, regime, blocks) for pair in pairwise(row))
-    names = list(experiment.arms())
+    names = list(experiment.booted_arms())
     every = [counts[one, other] for one in names for other in names if one != other]
     odd = arms % 2
     assert max(every) - min(every) <= (2 if odd else 1)
@@ -167,7 +180,7 @@ def test_a_trend_within_a_cells_run_moves_no_arm_of_a_shipped_protocol(path: Pat
     experiment = load_experiment(path, CHECKOUT)
     for name, protocol in experiment.protocols.items():
         for regime in protocol.duration_s:
-            places: dict[str, list[int]] = {arm: [] for arm in experiment.arms()}
+            places: dict[str, list[int]] = {arm: [] for arm in experiment.booted_arms()}
             for block in range(1, protocol.blocks + 1):
                 schedule = block_schedule(experiment, regime, block, protocol.rounds)
                 for turn in (turn for turns in schedule.rounds for turn in turns):
@@ -192,12 +205,12 @@ def test_within_a_cell_every_arm_runs_at_every_place_equally_often(
         for turns in schedule.rounds:
             assert sorted(turn.cell for turn in turns) == list(range(len(schedule.cells)))
             for turn in turns:
-                assert sorted(turn.arms) == sorted(experiment.arms())
+                assert sorted(turn.arms) == sorted(experiment.booted_arms())
                 counts.update((turn.cell, arm, place) for place, arm in enumerate(turn.arms))
     every = [
         counts[cell, arm, place]
         for cell in range(len(cells(experiment)))
-        for arm in experiment.arms()
+        for arm in experiment.booted_arms()
         for place in range(arms)
     ]
     assert max(every) - min(every) <= 1
@@ -213,7 +226,8 @@ def test_the_record_is_the_contracts() -> None:
         "regime": "pressed",
         "block": 2,
         "seed": "7/pressed/2",
-        "arms": [{"arm": arm, "variant": ARMS[arm]} for arm, _ in schedule.arms],
+        "arms": list(schedule.arms),
+        "workloads": ["pipe_bench"] * 4,
         "cells": list(schedule.cells),
         "rounds": [
             [{"cell": turn.cell, "arms": list(turn.arms)} for turn in turns]

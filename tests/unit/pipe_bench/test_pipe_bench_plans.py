@@ -50,16 +50,17 @@ seconds = st.floats(0.001, 100) | st.sampled_from([0.0005, 0.001, 0.1, 1, 30, 30
 def experiments(draw: st.DrawFn) -> Experiment:
     """Experiments of any shape that pass; those that do not are drawn too, and dropped."""
     data = copy.deepcopy(SMALL)
-    data["matrix"], data["workload"]["arguments"] = {}, {}
+    chosen = data["workloads"]["pipe_bench"]
+    chosen["matrix"], chosen["arguments"] = {}, {}
     for name, parameter in PIPE_BENCH.parameters.items():
         # What else is refused is refused as a whole: of that too much would leave nothing to run.
         values = VALUES[name].filter(lambda value, name=name: accepted(name, value))
         where = draw(st.sampled_from(["matrix", "arguments", "nowhere"]))
         if where == "matrix":
-            data["matrix"][name] = draw(st.lists(values, min_size=1, max_size=3))
+            chosen["matrix"][name] = draw(st.lists(values, min_size=1, max_size=3))
         elif where == "arguments" or (parameter.required and draw(st.integers(0, 9))):
-            data["workload"]["arguments"][name] = draw(values)
-    data["workload"]["timeout_s"] = draw(seconds.map(lambda number: number + 0.9))
+            chosen["arguments"][name] = draw(values)
+    chosen["timeout_s"] = draw(seconds.map(lambda number: number + 0.9))
     data["guest"] |= {"memory": "64T", "vcpus": draw(st.just("auto") | st.integers(1, 64))}
     durations = {"idle": draw(seconds), "pressed": draw(seconds)}
     warmups = st.floats(0, 1) | st.sampled_from([0, 1e-9, 5, 900])
@@ -96,7 +97,7 @@ def plans(experiment: Experiment) -> list[dict[str, Any]]:
 @given(experiment=experiments())
 def test_every_cell_of_a_validated_experiment_is_one_cell(bench, experiment):
     for plan in plans(experiment):
-        check = bench(*plan["self_check_argv"][1:], "--dry-run")
+        check = bench(*plan["self_checks"][0]["argv"][1:], "--dry-run")
         assert (check.returncode, check.stdout, check.stderr) == (0, "writers=2 readers=2\n", "")
         for cell in plan["cells"][:4]:
             options = {**experiment.workload.arguments, **cell["levels"]}
@@ -114,7 +115,7 @@ def accepted(name: str, value: Any) -> bool:
             PIPE_BENCH.check_parameter("here", name, value, "pipe_bench")
             return True
         if name == "timeout":
-            data["workload"]["timeout_s"] = value
+            data["workloads"]["pipe_bench"]["timeout_s"] = value
         elif name == "warmup":
             data["protocols"] = {
                 "quick": {"blocks": 1, "warmup_s": value, "duration_s": {"idle": 80000}}
@@ -168,7 +169,7 @@ def test_every_option_is_one_of_the_programs(bench, name):
 )
 def test_the_workloads_timeout_takes_effect(small, faulty, timeout_s, error):
     """Below and above pipe_bench's own 30 s: one write lasts a second, 35 s by its clock."""
-    small["workload"]["timeout_s"] = timeout_s
+    small["workloads"]["pipe_bench"]["timeout_s"] = timeout_s
     small["protocols"]["quick"]["warmup_s"] = 0  # the first write counts
     experiment = Experiment.model_validate(small)
     plan = boot_plan(experiment, "quick", block_schedule(experiment, "idle", 1), 0, IMAGE, "tcg", 1)
@@ -180,5 +181,5 @@ def test_the_workloads_timeout_takes_effect(small, faulty, timeout_s, error):
         assert done.returncode == 1
         assert done.stderr == f"pipe_bench: writers=1 readers=1: {error}\n"
     # The driver's own deadline comes after the program's, which says more.
-    assert plan["cell_deadline_s"] >= 0.5 + timeout_s + 5
-    assert plan["silence_s"] > plan["cell_deadline_s"]
+    assert plan["cells"][0]["deadline_s"] >= 0.5 + timeout_s + 5
+    assert plan["silence_s"] > plan["cells"][0]["deadline_s"]

@@ -39,8 +39,8 @@ def finished_run(folder: Path, root: Path, **truth: Any) -> Path:
     run = folder / "pipes" / "quick"
     make_run(run, outcome, spoil=_make_private)
     for regime in ("idle",):
-        for arm, variant in ARMS.items():
-            _trace(run / "mechanism" / regime, regime, arm, variant, outcome)
+        for arm in ARMS:
+            _trace(run / "mechanism" / regime, regime, arm, outcome)
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["experiment"]["claims"] = {"file": CLAIMS, "source": "a mail", "arm": "patched"}
     manifest["experiment"]["mechanism"] = {"regimes": ["idle"]}
@@ -77,9 +77,9 @@ def _make_private(raw: Path) -> None:
     host.write_text(json.dumps(record))
 
 
-def _trace(folder: Path, regime: str, arm: str, variant: str, truth: Truth) -> None:
-    identity = {"regime": regime, "arm": arm, "variant": variant, "block": 0, "boot_order": 1}
-    before = 0 if variant == "baseline" else 8
+def _trace(folder: Path, regime: str, arm: str, truth: Truth) -> None:
+    identity = {"regime": regime, "arm": arm, "block": 0, "boot_order": 1}
+    before = 0 if ARMS[arm] == "baseline" else 8
     counts = ("bulk_calls", "bulk_pages_requested", "bulk_pages", "reclaims_before_lock")
     samples = [
         {

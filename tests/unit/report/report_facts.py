@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from report_synthetic import Plan
 
-from kdelta.report.context import Arm, Factor, Regime, ReportContext, Variant
+from kdelta.report.context import Arm, Factor, Image, Regime, ReportContext
 from tests.workloads import METRICS, PIPE_BENCH
 
 
@@ -78,9 +78,9 @@ def make_context(plan: Plan, **changes: object) -> ReportContext:
             "Compiler": "gcc (Debian 12.2.0-14+deb12u1) 12.2.0",
             "Seed": "20260515",
         },
-        variants=(
-            Variant("baseline", "baseline", ()),
-            Variant(
+        images=(
+            Image("baseline", "baseline", ()),
+            Image(
                 "patched",
                 "patched",
                 (

@@ -186,7 +186,6 @@ def make_samples(plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
                         "regime": regime,
                         "block": block,
                         "arm": arm,
-                        "variant": arm,
                         "boot_order": boot_order,
                         "cell_order": cell_order,
                         "write_size": WRITE_SIZE,

@@ -13,8 +13,7 @@ from report_cases import Case, render
 from report_synthetic import FLAGSHIP
 
 from kdelta.report.disturbance import HostState, host_state
-from kdelta.report.macro_names import Names
-from kdelta.report.macros import macros
+from kdelta.report.macros import Names, macros
 from kdelta.report.text import render_text
 
 HOG = (

@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from report_cases import ASSETS, Case
 
-from kdelta.report import figures as figures_module
-from kdelta.report.figure_parts import figure_parts
-from kdelta.report.figure_style import (
+from kdelta.report.figures import draw, figure_parts, figure_stems
+from kdelta.report.figures.draw import write_figures
+from kdelta.report.figures.heatmap import colour_limit, heatmap_figures
+from kdelta.report.figures.latency import latency_figures
+from kdelta.report.figures.style import (
     PAGE_HEIGHT,
     PAGE_WIDTH,
     figure_style,
@@ -24,14 +26,10 @@ from kdelta.report.figure_style import (
     save_pdf,
     save_svg,
 )
-from kdelta.report.figures import write_figures
-from kdelta.report.heatmap import colour_limit, heatmap_figures
+from kdelta.report.figures.trace_pages import pages_figures
+from kdelta.report.figures.trace_waits import wait_figures
 from kdelta.report.html import render_html
-from kdelta.report.latency import latency_figures
 from kdelta.report.latex import count_pages
-from kdelta.report.metrics import figure_stems
-from kdelta.report.trace_pages import pages_figures
-from kdelta.report.trace_waits import wait_figures
 from tests.workloads import LATENCY_MEAN, PIPE_BENCH, THROUGHPUT
 
 FILES = [
@@ -127,7 +125,7 @@ def test_pages_of_a_pdf_are_counted(measured: Case, tmp_path: Path) -> None:
 def test_pages_are_pictures_too(
     measured: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures_module, "PAGE_HEIGHT", 4.0)
+    monkeypatch.setattr(draw, "PAGE_HEIGHT", 4.0)
     write_figures(measured.frames, measured.context, tmp_path)
     stems = [path.stem for path in tmp_path.glob("*.pdf")]
     pages = {stem: count_pages(tmp_path / f"{stem}.pdf") for stem in stems}

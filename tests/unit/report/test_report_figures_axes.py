@@ -16,18 +16,13 @@ from report_cases import NASTY, Case
 from report_facts import make_context
 from report_synthetic import FLAGSHIP
 
-from kdelta.report.axis_labels import ARM, BLOCK, REGIME, cells_name, factor_name, squeeze
 from kdelta.report.context import Arm, Factor, Regime, ReportContext
-from kdelta.report.figure_style import PAGE_HEIGHT, PAGE_WIDTH, arm_styles, figure_style
-from kdelta.report.figures import drawings
+from kdelta.report.figures import figure_stems
+from kdelta.report.figures.axes import ARM, BLOCK, REGIME, cells_name, factor_name, squeeze
+from kdelta.report.figures.draw import drawings
+from kdelta.report.figures.style import PAGE_HEIGHT, PAGE_WIDTH, arm_styles, figure_style
+from kdelta.report.figures.svg import ARM_COLOURS, BASELINE_COLOUR, CONTROL_COLOUR, PAPER
 from kdelta.report.frames import ReportFrames
-from kdelta.report.metrics import figure_stems
-from kdelta.report.palette import (
-    ARM_COLOURS,
-    BASELINE_COLOUR,
-    CONTROL_COLOUR,
-    PAPER,
-)
 from tests.workloads import PIPE_BENCH
 
 STEMS = figure_stems(PIPE_BENCH, mechanism=True)

@@ -14,16 +14,16 @@ from report_cases import ASSETS, Case
 
 from kdelta.report.captions import Captions
 from kdelta.report.context import Factor, ReportContext
-from kdelta.report.figure_style import PAGE_HEIGHT, arm_styles, figure_style
-from kdelta.report.frames import ReportFrames
-from kdelta.report.latency import latency_figures, line_styles
-from kdelta.report.latency_cells import (
+from kdelta.report.figures.latency import latency_figures, line_styles
+from kdelta.report.figures.pressure import COUNTERS, pressure_figures
+from kdelta.report.figures.selection import (
     first_middle_last,
     fixed_level,
     selection_sentence,
     shown_cells,
 )
-from kdelta.report.pressure_figure import COUNTERS, pressure_figures
+from kdelta.report.figures.style import PAGE_HEIGHT, arm_styles, figure_style
+from kdelta.report.frames import ReportFrames
 from kdelta.report.view import build_view
 
 

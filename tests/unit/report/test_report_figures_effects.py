@@ -15,11 +15,11 @@ from matplotlib.patches import PathPatch, Polygon
 from report_cases import Case
 
 from kdelta.report.context import Regime
-from kdelta.report.drift import after_baseline, drift_figures
-from kdelta.report.figure_style import PAGE_HEIGHT, figure_style
-from kdelta.report.forest import all_cells, forest_figures
-from kdelta.report.palette import PAPER
-from kdelta.report.percent_axis import percent_ticks, ratio_limits
+from kdelta.report.figures.axes import percent_ticks, ratio_limits
+from kdelta.report.figures.drift import after_baseline, drift_figures
+from kdelta.report.figures.forest import all_cells, forest_figures
+from kdelta.report.figures.style import PAGE_HEIGHT, figure_style
+from kdelta.report.figures.svg import PAPER
 from tests.workloads import THROUGHPUT
 
 IDLE = Regime("idle", "No memory pressure")

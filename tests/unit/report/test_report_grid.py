@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdelta.report.grid import Grid, Group
-from kdelta.report.text_grid import format_grid
+from kdelta.report.text_tables import format_grid
 
 GRID = Grid(
     "Caption. More of it.",

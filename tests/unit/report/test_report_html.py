@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from report_cases import ASSETS, NASTY, Case
 
 from kdelta.errors import KdeltaError
+from kdelta.report.figures import figure_stems
+from kdelta.report.figures.svg import inline_svg
 from kdelta.report.formatting import typeset_minus
 from kdelta.report.html import render_html
-from kdelta.report.metrics import figure_stems
-from kdelta.report.svg import inline_svg
 from kdelta.report.view import build_view
 from tests.workloads import PIPE_BENCH
 

@@ -12,12 +12,11 @@ from report_cases import ASSETS, Case
 from report_facts import make_context
 from report_synthetic import FLAGSHIP, WIDE, Plan, write_results
 
-from kdelta.report.answer_scale import answer_scale
-from kdelta.report.cells import number
 from kdelta.report.drilldown import CellBlocks, Drilldown, drilldown
-from kdelta.report.frames import load_frames
+from kdelta.report.figures import figure_stems
+from kdelta.report.figures.answers import answer_scale
+from kdelta.report.frames import load_frames, number
 from kdelta.report.html import render_html
-from kdelta.report.metrics import figure_stems
 from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.tables import choose_precision
 from kdelta.report.view import build_view

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from report_cases import ASSETS, NASTY, Case
 
 from kdelta.errors import KdeltaError
-from kdelta.report.context import Variant
+from kdelta.report.context import Image
 from kdelta.report.latex import LatexReport
 from kdelta.report.pdf import compile_pdf, first_error
 from kdelta.report.tex_escape import Tex, escape, escape_breakable, pdf_string
@@ -137,8 +137,8 @@ def test_nothing_runs_over_the_margin(emulated: Case, tmp_path: Path) -> None:
 
 
 def test_a_long_title_of_a_kernel_stays_within_the_margin(measured: Case) -> None:
-    long = Variant("patched", "a title as long as a sentence " * 4, ("fs/pipe: x",))
-    context = replace(measured.context, variants=(long,))
+    long = Image("patched", "a title as long as a sentence " * 4, ("fs/pipe: x",))
+    context = replace(measured.context, images=(long,))
     tex = LatexReport(measured.frames, context, ASSETS).paper(measured.folder / "figures")
     assert r"\item[{Patches of patched}] fs/pipe: x" in tex
     assert "as long as a sentence" not in tex.split(r"\section*{Provenance}")[1]

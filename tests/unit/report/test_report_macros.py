@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from report_cases import ASSETS, Case
 
 from kdelta.report.latex import LatexReport
-from kdelta.report.macro_names import Names, plain, spell
-from kdelta.report.macros import macros
+from kdelta.report.macros import Names, macros, plain, spell
 from kdelta.report.pdf import compile_pdf
 from tests.workloads import METRICS
 

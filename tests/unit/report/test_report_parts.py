@@ -12,8 +12,8 @@ from report_cases import Case
 
 from kdelta.report.mechanism import share_before, wait_ratios
 from kdelta.report.pressure import expectations
+from kdelta.report.sentences import acceleration_label, magnitude
 from kdelta.report.view import View, build_view
-from kdelta.report.wording import acceleration_label, magnitude
 
 
 def view_of(case: Case, **frames: pd.DataFrame) -> View:

@@ -12,11 +12,10 @@ import pytest
 from report_cases import ASSETS, Case, render
 from report_synthetic import FLAGSHIP, Plan
 
+from kdelta.report.caveats import Notice, notices, weaknesses
 from kdelta.report.context import EarlierAttempt
-from kdelta.report.notices import Notice, notices
 from kdelta.report.text import render_text
 from kdelta.report.view import build_view
-from kdelta.report.weaknesses import weaknesses
 
 
 def splat_plan() -> Plan:
@@ -206,12 +205,12 @@ def test_earlier_attempts_come_last(emulated: Case) -> None:
     )
 
 
-def test_a_variant_that_was_compiled_to_the_baseline_s_code(measured: Case) -> None:
+def test_an_arm_that_was_compiled_to_the_baseline_s_code(measured: Case) -> None:
     """A patch of something that this configuration leaves out."""
-    baseline, patched = measured.context.variants
+    baseline, patched = measured.context.images
     for changed, expected in ((None, 0), (1, 0), (0, 1)):
-        variants = (baseline, patched._replace(objects_changed=changed))
-        context = replace(measured.context, variants=variants)
+        images = (baseline, patched._replace(objects_changed=changed))
+        context = replace(measured.context, images=images)
         told = notices(measured.frames, context)
         assert len(told) == expected
     assert told[0].headline == "patched: compiled to the same code as the baseline"
@@ -219,6 +218,19 @@ def test_a_variant_that_was_compiled_to_the_baseline_s_code(measured: Case) -> N
         "No object file of its kernel differs from the baseline's, but for the image's name "
         "and addresses. Is what its patches change part of this configuration?",
     )
+
+
+def test_the_same_code_booted_otherwise_is_a_comparison(measured: Case) -> None:
+    baseline, patched = measured.context.images
+    arms = tuple(
+        arm._replace(booting="mitigations=off") if arm.name == "patched" else arm
+        for arm in measured.context.arms
+    )
+    images = (baseline, patched._replace(objects_changed=0))
+    context = replace(measured.context, images=images, arms=arms)
+    assert notices(measured.frames, context) == notices(measured.frames, measured.context)
+    text = render_text(measured.frames, context, ASSETS)
+    assert "booted with mitigations=off" in " ".join(text.split())
 
 
 def test_the_gravest_comes_first(emulated: Case) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import email
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -32,6 +33,12 @@ SERIES = (BULK, LOOP)
 PATCHES = sorted((CHECKOUT / "patches").glob("*/*/0002-selftests-pipe-*.patch"))
 
 
+def git_apply(patch: Path, folder: Path) -> None:
+    """Make the selftest's files that a patch adds."""
+    arguments = ["git", "apply", f"--include={FOLDER}/*", str(patch)]
+    subprocess.run(arguments, cwd=folder, check=True, env={"PATH": "/usr/bin:/bin"})
+
+
 def test_all_series_carry_the_same_benchmark() -> None:
     assert len({patch.read_bytes() for patch in PATCHES}) == 1
 
@@ -42,12 +49,51 @@ def test_a_selftest_patch_has_the_committed_sources(patch: Path, tmp_path: Path)
     assert [commit.subject for commit in read.commits] == [
         "selftests/pipe: add pipe_bench microbenchmark"
     ]
-    arguments = ["git", "apply", f"--include={FOLDER}/*", str(patch)]
-    subprocess.run(arguments, cwd=tmp_path, check=True, env={"PATH": "/usr/bin:/bin"})
+    git_apply(patch, tmp_path)
     for name, source in SOURCES.items():
         made = (tmp_path / FOLDER / name).read_bytes()
         wanted = (CHECKOUT / "workloads/pipe_bench" / source).read_bytes()
-        assert made == wanted, f"make the patch anew: see {patch.parents[1]}/README.md"
+        assert made == wanted, "run patches/make-selftest-patch.sh"
+
+
+def _kernel_with(patch: Path, folder: Path) -> None:
+    """As much of a kernel as the patch has to find: the lines around what it changes."""
+    text = patch.read_text()
+    hunk = re.compile(
+        r"^--- a/(\S+)\n\+\+\+ .*\n@@ -(\d+),.* @@ ?(.*)\n((?:[ +-].*\n)+)", re.MULTILINE
+    )
+    for name, line, before, lines in hunk.findall(text):
+        context = [line[1:] for line in lines.splitlines() if line.startswith(" ")]
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        padding = [""] * (int(line) - 2)
+        (folder / name).write_text("\n".join([*padding, before, *context, ""]))
+
+
+@pytest.mark.parametrize("changed", ["", "/* a line more */\n"])
+def test_the_script_makes_the_selftest_patch(tmp_path: Path, changed: str) -> None:
+    _kernel_with(PATCHES[0], tmp_path / "linux")
+    for folder in ("patches", "workloads/pipe_bench"):
+        shutil.copytree(CHECKOUT / folder, tmp_path / folder)
+    source = tmp_path / "workloads/pipe_bench/pipe_bench.c"
+    source.write_text(source.read_text() + changed)
+    script = tmp_path / "patches/make-selftest-patch.sh"
+    subprocess.run([script, tmp_path / "linux"], check=True, capture_output=True)
+    made = sorted((tmp_path / "patches").glob("*/*/0002-*"))
+    assert [path.relative_to(tmp_path) for path in made] == [
+        path.relative_to(CHECKOUT) for path in PATCHES
+    ]
+    assert len({path.read_bytes() for path in made}) == 1
+    text = made[0].read_text()
+    if changed:
+        assert f"+{changed}" in text
+        git_apply(made[0], tmp_path)
+        assert (tmp_path / FOLDER / "pipe_bench.c").read_text() == source.read_text()
+    else:
+        # All but the hashes of two files of which only a part is here.
+        def without(text: str) -> str:
+            return re.sub(r"^index \w+\.\.\w+ 100644$", "", text, flags=re.MULTILINE)
+
+        assert without(text) == without(PATCHES[0].read_text())
 
 
 @pytest.mark.parametrize(

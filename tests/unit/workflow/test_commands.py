@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from kdelta import __version__, cli
 from kdelta.cli import main
+from kdelta.progress import Progress
 from tests.conftest import Project
 
 Captured = pytest.CaptureFixture[str]
@@ -38,7 +40,7 @@ def test_help_names_every_verb(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     said = capsys.readouterr().out
-    for verb in ("fetch", "build", "workload", "probe", "measure", "manifest", "analyse", "report"):
+    for verb in ("fetch", "build", "programs", "probe", "measure", "manifest", "analyse", "report"):
         assert verb in said
 
 
@@ -61,7 +63,7 @@ class Verbs:
             raise error
 
         parser = cli.argparse.ArgumentParser()
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, messages=None)
         self._monkeypatch.setattr(cli, "build_parser", lambda: parser)
         return main([])
 
@@ -89,6 +91,45 @@ def test_what_fails_is_told_alone(
 def test_our_own_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         Verbs(monkeypatch).fail(ZeroDivisionError())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_messages_are_shown_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """The log has each line as it came to stand; a terminal still sees progress in place."""
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", shown)
+    log = tmp_path / "new folder" / "verb.log"
+
+    def run(_args: object) -> int:
+        assert sys.stderr.isatty() == terminal
+        with Progress("Stage", clock=iter((0.0, 20.0, 40.0)).__next__) as progress:
+            progress.update(1)
+        raise cli.KdeltaError("no \x1b[31msuch\x1b[m file")
+
+    parser = cli.argparse.ArgumentParser()
+    parser.set_defaults(run=run, messages=log)
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
+    assert main([]) == 1
+    on_the_way = [] if terminal else ["Stage: 1 steps, 20 s so far"]
+    told = [*on_the_way, "Stage: done in 40 s", "kdelta: no such file"]
+    assert log.read_text().splitlines() == told
+    assert ("\r" in shown.getvalue()) == terminal
+    assert shown.getvalue().endswith("kdelta: no such file\n")
+
+
+def test_a_bug_of_ours_is_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_args: object) -> int:
+        raise ZeroDivisionError("ours")
+
+    parser = cli.argparse.ArgumentParser()
+    parser.set_defaults(run=run, messages=tmp_path / "log")
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
+    with pytest.raises(ZeroDivisionError):
+        main([])
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "ZeroDivisionError: ours"
 
 
 def configure(project: Project, text: str = "experiment: experiment.yaml\n") -> list[str]:

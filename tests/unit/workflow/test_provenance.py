@@ -24,7 +24,7 @@ from kdelta.provenance import (
     read_json,
 )
 from kdelta.run_context import analysis_settings, report_context
-from kdelta.run_facts import host_differences
+from kdelta.run_facts import host_differences, provenance_facts
 from tests.conftest import SMALL
 
 EXPERIMENT = Experiment.model_validate(SMALL)
@@ -66,15 +66,20 @@ HOST: dict[str, Any] = {
 }
 
 
-def image(variant: str) -> dict[str, Any]:
+def with_workload(**changes: Any) -> dict[str, Any]:
+    chosen = SMALL["workloads"]["pipe_bench"] | changes
+    return SMALL | {"workloads": {"pipe_bench": chosen}}
+
+
+def image(arm: str) -> dict[str, Any]:
     patches = {"patched": [{"file": "a.patch", "sha256": "12" * 32, "subject": "fs/pipe: faster"}]}
     return {
         "kernel_release": "6.12.9",
-        "key": variant * 3,
+        "key": arm * 3,
         "bzimage_sha256": "ab" * 32,
         "source": {"package": "linux-source-6.12", "version": "6.12.9-1"},
         "compiler": "gcc 12.2",
-        "patches": patches.get(variant, []),
+        "patches": patches.get(arm, []),
     }
 
 
@@ -83,8 +88,8 @@ def run(tmp_path: Path) -> Path:
     base = tmp_path / "results" / "small"
     files: dict[str, Any] = {
         "acceleration.json": HOST["acceleration"],
-        "workload/workload.json": {"binary_sha256": "cd" * 32},
-        **{f"kernels/{name}/image.json": image(name) for name in EXPERIMENT.variants},
+        "programs/programs.json": {"pipe_bench": {"binary_sha256": "cd" * 32}},
+        **{f"kernels/{name}/image.json": image(name) for name in EXPERIMENT.arms},
     }
     for regime in ("idle", "pressed"):
         for block in ("001", "002"):
@@ -105,9 +110,9 @@ def test_the_manifest(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDELTA_ARGV", "snakemake --cores 2")
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     assert manifest["argv"] == "snakemake --cores 2"
-    assert manifest["experiment"]["schema"] == 1
+    assert manifest["experiment"]["schema"] == 2
     assert Experiment.model_validate(manifest["experiment"]) == EXPERIMENT
-    assert manifest["kernels"].keys() == EXPERIMENT.variants.keys()
+    assert manifest["kernels"].keys() == EXPERIMENT.arms.keys()
     assert [(b["regime"], b["block"]) for b in manifest["blocks"]] == [
         (regime, f"block-00{n}") for regime in ("idle", "pressed") for n in (1, 2)
     ]
@@ -276,7 +281,7 @@ def test_how_many_objects_a_patch_changed(
     if counts is not None:
         manifest["kernels"]["patched"]["objects_differ"] = counts
     context = report_context(EXPERIMENT, "quick", manifest)
-    known = {variant.name: variant.objects_changed for variant in context.variants}
+    known = {arm.name: arm.objects_changed for arm in context.images}
     assert (known["baseline"], known["patched"]) == (None, changed)
     assert context.provenance["Kernel patched"].endswith(f"bzImage sha256 {'ab' * 8}{words}")
 
@@ -321,12 +326,12 @@ def test_differences_from_the_published_set_up(run: Path) -> None:
         ("Kernel", "6.1", "6.12.9"),
         ("Moon", "full", "not recorded"),
     )
-    assert [v.patches for v in context.variants if v.name == "patched"] == [("fs/pipe: faster",)]
+    assert [v.patches for v in context.images if v.name == "patched"] == [("fs/pipe: faster",)]
 
 
 @pytest.mark.parametrize(("size", "expected"), [("64K", "64 KiB writes"), ("1M", "1 MiB writes")])
 def test_sizes_in_words(run: Path, size: str, expected: str) -> None:
-    data = SMALL | {"workload": {"arguments": {"write_size": size}}}
+    data = with_workload(arguments={"write_size": size})
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     context = report_context(Experiment.model_validate(data), "quick", manifest)
     assert context.phrases[0] == expected
@@ -335,7 +340,7 @@ def test_sizes_in_words(run: Path, size: str, expected: str) -> None:
 def test_a_size_that_varies_is_none_of_the_runs(run: Path) -> None:
     fixed = {"arguments": {"writers": 1, "readers": 1}}
     matrix = {"write_size": [4096, "64K"], "nonblock": [True]}
-    data = SMALL | {"workload": fixed, "matrix": matrix}
+    data = with_workload(**fixed, matrix=matrix)
     manifest = build_manifest(EXPERIMENT, "quick", run, run)
     context = report_context(Experiment.model_validate(data), "quick", manifest)
     assert context.phrases == ("1 MiB pipe",)
@@ -367,3 +372,14 @@ def test_hosts_that_differ() -> None:
     # manifests of earlier versions do not say where a block was measured
     old = [{k: v for k, v in block.items() if k != "host"} for block in blocks]
     assert len(host_differences({"hosts": [one, other], "blocks": old})) == 2
+
+
+def test_arms_of_different_sources_and_compilers_are_told_apart(run: Path) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    alike = provenance_facts(manifest)
+    assert alike["Kernel source"] == "package linux-source-6.12, version 6.12.9-1"
+    assert not [label for label in alike if label.startswith(("Kernel source,", "Compiler,"))]
+    manifest["kernels"]["patched"] |= {"source": {"package": "linux-source-7.2"}, "compiler": "cc"}
+    told = provenance_facts(manifest)
+    assert told["Kernel source, patched"] == "package linux-source-7.2"
+    assert (told["Compiler"], told["Compiler, patched"]) == ("gcc 12.2", "cc")

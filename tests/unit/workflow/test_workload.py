@@ -12,7 +12,7 @@ import pytest
 
 from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
-from kdelta.workload.build import RECORD, build_programs
+from kdelta.workload.build import RECORD, build_programs, cached_program
 from kdelta.workload.declaration import Workload
 from tests.workloads import PIPE_BENCH
 
@@ -28,8 +28,9 @@ def segment_types(elf: bytes) -> set[int]:
 
 def build(source: Path, folder: Path, name: str = "out", compiler: str = "gcc") -> str:
     out = folder / name
-    build_programs(PIPE_BENCH, source.parent, out, out / "build.log", folder / "cache", compiler)
-    return str(json.loads((out / RECORD).read_text())["binary_sha256"])
+    workloads = {"pipe_bench": (PIPE_BENCH, source.parent)}
+    build_programs(workloads, out, out / "build.log", folder / "cache", compiler)
+    return str(json.loads((out / RECORD).read_text())["pipe_bench"]["binary_sha256"])
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_static_binary_and_its_origin(tmp_path: Path, source: Path) -> None:
     binary = tmp_path / "out" / "pipe_bench"
     assert subprocess.run([binary], check=False).returncode == 7
     assert PT_INTERP not in segment_types(binary.read_bytes()), "it needs no library of the guest"
-    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    record = json.loads((tmp_path / "out" / RECORD).read_text())["pipe_bench"]
     assert record["binary_sha256"] == digest
     assert "gcc" in record["compiler"]
     assert (tmp_path / "out" / "build.log").exists()
@@ -69,6 +70,15 @@ def test_the_cache_knows_the_source(tmp_path: Path, source: Path) -> None:
     first = build(source, tmp_path)
     source.write_text("int main(void) { return 8; }\n")
     assert build(source, tmp_path) != first
+
+
+def test_programs_of_the_same_text_keep_their_names(tmp_path: Path, source: Path) -> None:
+    other = source.with_name("other.c")
+    other.write_text(source.read_text())
+    for one in (source, other):
+        program = cached_program(one, tmp_path / "log", tmp_path / "cache")
+        assert subprocess.run([program], check=False).returncode == 7
+        assert program.name == one.stem
 
 
 def test_a_compile_error_is_its_first_line(tmp_path: Path, source: Path) -> None:
@@ -100,8 +110,8 @@ def test_a_program_of_a_package_is_the_hosts(tmp_path: Path, source: Path) -> No
         }
     )
     out = tmp_path / "out"
-    build_programs(workload, tmp_path, out, out / "build.log", tmp_path / "cache")
-    record = json.loads((out / RECORD).read_text())
+    build_programs({"true": (workload, tmp_path)}, out, out / "build.log", tmp_path / "cache")
+    record = json.loads((out / RECORD).read_text())["true"]
     assert record["package"] == "coreutils"
     assert record["binary_sha256"] == sha256_file(Path(record["program"]))
     assert not (out / "true").exists()
@@ -110,6 +120,6 @@ def test_a_program_of_a_package_is_the_hosts(tmp_path: Path, source: Path) -> No
     )
     with pytest.raises(KdeltaError, match="apt-get install no-such"):
         build_programs(
-            workload.model_copy(update={"program": missing}),
-            *(tmp_path, out, out / "build.log", tmp_path / "cache"),
+            {"true": (workload.model_copy(update={"program": missing}), tmp_path)},
+            *(out, out / "build.log", tmp_path / "cache"),
         )

@@ -46,6 +46,20 @@ def test_arguments() -> None:
     assert not workload(command=["{program}"]).timed_by_protocol
 
 
+@pytest.mark.parametrize(("seconds", "whole"), [(0.4, "1"), (1, "1"), (1.2, "2"), (3.0, "3")])
+def test_programs_that_know_whole_seconds_get_them_rounded_up(seconds: float, whole: str) -> None:
+    made = workload(command=["{program}", "{whole_seconds}"])
+    assert made.argv(made.command, {"size": 1}, program="p", seconds=seconds) == ["p", whole]
+    assert made.timed_by_protocol
+
+
+def test_a_default_is_what_is_run_whatever_the_program_would_take() -> None:
+    parameters = {"loops": {"type": "count", "default": 5}, "rest": {"type": "count"}}
+    made = workload(parameters=parameters, command=["{program}", "{parameters}"])
+    assert made.argv(made.command, {}, program="p") == ["p", "--loops", "5"]
+    assert made.argv(made.command, {"loops": 7}, program="p") == ["p", "--loops", "7"]
+
+
 def test_values_and_checks() -> None:
     made, cell = workload(), {"size": 1}
     values = values_of(made, "rate: 2.5", cell)
@@ -58,7 +72,12 @@ def test_values_and_checks() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"program": {}}, "give one of source and package"),
+        ({"program": {}}, "give one of source, package and tree"),
+        ({"program": {"tree": "a/b.c", "package": "base"}}, "give one of source, package and tree"),
+        ({"program": {"tree": "a/b.c", "command": "b"}}, "a C file's is its own"),
+        ({"program": {"source": "b.c", "command": "b"}}, "a C file's is its own"),
+        ({"program": {"tree": "/etc/passwd"}}, "program.tree"),
+        ({"program": {"tree": "tools/../../b.c"}}, "program.tree"),
         ({"command": ["{program}", "{speed}"]}, "{speed} stands for nothing"),
         ({"command": ["{program}", "x{parameters}"]}, "a word of its own"),
         ({"command": ["{program}", "{"]}, "command"),
@@ -133,11 +152,11 @@ PRINTED: dict[str, tuple[dict[str, Any], str, dict[str, float]]] = {
     ),
     "perf-memcpy": ({}, "9118236470.588236\n", {"bytes_per_s": 9118236470.588236}),
     "stress-ng": (
-        {"stressor": "pipe", "ops": 1000},
-        "metrics:\n    - stressor: pipe\n      bogo-ops: 1000\n"
-        "      bogo-ops-per-second-usr-sys-time: 1.5\n"
-        "      bogo-ops-per-second-real-time: 250000.5\n",
-        {"operations_per_s": 250000.5},
+        {"stressor": "pipe"},
+        "metrics:\n    - stressor: pipe\n      bogo-ops: 261290\n"
+        "      bogo-ops-per-second-usr-sys-time: 511741.318866\n"
+        "      bogo-ops-per-second-real-time: 261188.496330\n",
+        {"operations_per_s": 261188.49633},
     ),
     "fio": (
         {"rw": "read"},
@@ -146,6 +165,47 @@ PRINTED: dict[str, tuple[dict[str, Any], str, dict[str, float]]] = {
         {"bandwidth_mib_s": 1.0, "latency_mean_ns": 50.0},
     ),
     "command": ({"line": "true"}, "", {"elapsed_s": 1.5}),
+    # What it prints for programs, then what it prints for people. Of another run.
+    "ptsematest": (
+        {"loops": 100},
+        """{
+  "file_version": 1,
+  "cmdline:": "ptsematest -l 100 -q --json=/dev/stdout",
+  "rt_test_version:": "2.40",
+  "return_code": 0,
+  "num_threads": 1,
+  "thread": {
+    "0": {
+      "sender": {
+        "cpu": 0,
+        "priority": 0,
+        "samples": 100,
+        "interval": 1000
+      },
+      "receiver": {
+        "cpu": 0,
+        "priority": 0,
+        "min": 3,
+        "avg": 4.96,
+        "max": 78
+      }
+    }
+  }
+}
+#0: ID2681, P0, CPU0, I1000; #1: ID2682, P0, CPU0, Cycles 100
+#1 -> #0, Min    3, Cur   78, Avg    5, Max   78
+""",
+        {"latency_mean_us": 4.96, "latency_max_us": 78},
+    ),
+    # Of Linux 7.2.12.
+    "selftest-pipe": (
+        {"writers": 2, "readers": 3},
+        "config: writers=2 readers=3 msgsize=65536 duration=1 pipe_size=1048576 "
+        "memory_pressure=no\n"
+        "writes: total=95299 rate=95299/s\nthroughput_MBps: 5956.19\nlat_avg_ns: 21114\n"
+        "lat_p50_ns_upper: 4095\nlat_p99_ns_upper: 524287\nlat_max_ns: 10932012\n",
+        {"throughput_mib_s": 5956.19, "latency_mean_ns": 21114},
+    ),
 }
 
 

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is to be held against a run: warnings, and weaknesses of its answers.
+
+The warnings stand at the top of every output, the weaknesses beside the answers; of both the
+gravest come first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import pandas as pd
+
+from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.disturbance import host_state
+from kdelta.report.formatting import cell_words, join_words, plural
+from kdelta.report.frames import ReportFrames, number
+from kdelta.report.position import position_effect, position_rows
+from kdelta.report.pressure import expectations
+from kdelta.report.sentences import effect, magnitude
+from kdelta.report.tables import INVALID, cell_count
+
+UNPAIRED = "no valid pair of samples"
+NO_INTERVAL = "too few blocks for an interval"
+OPEN = "inconclusive"
+SHORT = "short of blocks"
+_KINDS = (INVALID, UNPAIRED, NO_INTERVAL, OPEN, SHORT)
+"""The gravest first."""
+
+_BOOT_FAILED = "boot-failed"
+_BROKEN = "broken"
+
+
+class Notice(NamedTuple):
+    """A warning: one line, and the facts behind it."""
+
+    headline: str
+    details: tuple[str, ...] = ()
+
+
+def notices(frames: ReportFrames, context: ReportContext) -> tuple[Notice, ...]:
+    """Every warning of a run, in the order to be read."""
+    return (
+        *_invalid(frames, context),
+        *_same_kernel(context),
+        *_failed_boots(frames, context),
+        *_missing_blocks(frames, context),
+        *_host(frames, context),
+        *_control(frames, context),
+        *_negative_controls(frames, context),
+        *_boot_order(frames, context),
+        *_regimes(frames, context),
+        *_hosts(context),
+        *_attempts(context),
+    )
+
+
+def _invalid(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    found = []
+    seen: set[str] = set()
+    for arm in context.compared:
+        places, causes = [], []
+        for regime in context.regimes:
+            where = _invalid_where(frames, context, regime, arm)
+            if where:
+                places.append(f"{regime.title} ({where})")
+                for name in dict.fromkeys([arm.name, context.baseline]):
+                    causes += _cause(frames, regime, name)
+        if places:
+            # What the baseline lost concerns every arm: once is enough.
+            new = tuple(cause for cause in causes if cause not in seen)
+            found.append(Notice(f"{arm.name}: invalid in {join_words(places)}", new))
+            seen.update(causes)
+    return found
+
+
+def _invalid_where(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> str:
+    rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
+    overall = frames.overall_of(regime.name, arm.name, context.primary.name)
+    invalid = int((rows["verdict"] == INVALID).sum())
+    parts = ["overall"] if overall is not None and overall["verdict"] == INVALID else []
+    if invalid:
+        parts.append(f"{invalid} of {plural(len(rows), 'cell')}")
+    return join_words(parts)
+
+
+def _cause(frames: ReportFrames, regime: Regime, arm: str) -> list[str]:
+    """Which samples of an arm were set aside; empty if none was."""
+    for row in _of(frames.set_aside, regime.name, arm).to_dict("records"):
+        if number(row["set_aside"]) > 0:
+            counts = {rule: int(number(row[rule])) for rule in frames.rules if number(row[rule])}
+            # The most frequent rule is the one to show: the others are often its consequences.
+            order = sorted(counts, key=lambda rule: (-counts[rule], rule != _BOOT_FAILED, rule))
+            rules = join_words(f"{rule} {counts[rule]}" for rule in order)
+            return [
+                f"{regime.title}, {arm}: {int(number(row['set_aside']))} of "
+                f"{plural(int(number(row['samples'])), 'sample')} set aside: {rules}"
+                f"{_first(frames, regime.name, arm, order[0]) if order else ''}."
+            ]
+    return []
+
+
+def _first(frames: ReportFrames, regime: str, arm: str, rule: str) -> str:
+    rows = _of(frames.validity, regime, arm)
+    rows = rows[rows["rule"] == rule]
+    if rows.empty:
+        return ""
+    row = rows.iloc[0]
+    return f"; first: block {row['block']}: {str(row['detail']).rstrip('.')}"
+
+
+def _same_kernel(context: ReportContext) -> list[Notice]:
+    """Arms that were compiled to what the baseline was: there is nothing to compare.
+
+    Unless they are booted in another way.
+    """
+    booted = {arm.name: arm.booting for arm in context.arms}
+    return [
+        Notice(
+            f"{image.name}: compiled to the same code as the baseline",
+            (
+                "No object file of its kernel differs from the baseline's, but for the image's "
+                "name and addresses. Is what its patches change part of this configuration?",
+            ),
+        )
+        for image in context.images
+        if image.objects_changed == 0 and not booted.get(image.name)
+    ]
+
+
+def _failed_boots(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    totals, details = [], []
+    for arm in context.arms:
+        rows = frames.set_aside[frames.set_aside["arm"] == arm.name]
+        failed, boots = (int(rows[c].sum()) for c in ("boots_failed", "boots"))
+        if failed:
+            totals.append(f"{failed} of {boots} of {arm.name}")
+        for regime in context.regimes:
+            for row in rows[rows["regime"] == regime.name].to_dict("records"):
+                if number(row["boots_failed"]) > 0:
+                    details.append(
+                        f"{regime.title}, {arm.name}: {int(number(row['boots_failed']))} of "
+                        f"{plural(int(number(row['boots'])), 'boot')}"
+                        f"{_first(frames, regime.name, arm.name, _BOOT_FAILED)}."
+                    )
+    return [Notice(f"Boots failed: {join_words(totals)}", tuple(details))] if totals else []
+
+
+def _missing_blocks(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    """Planned blocks of which nothing is there; a boot that failed has left a trace."""
+    counts, details = [], []
+    for regime in context.regimes:
+        missing = missing_blocks(frames, context, regime)
+        if missing:
+            numbers = join_words(str(block) for block in missing)
+            counts.append(f"{len(missing)} of {context.blocks} in {regime.title}")
+            noun = "blocks" if len(missing) > 1 else "block"
+            verb = "were" if len(missing) > 1 else "was"
+            details.append(f"{regime.title}: {noun} {numbers} {verb} planned and left no data.")
+    if not counts:
+        return []
+    details.append("No count of planned samples or boots in this report includes them.")
+    return [Notice(f"Blocks missing: {join_words(counts)}", tuple(details))]
+
+
+def missing_blocks(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[int]:
+    """The numbers of a regime's planned blocks that have neither a sample nor a broken rule."""
+    there: set[int] = set()
+    for table in (frames.samples, frames.validity):
+        there.update(int(block) for block in table.loc[table["regime"] == regime.name, "block"])
+    return [block for block in range(1, context.blocks + 1) if block not in there]
+
+
+def _host(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    """A disturbance that was seen, then a spread that nothing explains."""
+    host = host_state(frames, context)
+    found = ((host.disturbed, host.details), (host.spread, host.spread_details))
+    return [Notice(headline, details) for headline, details in found if headline]
+
+
+def _control(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    details = []
+    for arm in context.controls:
+        for regime in context.regimes:
+            # Throughput alone: the other metrics repeat or describe it.
+            where = _control_where(frames, regime, arm, context.primary.name)
+            if where:
+                details.append(f"{regime.title}: {context.primary.short} ({where}).")
+    if not details:
+        return []
+    headline = "The control arm, whose true effect is zero, came out different"
+    return [Notice(headline, tuple(details))]
+
+
+def _control_where(frames: ReportFrames, regime: Regime, arm: Arm, metric: str) -> str:
+    row = frames.control_of(regime.name, metric)
+    if row is None or not row["differs"]:
+        return ""
+    parts = []
+    overall = frames.overall_of(regime.name, arm.name, metric)
+    if overall is not None and overall["verdict"] in ("faster", "slower"):
+        parts.append(f"overall {' '.join(effect(overall))} {overall['verdict']}")
+    cells = number(row["false_verdicts"])
+    if cells > 0:
+        parts.append(f"{int(cells)} of {plural(int(number(row['cells'])), 'cell')}")
+    return join_words(parts) or "different"
+
+
+def _negative_controls(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    table = frames.negative_controls
+    broken = table[table["status"] == _BROKEN]
+    details = tuple(
+        f"{context.regime_title(str(row['regime']))}, {row['arm']}, {cell_words(context, row)}: "
+        f"throughput {' '.join(effect(pd.Series(row)))} {row['verdict']}."
+        for row in broken.to_dict("records")
+    )
+    if broken.empty:
+        return []
+    cells = plural(len(table), "cell")
+    return [
+        Notice(
+            f"Negative control broken: an effect where there can be none, in {len(broken)} of "
+            f"{cells}",
+            details,
+        )
+    ]
+
+
+def _boot_order(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    found = [(r, row) for r, row in position_rows(frames, context) if row["differs"]]
+    if not found:
+        return []
+    places = join_words(f"{position_effect(row)[0]} ({regime.title})" for regime, row in found)
+    details = tuple(
+        f"{regime.title}: {' '.join(position_effect(row))} per place. The orders "
+        f"measured leave at most {magnitude(row['largest_bias_percent'])} of that in any cell's "
+        "delta."
+        for regime, row in found
+    )
+    return [
+        Notice(
+            f"The order of arms matters: {context.primary.short} changes from one that runs a cell "
+            f"to the next by {places}",
+            details,
+        )
+    ]
+
+
+def _regimes(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+    found = []
+    for regime in context.regimes:
+        unmet = [e.sentence for e in expectations(frames, context, regime) if not e.met]
+        if unmet:
+            found.append(Notice(f"{regime.title}: expectation of the regime not met", tuple(unmet)))
+    return found
+
+
+def _hosts(context: ReportContext) -> list[Notice]:
+    if not context.host_differences:
+        return []
+    return [Notice("Blocks were measured on hosts that differ", context.host_differences)]
+
+
+def _attempts(context: ReportContext) -> list[Notice]:
+    tries = context.earlier_attempts
+    if not tries:
+        return []
+    details = tuple(
+        f"{context.regime_title(a.regime)}, block {a.block}, {a.at}: {a.reason.rstrip('.')}."
+        for a in tries
+    )
+    return [Notice(f"{plural(len(tries), 'earlier attempt')} ended without data", details)]
+
+
+def _of(frame: pd.DataFrame, regime: str, arm: str) -> pd.DataFrame:
+    return frame[(frame["regime"] == regime) & (frame["arm"] == arm)]
+
+
+def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
+    """What a reader must hold against the answers, the gravest first."""
+    found = []
+    if context.emulated:
+        found.append(
+            "The numbers are emulated: neither their size nor their sign carries over to hardware."
+        )
+    if context.oversubscribed:
+        found.append(
+            f"The guest had {plural(context.vcpus, 'vCPU')} on a host with "
+            f"{plural(context.host_cpus, 'CPU')}: vCPUs waited for each other."
+        )
+    for regime in context.regimes:
+        found.extend(_regime_weaknesses(frames, context, regime))
+    if weakness := host_state(frames, context).weakness:
+        found.append(weakness)
+    found.extend(_noise_floor(frames, context))
+    if not context.controls:
+        found.append("No control arm was run: the noise floor is unknown.")
+    aside, planned = (int(frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
+    if aside:
+        found.append(
+            f"{aside} of {plural(planned, 'planned sample')} set aside: "
+            f"{_aside_by_arm(frames, context)}. The report has both analyses, with and "
+            "without them."
+        )
+    return tuple(found)
+
+
+def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[str]:
+    """One sentence for all arms of a regime: a line for each of them would bury the rest."""
+    cells = cell_count(frames, context)
+    by_kind: dict[str, dict[int, list[str]]] = {}
+    fewest = []
+    for arm in context.treatments:
+        rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
+        for kind, count in weak_cells(rows, context, cells).items():
+            if count:
+                by_kind.setdefault(kind, {}).setdefault(count, []).append(arm.name)
+        paired = paired_cells(rows)
+        fewest += [int(paired["blocks"].min())] if len(paired) else []
+    found = []
+    for kind in _KINDS:
+        if kind in by_kind:
+            what = kind
+            if kind == SHORT:
+                planned = plural(context.blocks, "planned block")
+                what = f"fewer than the {planned} (fewest: {min(fewest)})"
+            found.append(f"{what} in {_places(by_kind[kind], cells, context)}")
+    return [f"{regime.title}: {'; '.join(found)}."] if found else []
+
+
+def paired_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of cells with a valid pair of samples, whose arm is not invalid."""
+    return rows[(rows["blocks"] > 0) & rows["ratio"].notna() & (rows["verdict"] != INVALID)]
+
+
+def weak_cells(rows: pd.DataFrame, context: ReportContext, cells: int) -> dict[str, int]:
+    """How many cells of an arm's table have each weakness."""
+    invalid = int((rows["verdict"] == INVALID).sum())
+    paired = paired_cells(rows)
+    has_interval = paired["delta_low_percent"].notna()
+    return {
+        INVALID: invalid,
+        UNPAIRED: cells - invalid - len(paired),
+        NO_INTERVAL: int((~has_interval).sum()),
+        OPEN: int((has_interval & (paired["verdict"] == OPEN)).sum()),
+        SHORT: int((paired["blocks"] < context.blocks).sum()),
+    }
+
+
+def _places(arms: dict[int, list[str]], cells: int, context: ReportContext) -> str:
+    """``2 of 9 cells of bulk and all 9 cells of loop``."""
+    words = []
+    for count, names in arms.items():
+        everywhere = len(names) == len(context.treatments) > 1
+        which = "every arm" if everywhere else join_words(names)
+        share = "all" if count == cells > 1 else f"{count} of"
+        words.append(f"{share} {plural(cells, 'cell')} of {which}")
+    return join_words(words)
+
+
+def _noise_floor(frames: ReportFrames, context: ReportContext) -> list[str]:
+    """What the number beside each answer means."""
+    rows = [frames.control_of(regime.name, context.primary.name) for regime in context.regimes]
+    if not any(r is not None and math.isfinite(number(r["noise_floor_percent"])) for r in rows):
+        return []
+    return [
+        f"Below the noise floor a true effect on a cell's {context.primary.short} would have been "
+        f"called faster or slower with less than {context.power * 100:g}% probability."
+    ]
+
+
+def _aside_by_arm(frames: ReportFrames, context: ReportContext) -> str:
+    counts = {}
+    for name in dict.fromkeys([context.baseline, *(arm.name for arm in context.arms)]):
+        rows = frames.set_aside[frames.set_aside["arm"] == name]
+        if not rows.empty:
+            counts[name] = (int(rows["set_aside"].sum()), int(rows["samples"].sum()))
+    words = join_words(f"{aside} of {planned} of {n}" for n, (aside, planned) in counts.items())
+    # One sample more or less is as alike as whole samples can be.
+    most, least = (pick(aside for aside, _ in counts.values()) for pick in (max, min))
+    return f"{words}; the arms are not alike in this" if most - least > 1 else words

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Samples set aside: how many, for which rules, and what the results are with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from kdelta.report.context import ReportContext
+from kdelta.report.formatting import (
+    Row,
+    cell_heads,
+    cell_labels,
+    format_interval,
+    format_percent,
+    plural,
+)
+from kdelta.report.frames import ReportFrames, number
+from kdelta.report.grid import Grid, Group
+from kdelta.report.sentences import acceleration_label, confidence_label
+from kdelta.report.tables import Precision
+
+_FIXED = ("boots", "boots_failed", "samples", "set_aside")
+_HEADS = ("boots", "boots failed", "samples", "set aside")
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Counts of samples, and both analyses side by side where any was set aside.
+
+    ``overall`` and ``changed`` are empty grids where no second analysis was made.
+    """
+
+    total: int
+    samples: int
+    counts: Grid
+    overall: Grid
+    changed: Grid
+    changed_sentence: str
+
+    @property
+    def any(self) -> bool:
+        """Whether any sample was set aside."""
+        return self.total > 0
+
+
+def set_aside(frames: ReportFrames, context: ReportContext, precision: Precision) -> SetAside:
+    """Count per regime and arm, in the order of the context, and compare both analyses."""
+    changed, cells, compared = _changed(frames, context)
+    return SetAside(
+        total=int(frames.set_aside["set_aside"].sum()),
+        samples=int(frames.set_aside["samples"].sum()),
+        counts=_counts(frames, context),
+        overall=_overall(frames, context, precision),
+        changed=changed,
+        changed_sentence=(
+            f"{_overall_changes(frames, context)} The verdict on the {context.primary.short} "
+            f"of {cells} of {plural(compared, 'cell')} differs between the two analyses."
+            if compared
+            else ""
+        ),
+    )
+
+
+def _counts(frames: ReportFrames, context: ReportContext) -> Grid:
+    table = frames.set_aside
+    groups = tuple(
+        Group(
+            regime.title,
+            tuple(
+                (arm.name, *(str(int(number(row[c]))) for c in (*_FIXED, *frames.rules)))
+                for arm in context.arms
+                for row in table[
+                    (table["regime"] == regime.name) & (table["arm"] == arm.name)
+                ].to_dict("records")
+            ),
+        )
+        for regime in context.regimes
+    )
+    return Grid(
+        "Boots and samples planned, boots that failed, samples set aside and the rules they broke. "
+        "A sample that breaks several rules is counted under each of them.",
+        ("arm", *_HEADS, *frames.rules),
+        groups,
+    )
+
+
+def _overall(frames: ReportFrames, context: ReportContext, precision: Precision) -> Grid:
+    groups = []
+    for regime in context.regimes:
+        rows = []
+        for arm in context.compared:
+            kept = frames.overall_of(regime.name, arm.name, context.primary.name)
+            table = frames.overall_all
+            every = table[
+                (table["regime"] == regime.name)
+                & (table["arm"] == arm.name)
+                & (table["metric"] == context.primary.name)
+            ].to_dict("records")
+            if every:
+                without: Row = {} if kept is None else kept.to_dict()
+                rows.append((arm.name, *_result(without, precision), *_result(every[0], precision)))
+        groups.append(Group(regime.title, tuple(rows)))
+    return Grid(
+        f"Overall effect on {context.primary.short} [{confidence_label(context)} interval "
+        f"over at most {plural(context.blocks, 'block')}], without and with the samples that "
+        f"were set aside; acceleration: {acceleration_label(context)}.",
+        ("arm", "without", "verdict", "with all", "verdict"),
+        tuple(group for group in groups if group.rows),
+        statuses=frozenset({2, 4}),
+    )
+
+
+def _overall_changes(frames: ReportFrames, context: ReportContext) -> str:
+    """Which answers the samples that were set aside would turn: the first thing to look for."""
+    results, turned = 0, []
+    for regime in context.regimes:
+        for arm in context.compared:
+            kept = frames.overall_of(regime.name, arm.name, context.primary.name)
+            every = replace(frames, overall=frames.overall_all).overall_of(
+                regime.name, arm.name, context.primary.name
+            )
+            if every is None:
+                continue
+            results += 1
+            verdicts = ["" if row is None else str(row["verdict"]) for row in (kept, every)]
+            if verdicts[0] != verdicts[1]:
+                change = " without, ".join(verdict or "none" for verdict in verdicts)
+                turned.append(f"{arm.name}, {regime.title} ({change} with them)")
+    which = f": {'; '.join(turned)}" if turned else ""
+    return f"The overall verdict differs in {len(turned)} of {plural(results, 'result')}{which}."
+
+
+def _changed(frames: ReportFrames, context: ReportContext) -> tuple[Grid, int, int]:
+    """The cells with another verdict, one row per change; how many these are, and of how many."""
+    key = ["regime", "arm", *frames.factors]
+    tables = [t[t["metric"] == context.primary.name] for t in (frames.deltas, frames.deltas_all)]
+    both = tables[0].merge(tables[1], on=key, suffixes=("", "_all"))
+    differ = both[both["verdict"] != both["verdict_all"]]
+    groups = []
+    for regime in context.regimes:
+        rows = []
+        for arm in context.compared:
+            of_arm = both[(both["regime"] == regime.name) & (both["arm"] == arm.name)]
+            part = differ[differ.index.isin(of_arm.index)]
+            for (without, every), cells in part.groupby(["verdict", "verdict_all"], sort=False):
+                which = "all cells"
+                if len(cells) < len(of_arm):
+                    which = _cells(context, cells)
+                count = f"{len(cells)} of {len(of_arm)}"
+                rows.append((arm.name, str(without), str(every), count, which))
+        groups.append(Group(regime.title, tuple(rows)))
+    names = " / ".join(cell_heads(context))
+    grid = Grid(
+        f"Cells whose verdict on the {context.primary.short} differs, without and with the "
+        "samples that were set aside.",
+        ("arm", "without", "with all", "cells", names),
+        tuple(group for group in groups if group.rows),
+        prose=frozenset({4}),
+        statuses=frozenset({1, 2}),
+    )
+    return grid, len(differ), len(both)
+
+
+def _cells(context: ReportContext, cells: pd.DataFrame) -> str:
+    return ", ".join("/".join(cell_labels(context, row)) for row in cells.to_dict("records"))
+
+
+def _result(row: Row, precision: Precision) -> tuple[str, str]:
+    delta, low, high = (
+        number(row.get(c)) for c in ("delta_percent", "delta_low_percent", "delta_high_percent")
+    )
+    effect = format_percent(delta, precision.percent)
+    if not pd.isna(delta):
+        effect += f" {format_interval(low, high, precision.percent)}"
+    return effect, str(row.get("verdict") or "none")
