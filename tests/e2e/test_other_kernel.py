@@ -21,6 +21,8 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.write_experiment(
         {
             "arms": {"baseline": {"title": "as it is"}},
+            # Asked for: whether KVM works would cost a kernel more to find out, and is known.
+            "guest": {"acceleration": "tcg", "vcpus": 2, "memory": "1G"},
             "workloads": {
                 "pipe_bench": {"matrix": {"writers": [1], "readers": [1]}},
                 # Built from the very tree that is measured.
