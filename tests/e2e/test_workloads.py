@@ -17,7 +17,7 @@ from kdelta.workload.folder import load_workload
 
 from .conftest import ROOT, Project, copy_checkout
 
-# tests/e2e/test_other_kernel.py: fio asks for CONFIG_SYSVIPC, selftest-pipe for Linux 7.2.
+# Those that need a kernel of their own: fio asks for CONFIG_SYSVIPC, selftest-pipe for Linux 7.2.
 OTHER_KERNELS = {"fio", "selftest-pipe"}
 
 MATRICES: dict[str, dict[str, Any]] = {
