@@ -5,19 +5,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from kdelta.arms import is_config_file
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.patch_files import patch_files
-from kdelta.yaml_file import parse_model, read_yaml
+from kdelta.yaml_file import FileModel, parse_model, read_yaml
 
 
-class RunConfig(BaseModel):
+class RunConfig(FileModel):
     """`config/config.yaml`: which experiment, by which protocol."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     experiment: str = Field(
         default="config/experiments/pipe-prealloc.yaml",

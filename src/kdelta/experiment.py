@@ -376,11 +376,3 @@ class Experiment(FileModel):
         """Virtual CPUs, or `auto`; likewise."""
         own = self.arm(arm).vcpus if arm is not None else None
         return own or self.guest.vcpus
-
-    def protocol(self, name: str) -> Protocol:
-        """The protocol of that name.
-
-        Raises:
-            KeyError: there is none; callers check at the edge (`config.load`).
-        """
-        return self.protocols[name]

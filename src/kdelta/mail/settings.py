@@ -7,7 +7,9 @@ import re
 from email.utils import parseaddr
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from kdelta.yaml_file import FileModel
 
 # What git puts into a header as it stands, or, with a name beyond ASCII, encoded.
 _MAILBOX = r'[^\s<>@,"]+@[^\s<>@,"]+'
@@ -27,10 +29,8 @@ Address = Annotated[str, AfterValidator(_checked_address)]
 Tabled = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class Mail(BaseModel):
+class Mail(FileModel):
     """What `kdelta series` is told by the experiment file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     arm: str = Field(min_length=1, description="the arm whose patches are mailed")
     prose: str = Field(

@@ -12,11 +12,12 @@ import string
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from kdelta.schema import BY_PATH, COLUMN_NAMES
 from kdelta.workload.expression import Expression
 from kdelta.workload.parameters import Level, Parameter
+from kdelta.yaml_file import FileModel
 
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
 
@@ -31,11 +32,7 @@ ELAPSED = "elapsed_s"
 """A value that every workload has: the seconds that its command ran, measured in the guest."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Program(_Model):
+class Program(FileModel):
     """Where the program comes from. Exactly one of `source`, `package` and `tree` is given."""
 
     source: str | None = Field(
@@ -95,7 +92,7 @@ class Program(_Model):
         )
 
 
-class Value(_Model):
+class Value(FileModel):
     """A number or word that each sample has: read from the output, or made of others."""
 
     read: str | None = Field(
@@ -135,7 +132,7 @@ class Metric(Value):
     remark: str = Field(default="", description="a sentence that claims about it end with")
 
 
-class Check(_Model):
+class Check(FileModel):
     """What has to hold of a sample, or it is set aside. One of the bounds is given."""
 
     rule: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="what validity.csv calls it")
@@ -168,14 +165,14 @@ class Check(_Model):
         return next((k, v) for k in self.bounds if (v := getattr(self, k)) is not None)
 
 
-class Limit(_Model):
+class Limit(FileModel):
     """A bound of a check that an experiment may set."""
 
     default: float
     meaning: str = Field(min_length=1)
 
 
-class Distribution(_Model):
+class Distribution(FileModel):
     """A histogram that the output holds: buckets [lower, upper, count]."""
 
     read: str
@@ -183,7 +180,7 @@ class Distribution(_Model):
     unit: Literal["ns"] = "ns"
 
 
-class Workload(_Model):
+class Workload(FileModel):
     """One workload."""
 
     title: str = Field(min_length=1, max_length=120)
