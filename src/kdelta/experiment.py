@@ -352,6 +352,11 @@ class Experiment(FileModel):
         """The command name of the compiler that an arm's kernel is built with."""
         return self.arm(arm).compiler or (self.kernel.compiler if self.kernel else "gcc")
 
+    @property
+    def compilers(self) -> dict[str, str]:
+        """Arm whose kernel is built -> the command name of its compiler."""
+        return {name: self.compiler_of(name) for name in self.built_arms}
+
     def base_of(self, arm: str) -> str:
         """The base configuration of an arm's kernel."""
         base = self.arm(arm).base or (self.kernel and self.kernel.config.base)

@@ -20,6 +20,7 @@ from kdelta.kernel.patches import PatchFile, order_warning
 from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.ready import read_ready
 from kdelta.kernel.source import SourceTree, cached_source
+from kdelta.kernel.toolchain import require_programs
 from kdelta.measure.budget import amount
 from kdelta.workload.chosen import Chosen
 from kdelta.workload.declaration import Workload
@@ -58,6 +59,7 @@ def _check(args: argparse.Namespace) -> int:
         from kdelta.claims import read_claims
 
         read_claims(args.root / experiment.claims.file, experiment)
+    require_programs(experiment.compilers)
     print(f"{experiment.name}: {experiment.title}")
     cached = {
         arm: source

@@ -32,6 +32,7 @@ from kdelta.kernel.toolchain import (
     compiler_cache,
     make_command,
     read_toolchain,
+    require_programs,
 )
 from kdelta.kernel.workspace import Workspace, open_workspace
 from kdelta.patch_files import patch_files, surely_cover_letter
@@ -94,8 +95,10 @@ def request_for(
         baseline: the baseline's output folder, if it is built already.
 
     Raises:
-        KdeltaError: there are no patches for a kernel of this series.
+        KdeltaError: there are no patches for a kernel of this series, or a program is missing
+            that this arm or another is built with: told before the first kernel takes minutes.
     """
+    require_programs(experiment.compilers)
     chosen = experiment.arms[arm]
     try:
         patches = tuple(patch_files(chosen, root, source.series))

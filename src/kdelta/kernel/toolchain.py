@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ _NEEDED = {
     "xz": "xz-utils",
     "gzip": "gzip",
 }
+# What LLVM= has kbuild take instead of binutils: Documentation/kbuild/llvm.rst in the kernel.
+_LLVM_TOOLS = ("ar", "nm", "objcopy", "objdump", "readelf", "strip")
 
 # Reproducible builds: Documentation/kbuild/reproducible-builds.rst in the
 # kernel. The date is shown by `uname -v` and must be the same for ever.
@@ -80,19 +83,48 @@ def read_toolchain(compiler: str) -> Toolchain:
             f"this machine is a {platform.machine()}; kernels are built for x86_64 only so far "
             "(kernel-configs/guest.config says what another architecture needs)"
         )
-    llvm = llvm_of(compiler)
-    needed = {**_NEEDED, compiler: compiler}
-    if llvm:
-        suffix = "" if llvm == "1" else llvm
-        needed |= {f"ld.lld{suffix}": f"lld{suffix}", f"llvm-ar{suffix}": f"llvm{suffix}"}
-    missing = [name for name in needed if shutil.which(name) is None]
-    packages = sorted({needed[name] for name in missing})
+    require_programs({"": compiler})
+    return Toolchain(
+        compiler, _first_line(compiler), _first_line(linker_of(compiler)), llvm_of(compiler)
+    )
+
+
+def require_programs(compilers: Mapping[str, str]) -> None:
+    """Refuse kernels that cannot be built here, all in one message.
+
+    Args:
+        compilers: arm -> the C compiler's command name.
+
+    Raises:
+        KdeltaError: a program is missing; the message says of which arms, and which packages
+            have it.
+    """
+    missing: dict[str, str] = {}
+    arms = []
+    for arm, compiler in compilers.items():
+        lacks = {
+            name: package
+            for name, package in _programs(compiler).items()
+            if shutil.which(name) is None
+        }
+        missing |= lacks
+        arms += [f"{arm} (compiler {compiler})"] if lacks and arm else []
     if missing:
+        what = "building " + ("arm " + " and ".join(arms) if arms else "a kernel")
+        packages = sorted(set(missing.values()))
         raise KdeltaError(
-            f"building a kernel needs {', '.join(missing)}; "
-            f"on Debian: apt-get install {' '.join(packages)}"
+            f"{what} needs {', '.join(missing)}; on Debian: apt-get install {' '.join(packages)}"
         )
-    return Toolchain(compiler, _first_line(compiler), _first_line(linker_of(compiler)), llvm)
+
+
+def _programs(compiler: str) -> dict[str, str]:
+    """What a kernel build with a compiler runs: program -> the Debian package that has it."""
+    llvm = llvm_of(compiler)
+    if not llvm:
+        return {**_NEEDED, compiler: compiler}
+    suffix = "" if llvm == "1" else llvm
+    tools = {f"llvm-{tool}{suffix}": f"llvm{suffix}" for tool in _LLVM_TOOLS}
+    return {**_NEEDED, compiler: compiler, f"ld.lld{suffix}": f"lld{suffix}", **tools}
 
 
 def llvm_of(compiler: str) -> str:
