@@ -76,7 +76,8 @@ def _check(args: argparse.Namespace) -> int:
             print(f"    booted with {arm.booting_words}")
     try_patches(patches, cached)
     for title in dict.fromkeys(source.title for source in cached.values()):
-        print(f"  patches apply to {title}")
+        patched = any(patches[arm] for arm in cached if cached[arm].title == title)
+        print(f"  patches apply to {title}" if patched else f"  to be built: {title}")
     if any(files for arm, files in patches.items() if arm not in cached):
         print("  patches were not tried: the kernel's source is not in the cache yet")
     for name, chosen in experiment.workloads.items():
@@ -98,7 +99,8 @@ def _made_of(arm: Arm, root: Path, patches: Sequence[PatchFile]) -> str:
         ready = read_ready(root / arm.image)
         return f"Linux {ready.release}, {ready.version}, ready"
     number = sum(len(file.commits) for file in patches)
-    return f"{number} patch{'' if number == 1 else 'es'}"
+    words = f"{number} patch{'' if number == 1 else 'es'}"
+    return f"{words}, {arm.compiler}" if arm.compiler else words
 
 
 def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None) -> None:
@@ -121,6 +123,10 @@ def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None
     print(f"  workload {name} runs here and is understood: {', '.join(told)}")
     for broken in trial.broken:
         print(f"    note: a check does not hold: {broken}")
+    # Effects are ratios: of a sample without a rate there is none.
+    for metric in chosen.declaration.metrics:
+        if trial.values.get(metric) == 0:
+            print(f"    note: {metric} is 0, which no ratio can be taken of; give it longer to run")
 
 
 def _patch_lines(files: Sequence[PatchFile]) -> list[str]:

@@ -7,6 +7,7 @@ not take is told in words, and the boot gate refuses the guest.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -46,6 +47,22 @@ def apply(conditions: Json, root: Path = Path("/")) -> list[str]:
     if conditions["memcg"]:
         problems += make_child(root / CGROUP_ROOT.relative_to("/"))
     return problems
+
+
+def read_back(conditions: Json, root: Path = Path("/")) -> dict[str, str]:
+    """What the kernel says of each setting and file that was asked for: the gate's evidence.
+
+    Args:
+        conditions: the plan's, as for `apply`, which says what could not be read.
+        root: of the file system; another one in tests.
+    """
+    paths = {name: root / "proc/sys" / name.replace(".", "/") for name in conditions["sysctl"]}
+    paths |= {path: root / path.lstrip("/") for path in conditions["files"]}
+    found = {}
+    for name, path in paths.items():
+        with contextlib.suppress(OSError):
+            found[name] = " ".join(path.read_text().split())
+    return found
 
 
 def _set_sysctl(name: str, value: int | str, tree: Path) -> str | None:

@@ -392,6 +392,7 @@ def enter(plan: Json) -> Json:
     memcg = plan["conditions"]["memcg"]
     failures = conditions.apply(plan["conditions"])
     observed = {**observe_guest(), "memcg": memcg}
+    observed["settings"] = conditions.read_back(plan["conditions"])
     observed["workload_cgroup"] = workload_cgroup(as_workload(memcg)) if not failures else ""
     failures += gate_failures(observed, plan["expected"])
     return {**observed, "ok": not failures, "failures": failures}

@@ -35,6 +35,13 @@ def test_a_setting_is_read_back(root: Path) -> None:
     assert (root / "proc/sys/vm/swappiness").read_text() == "100\n"
 
 
+def test_what_was_read_back_is_kept_as_the_kernel_says_it(root: Path) -> None:
+    (root / "sys/choice").write_text("always madvise [never]\n")
+    asked = {"sysctl": {"vm.swappiness": 100}, "files": {"/sys/choice": "always", "/sys/no": 1}}
+    found = conditions.read_back(NONE | asked, root)
+    assert found == {"vm.swappiness": "60", "/sys/choice": "always madvise [never]"}
+
+
 def test_a_setting_that_the_kernel_lacks(root: Path) -> None:
     problems = conditions.apply(NONE | {"sysctl": {"net.core.somaxconn": 1}}, root)
     assert problems == ["sysctl net.core.somaxconn = 1: No such file or directory"]

@@ -55,6 +55,38 @@ def test_patches_are_applied_where_the_source_is_at_hand(
     assert sorted((p, p.stat().st_mtime_ns) for p in cache.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("cache")
+def test_arms_without_patches_are_told_what_makes_them(
+    project: Project, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small["arms"] = {"baseline": {"title": "old"}, "new": {"title": "n", "compiler": "gcc"}}
+    project.write(small)
+    assert check(project) == 0
+    printed = capsys.readouterr().out
+    assert "  arm new: n (0 patches, gcc)\n" in printed
+    assert "  to be built: Linux 6.12.1 (linux-source-6.12 6.12.1-1)\n" in printed
+    assert "apply" not in printed
+
+
+def test_a_rate_of_zero_is_told(
+    project: Project, small: dict[str, Any], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"title": "t", "output": "regex", "command": ["{program}", "{rate} per s"]}
+    said["program"] = {"package": "coreutils", "command": "echo"}
+    said["parameters"] = {"rate": {"type": "count", "minimum": 0}}
+    said["metrics"] = {
+        "rate_s": {"read": "^(\\d+)", "title": "R", "unit": "1/s", "better": "higher"}
+    }
+    folder = project.root / "workloads/still"
+    folder.mkdir()
+    (folder / "workload.yaml").write_text(json.dumps(said))
+    for rate in (0, 3):
+        small["workloads"] = {"still": {"matrix": {"rate": [rate]}}}
+        project.write(small)
+        assert check(project) == 0
+        assert ("note: rate_s is 0, " in capsys.readouterr().out) == (rate == 0)
+
+
 def test_without_the_source_it_is_said(
     project: Project,
     tmp_path: Path,
