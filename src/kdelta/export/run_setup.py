@@ -74,13 +74,22 @@ def setup_facts(run: RunFolder) -> dict[str, str]:
 
 
 def arm_facts(run: RunFolder, arm: str) -> str:
-    """Which bytes an arm is: its image's key and the patches that it was built with."""
+    """Which bytes an arm is, what made them if not what made the baseline, how it is booted."""
     booted = run.experiment.booted_arms()[arm]
-    image = run.manifest.get("kernels", {}).get(booted, {})
+    kernels = run.manifest.get("kernels", {})
+    image = kernels.get(booted, {})
     # A file of several commits is listed with each.
     hashes = dict.fromkeys(_hash(patch.get("sha256")) for patch in image.get("patches", []))
-    patches = ", ".join(hashes)
-    return f"image {_hash(image.get('key'))}, " + (f"patches {patches}" if patches else "no patch")
+    facts = [f"image {_hash(image.get('key'))}"]
+    facts.append(f"patches {', '.join(hashes)}" if hashes else "no patch")
+    compiler, usual = (
+        kernel.get("compiler") for kernel in (image, kernels.get(run.experiment.baseline, {}))
+    )
+    if compiler and usual and compiler != usual:
+        facts.append(compiler)
+    if booting := run.experiment.arm(booted).booting_words:
+        facts.append(f"booted with {booting}")
+    return ", ".join(facts)
 
 
 def setup_differences(a: RunFolder, b: RunFolder) -> list[tuple[str, str, str]]:

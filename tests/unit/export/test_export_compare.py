@@ -192,6 +192,22 @@ def test_other_conditions_and_patches_are_told(tmp_path: Path) -> None:
     assert "Arm control" not in told
 
 
+def test_what_made_an_arm_and_how_it_is_booted_is_told(tmp_path: Path) -> None:
+    """Arms of one series and one image may differ in nothing else."""
+    thp = {"/sys/kernel/mm/transparent_hugepage/enabled": "never"}
+    arms = {"baseline": {"title": "b"}, "patched": {"title": "n", "files": thp}}
+    run = make_run(tmp_path / "a", arms=arms)
+    file = run.path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["kernels"]["patched"] |= {"compiler": "clang 19", "patches": []}
+    file.write_text(json.dumps(manifest))
+    run = read_run(run.path)
+    ((_, *facts),) = compare_runs(run, run, arm_a="control", arm_b="patched").setup
+    key, same = (manifest["kernels"][arm]["key"][:12] for arm in ("patched", "baseline"))
+    booted = "booted with never in /sys/kernel/mm/transparent_hugepage/enabled"
+    assert facts == [f"image {same}, no patch", f"image {key}, no patch, clang 19, {booted}"]
+
+
 def test_emulation_is_said(runs: tuple[RunFolder, RunFolder]) -> None:
     a, b = runs
     assert "EMULATED (TCG), both: " in comparison_text(compare_runs(a, a))

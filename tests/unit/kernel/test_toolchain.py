@@ -21,7 +21,7 @@ from tests.conftest import Project
 LLVM = [
     "clang",
     "ld.lld",
-    *(f"llvm-{name}" for name in "ar nm objcopy objdump readelf strip".split()),
+    *(f"llvm-{name}" for name in ["ar", "nm", "objcopy", "objdump", "readelf", "strip"]),
 ]
 
 
