@@ -22,6 +22,7 @@ _COMPILER_MADE = re.compile(
     r"RUSTC_|BINDGEN_|PAHOLE_)"
 )
 _KEY_FILES = ("CONFIG_SYSTEM_TRUSTED_KEYS", "CONFIG_SYSTEM_REVOCATION_KEYS")
+_OF_MAKE_ITSELF = re.compile(r"make(\[\d+\])?: ")
 _NOT_SET = re.compile(r"# (CONFIG_[A-Za-z0-9_]+) is not set")
 
 
@@ -229,8 +230,13 @@ def _make(command: Sequence[str | Path], env: Mapping[str, str], obj: Path, log:
     if result.status != 0:
         if says_disk_full(result.tail):
             raise disk_full(obj, "configuring a kernel")
+        # Every make of those within one another complains after the one that has the reason.
+        lines = result.tail.splitlines()
+        told = [line for line in lines if not _OF_MAKE_ITSELF.match(line)] or lines
+        newer = any("compiler is too old" in line for line in told)
         raise KdeltaError(
             f"`make {command[-1]}` failed; its last lines:\n"
-            + "\n".join(f"  {line}" for line in result.tail.splitlines()[-5:])
+            + "\n".join(f"  {line}" for line in told[-6:])
+            + ("\nName a newer one in kernel.compiler or arms.<name>.compiler" if newer else "")
             + f"\nThe whole output is in {log.name}"
         )

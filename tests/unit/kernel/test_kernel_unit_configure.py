@@ -15,12 +15,14 @@ from kdelta.kernel.configure import (
     Option,
     compare,
     config_text,
+    configure,
     count_set,
     mismatch_message,
     parse_config,
     parse_fragment,
     read_fragments,
 )
+from kdelta.kernel.process import clean_environment
 
 PROJECT = Path(__file__).parents[3]
 
@@ -49,6 +51,34 @@ def test_malformed_line_is_named(line: str) -> None:
         parse_fragment(f"CONFIG_OK=y\n\n{line}\n", "kernel-configs/x.config")
     assert str(caught.value).startswith("kernel-configs/x.config:3: not a line of a config")
     assert line in str(caught.value)
+
+
+def test_what_a_tree_says_of_a_compiler_is_not_lost_among_makes_own_lines(tmp_path: Path) -> None:
+    """Of Linux 7.2 and clang 14: three makes within one another complain after the reason."""
+    said = ["***", "*** C compiler is too old.", "***   Minimum Clang version: 17.0.1", "***"]
+    said += ["scripts/Kconfig.include:45: Sorry, this C compiler is not supported."]
+    depth = "$(words $(MAKELEVELS))"
+    (tmp_path / "Makefile").write_text(
+        f"MAKELEVELS += x\nexport MAKELEVELS\n%config:\nifeq ({depth},5)\n"
+        + "".join(f"\t@echo '{line}' >&2\n" for line in said)
+        + "\t@false\nelse\n\t@$(MAKE) $@\nendif\n"
+    )
+    with (tmp_path / "log").open("wb") as log, pytest.raises(KdeltaError) as caught:
+        configure(
+            ["make", "-C", str(tmp_path)],
+            clean_environment(),
+            tmp_path,
+            tmp_path / "obj",
+            "defconfig",
+            {},
+            "Linux 7.2",
+            log,
+        )
+    told = str(caught.value).splitlines()
+    assert told[0] == "`make defconfig` failed; its last lines:"
+    assert [line.strip() for line in told[1:6]] == said
+    assert told[6] == "Name a newer one in kernel.compiler or arms.<name>.compiler"
+    assert told[7:] == [f"The whole output is in {tmp_path / 'log'}"]
 
 
 def test_a_later_fragment_wins_and_is_named(tmp_path: Path) -> None:
