@@ -236,6 +236,6 @@ def so_far(raw: Path, regime: str, settings: AnalysisSettings) -> str:
 
 def _words(arm: str, delta: float, low: float, high: float) -> str:
     if math.isnan(delta):
-        return f"{arm} n/a"
+        return f"{arm} n/a (a cell without a ratio)"
     interval = "[no interval yet]" if math.isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
     return f"{arm} {delta:+.1f}% {interval}"

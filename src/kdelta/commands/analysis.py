@@ -16,6 +16,7 @@ from kdelta.commands.common import (
     add_experiment,
     configured_run,
     experiment_of,
+    of_workload,
     write_json,
 )
 from kdelta.config import load_experiment
@@ -137,13 +138,8 @@ def _analyse(args: argparse.Namespace) -> int:
             settings = analysis_settings(one, protocol, args.root, kernels)
             result = analyse(raw, output / folder, settings)
             for note in result.notes:
-                print(f"analysis: {_of(folder)}{printable(note)}", file=sys.stderr)
+                print(f"analysis: {of_workload(folder)}{printable(note)}", file=sys.stderr)
     return 0
-
-
-def _of(workload: str) -> str:
-    """What lines about one of several workloads begin with."""
-    return f"{workload}: " if workload else ""
 
 
 def _experiment_of_run(args: argparse.Namespace) -> tuple[Experiment, str]:

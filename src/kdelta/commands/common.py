@@ -81,3 +81,8 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # it died before the line above
         raise KeyboardInterrupt
+
+
+def of_workload(workload: str) -> str:
+    """What lines about one of several workloads begin with."""
+    return f"{workload}: " if workload else ""

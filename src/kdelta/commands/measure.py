@@ -7,7 +7,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from kdelta.cache import cache_root
@@ -16,6 +16,7 @@ from kdelta.commands.common import (
     add_experiment,
     die_with_parent,
     experiment_of,
+    of_workload,
     write_json,
 )
 from kdelta.errors import KdeltaError
@@ -126,13 +127,26 @@ def _tell_so_far(source: GuestSource, args: argparse.Namespace) -> None:
     """Show the answers so far; the report has them at the end, with what weakens them."""
     if source.experiment.protocols[args.protocol].blocks == 1:
         return
+    # Whatever is wrong with other blocks is the analysis' to tell.
+    with contextlib.suppress(KdeltaError):
+        raw = args.output.resolve().parents[1]
+        for line in lines_so_far(source.experiment, args.protocol, args.root, raw, args.regime):
+            print(line, file=sys.stderr)
+
+
+def lines_so_far(
+    experiment: Experiment, protocol: str, root: Path, raw: Path, regime: str
+) -> Iterator[str]:
+    """The answers of the blocks that there are, a line for each workload.
+
+    Raises:
+        KdeltaError: the raw files cannot be read.
+    """
     from kdelta.analysis.run import so_far
     from kdelta.run_context import analysis_settings
 
-    # Whatever is wrong with other blocks is the analysis' to tell.
-    with contextlib.suppress(KdeltaError):
-        settings = analysis_settings(source.experiment, args.protocol, args.root)
-        print(so_far(args.output.resolve().parents[1], args.regime, settings), file=sys.stderr)
+    for folder, one in experiment.each_workload():
+        yield of_workload(folder) + so_far(raw, regime, analysis_settings(one, protocol, root))
 
 
 def _mechanism(args: argparse.Namespace) -> int:

@@ -37,5 +37,7 @@ def test_an_arm_that_never_ran_is_said(tmp_path: Path) -> None:
     raw = write_raw(tmp_path / "raw", Truth(blocks=3))
     for path in raw.rglob("patched.jsonl"):
         path.unlink()
-    assert "patched n/a" in so_far(raw, "idle", replace(SETTINGS, blocks=6))
+    assert "patched n/a (a cell without a ratio)" in so_far(
+        raw, "idle", replace(SETTINGS, blocks=6)
+    )
     shutil.rmtree(raw)

@@ -13,8 +13,11 @@ import pytest
 from synthetic import SETTINGS, Truth, write_raw
 
 from kdelta.analysis.run import analyse
+from kdelta.commands.measure import lines_so_far
 from kdelta.errors import KdeltaError
+from kdelta.experiment import Experiment
 from kdelta.workload.folder import load_workload
+from tests.unit.export.export_runs import experiment_of
 
 HACKBENCH = replace(
     SETTINGS,
@@ -81,6 +84,22 @@ def test_each_is_analysed_as_if_it_were_alone(tmp_path: Path) -> None:
     # Its time doubles with the patched kernel, by construction, in every block.
     for (_, arm), effect in effects.items():
         assert effect == pytest.approx(100 * (SLOWER.get(arm, 1.0) - 1), abs=0.2)
+
+
+def test_while_it_is_measured_each_has_a_line(tmp_path: Path) -> None:
+    truth = Truth(blocks=3)
+    write_raw(tmp_path, truth)
+    add_hackbench(tmp_path)
+    data = experiment_of(truth, title="both")
+    data["workloads"]["hack"] = {"program": "hackbench", "matrix": {"groups": [4]}}
+    experiment = Experiment.model_validate(data)
+    pipes, hack = lines_so_far(experiment, "quick", tmp_path, tmp_path, "idle")
+    assert pipes.startswith("pipe_bench: idle: after 3 of 3 blocks, not final: patched +")
+    assert hack.startswith("hack: idle: after 3 of 3 blocks, not final: patched +100.0% [")
+    alone = Experiment.model_validate(experiment_of(truth, title="one"))
+    assert [
+        f"pipe_bench: {line}" for line in lines_so_far(alone, "quick", tmp_path, tmp_path, "idle")
+    ] == [pipes]
 
 
 def test_a_slice_of_another_workload_that_is_missing_is_seen_by_both(tmp_path: Path) -> None:
