@@ -8,6 +8,7 @@ gravest come first.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
@@ -90,15 +91,23 @@ def _cause(frames: ReportFrames, regime: Regime, arm: str) -> list[str]:
     for row in _of(frames.set_aside, regime.name, arm).to_dict("records"):
         if number(row["set_aside"]) > 0:
             counts = {rule: int(number(row[rule])) for rule in frames.rules if number(row[rule])}
-            # The most frequent rule is the one to show: the others are often its consequences.
-            order = sorted(counts, key=lambda rule: (-counts[rule], rule != _BOOT_FAILED, rule))
-            rules = join_words(f"{rule} {counts[rule]}" for rule in order)
+            order = _most_frequent_first(counts)
             return [
                 f"{regime.title}, {arm}: {int(number(row['set_aside']))} of "
-                f"{plural(int(number(row['samples'])), 'sample')} set aside: {rules}"
+                f"{plural(int(number(row['samples'])), 'sample')} set aside: "
+                f"{_counted(counts)}"
                 f"{_first(frames, regime.name, arm, order[0]) if order else ''}."
             ]
     return []
+
+
+def _most_frequent_first(counts: Mapping[str, int]) -> list[str]:
+    """Rules, the one to show in front: the others are often its consequences."""
+    return sorted(counts, key=lambda rule: (-counts[rule], rule != _BOOT_FAILED, rule))
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return join_words(f"{rule} {counts[rule]}" for rule in _most_frequent_first(counts))
 
 
 def _first(frames: ReportFrames, regime: str, arm: str, rule: str) -> str:
@@ -298,8 +307,9 @@ def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
         found.append("No control arm was run: the noise floor is unknown.")
     aside, planned = (int(frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
     if aside:
+        broken = {rule: int(frames.set_aside[rule].sum()) for rule in frames.rules}
         found.append(
-            f"{aside} of {plural(planned, 'planned sample')} set aside: "
+            f"{aside} of {plural(planned, 'planned sample')} set aside ({_counted(broken)}): "
             f"{_aside_by_arm(frames, context)}. The report has both analyses, with and "
             "without them."
         )
