@@ -231,7 +231,7 @@ def publish(
         for name, known in zip(naming.fragments, facts["fragments"], strict=True)
     ]
     if baseline is not None:
-        different = _compare(entry, baseline, facts["config_sha256"])
+        different = _compare(entry, baseline, facts)
         write_atomically(output / "objects-differ.txt", objects.differ_text(different).encode())
         facts["objects_differ"] = {
             reason: sum(value == reason for value in different.values())
@@ -244,7 +244,7 @@ def publish(
     return Image(output, facts["key"], from_cache, facts)
 
 
-def _compare(entry: Path, baseline: Path, config_sha256: str) -> dict[str, str]:
+def _compare(entry: Path, baseline: Path, facts: Mapping[str, Any]) -> dict[str, str]:
     try:
         other = json.loads((baseline / "image.json").read_bytes())
         sums = (baseline / "objects.sha256").read_text()
@@ -254,7 +254,7 @@ def _compare(entry: Path, baseline: Path, config_sha256: str) -> dict[str, str]:
         objects.parse_sums(sums),
         objects.parse_sums((entry / "objects.sha256").read_text()),
         json.loads((entry / _REASONS).read_bytes()),
-        same_config=other["config_sha256"] == config_sha256,
+        objects.of_all(other, facts),
     )
 
 

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from kdelta.kernel.process import output
 
@@ -37,6 +38,8 @@ _EXPLAIN = {
     "patched": "depends on a file that the patches touch",
     "identity": "holds the build host, which is the image's key",
     "layout": "holds addresses of the linked kernel",
+    "source": "made from another kernel source than the baseline's",
+    "compiler": "made by another compiler or linker than the baseline's",
     "config": "depends on the configuration, which differs",
     "unexplained": "none of its sources is known to differ",
 }
@@ -141,12 +144,32 @@ def reasons(obj: Path, src: Path, names: Iterable[str], touched: Iterable[str]) 
     return found
 
 
+def of_all(baseline: Mapping[str, Any], arm: Mapping[str, Any]) -> str:
+    """Why any object of an arm may differ from the baseline's.
+
+    Args:
+        baseline: its image.json.
+        arm: the arm's, as far as it is known. With a compiler, the configuration differs too.
+
+    Returns:
+        source, compiler, config, or unexplained where all of these are the same.
+    """
+    ours, theirs = (
+        {
+            "source": image["source"].get("id"),
+            "compiler": (image["compiler"], image["linker"]),
+            "config": image["config_sha256"],
+        }
+        for image in (baseline, arm)
+    )
+    return next((reason for reason in ours if ours[reason] != theirs[reason]), "unexplained")
+
+
 def differing(
     baseline: Mapping[str, str],
     arm: Mapping[str, str],
     why: Mapping[str, str],
-    *,
-    same_config: bool,
+    otherwise: str,
 ) -> dict[str, str]:
     """Objects that differ between two kernels, or are in one only -> the reason.
 
@@ -154,12 +177,11 @@ def differing(
         baseline: object -> digest.
         arm: object -> digest.
         why: object of the arm -> reason (`reasons`).
-        same_config: whether both have the same .config.
+        otherwise: the reason of those that have none there (`of_all`).
     """
     names = sorted(
         name for name in baseline.keys() | arm.keys() if baseline.get(name) != arm.get(name)
     )
-    otherwise = "unexplained" if same_config else "config"
     return {name: why.get(name, otherwise) for name in names}
 
 

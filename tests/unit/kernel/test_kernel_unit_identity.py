@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -106,13 +107,30 @@ def test_differing_objects_have_reasons() -> None:
     base = {"a.o": "1", "b.o": "2", "gone.o": "3"}
     new = {"a.o": "1", "b.o": "9", "new.o": "4"}
     why = {"b.o": "patched", "a.o": "identity"}
-    assert objects.differing(base, new, why, same_config=True) == {
+    assert objects.differing(base, new, why, "unexplained") == {
         "b.o": "patched",
         "gone.o": "unexplained",
         "new.o": "unexplained",
     }
-    assert objects.differing(base, new, {}, same_config=False)["b.o"] == "config"
-    assert objects.differing(base, base, why, same_config=True) == {}
+    assert objects.differing(base, new, {}, "config")["b.o"] == "config"
+    assert objects.differing(base, base, why, "unexplained") == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "unexplained"),
+        ({"config_sha256": "f"}, "config"),
+        # The configuration records the compiler: it is no reason of its own then.
+        ({"config_sha256": "f", "compiler": "clang 19"}, "compiler"),
+        ({"linker": "LLD 19"}, "compiler"),
+        ({"config_sha256": "f", "source": {"id": "7.2"}, "compiler": "clang 19"}, "source"),
+    ],
+)
+def test_the_reason_of_all_objects_is_the_gravest(changes: dict[str, Any], reason: str) -> None:
+    image = {"source": {"id": "6.12"}, "compiler": "gcc", "linker": "ld", "config_sha256": "e"}
+    assert objects.of_all(image, image | changes) == reason
+    assert f"# {reason}: " in objects.differ_text({"a.o": reason})
 
 
 sums = st.dictionaries(
