@@ -111,7 +111,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         title=experiment.title,
         summary=" ".join(experiment.summary.split()),
         baseline=experiment.baseline,
-        arms=tuple(_arms(experiment)),
+        arms=tuple(_arms(experiment, manifest)),
         factors=tuple(_factor(experiment, name) for name in factors),
         row_factor=factors[0],
         column_factor=factors[1] if len(factors) > 1 else None,
@@ -164,18 +164,19 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
     )
 
 
-def _arms(experiment: Experiment) -> list[Arm]:
+def _arms(experiment: Experiment, manifest: Json) -> list[Arm]:
+    compilers = {name: image["compiler"] for name, image in manifest["kernels"].items()}
+    differ = len(set(compilers.values())) > 1
     return [
-        Arm(name, arm.title, is_control=False, booting=arm.booting_words)
-        if name != CONTROL_ARM
-        else Arm(
+        Arm(
             name,
-            f"{arm.title}, again (A/A control)",
-            is_control=True,
+            f"{arm.title}, again (A/A control)" if name == CONTROL_ARM else arm.title,
+            is_control=name == CONTROL_ARM,
             booting=arm.booting_words,
+            compiler=compilers[booted] if differ else "",
         )
-        for name in experiment.booted_arms()
-        for arm in [experiment.arm(name)]
+        for name, booted in experiment.booted_arms().items()
+        for arm in [experiment.arms[booted]]
     ]
 
 

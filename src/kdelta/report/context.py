@@ -50,18 +50,22 @@ class Arm(NamedTuple):
     """An arm, or the control, as run.
 
     Tables, figures and sentences call it by its ``name``; the ``title`` explains it once.
-    ``booting`` says in words how it is booted, if not as the guest is by itself.
+    ``booting`` says in words how it is booted, if not as the guest is by itself; ``compiler``
+    what compiled its kernel, where that is not the same for all arms.
     """
 
     name: str
     title: str
     is_control: bool = False
     booting: str = ""
+    compiler: str = ""
 
     @property
     def described(self) -> str:
-        """Its title, and how it is booted."""
-        return f"{self.title}; booted with {self.booting}" if self.booting else self.title
+        """Its title, what compiled it and how it is booted."""
+        compiled = f"compiled by {self.compiler}" if self.compiler else ""
+        booted = f"booted with {self.booting}" if self.booting else ""
+        return "; ".join(filter(None, (self.title, compiled, booted)))
 
 
 class Factor(NamedTuple):

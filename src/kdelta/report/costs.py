@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from kdelta.report.context import Arm, ReportContext
-from kdelta.report.formatting import format_interval, format_percent, join_words
+from kdelta.report.formatting import format_interval, format_percent, join_words, plural
 from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group, Row
 from kdelta.report.sentences import confidence_label
@@ -45,7 +45,7 @@ def costs(frames: ReportFrames, context: ReportContext) -> CostsPart | None:
     if known.empty:
         return None
     return CostsPart(
-        sentence=_sentence(known, context),
+        sentence=_sentence(frames, known, context),
         totals=_totals(known, context),
         symbols=_named(
             frames,
@@ -64,16 +64,30 @@ def costs(frames: ReportFrames, context: ReportContext) -> CostsPart | None:
     )
 
 
-def _sentence(known: pd.DataFrame, context: ReportContext) -> str:
+def _sentence(frames: ReportFrames, known: pd.DataFrame, context: ReportContext) -> str:
     same = set(known.loc[known["same_kernel"], "arm"])
     names = [arm.name for arm in context.treatments if arm.name in same]
-    if not names:
-        return ""
-    boots, costs_ = ("boots", "costs") if len(names) == 1 else ("boot", "cost")
-    return (
-        f"{join_words(names)} {boots} the kernel of {context.baseline} and {costs_} nothing in "
-        "code."
-    )
+    found = []
+    if names:
+        boots, costs_ = ("boots", "costs") if len(names) == 1 else ("boot", "cost")
+        found.append(
+            f"{join_words(names)} {boots} the kernel of {context.baseline} and {costs_} nothing "
+            "in code."
+        )
+    found += [
+        f"{arm.name} was compiled by another compiler than {context.baseline}: "
+        f"{plural(_count(frames, arm, 'symbols_changed'), 'symbol')} of another size and "
+        f"{plural(_count(frames, arm, 'stack_changed'), 'function')} of another stack use, most "
+        "by what each inlines and how it names things; the largest are in tables/symbols.csv."
+        for arm in context.treatments
+        if _compiled_otherwise(arm, context)
+    ]
+    return " ".join(found)
+
+
+def _compiled_otherwise(arm: Arm, context: ReportContext) -> bool:
+    usual = next((one.compiler for one in context.arms if one.name == context.baseline), "")
+    return bool(arm.compiler and usual) and arm.compiler != usual
 
 
 def _totals(known: pd.DataFrame, context: ReportContext) -> Grid:
@@ -119,6 +133,8 @@ def _named(
 ) -> Grid:
     groups = []
     for arm in context.treatments:
+        if _compiled_otherwise(arm, context):
+            continue
         mine = frames.symbols[frames.symbols["arm"] == arm.name]
         mine = mine[(mine["kind"] == _STACK) == stack]
         count = _count(frames, arm, "stack_changed" if stack else "symbols_changed")

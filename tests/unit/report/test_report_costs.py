@@ -114,6 +114,22 @@ def test_the_largest_symbols_and_how_many_there_are(folder: Path, count: int) ->
         assert found.symbols.rows[0] == ("a_name_0", "text", "none", "128", "+128")
 
 
+def test_of_another_compiler_symbols_are_counted_and_not_listed(folder: Path) -> None:
+    """Inlining and the names of local variables: tens of thousands, and no news."""
+    counted = [cost("bulk", "symbols_changed", 0, 22496)]
+    frames = with_costs(folder, [*BULK, *counted], 40)
+    compilers = {"bulk": "clang 19"}
+    arms = tuple(arm._replace(compiler=compilers.get(arm.name, "gcc 12")) for arm in CONTEXT.arms)
+    found = costs(frames, replace(CONTEXT, arms=arms))
+    assert found is not None
+    assert "22496 symbols of another size and 1 function of another stack use" in found.sentence
+    assert [len(grid.groups) for grid in (found.symbols, found.stack)] == [
+        len(CONTEXT.treatments) - 1
+    ] * 2
+    assert "bulk" in {row[0] for group in found.totals.groups for row in group.rows}
+    assert arms[1].described.endswith("; compiled by clang 19")
+
+
 def test_memory_alone_is_shown_alone(folder: Path) -> None:
     """A run of ready images has no sizes."""
     frames = with_costs(folder, [cost("bulk", "memory_used", 61_000, 61_040, same_kernel=False)])
