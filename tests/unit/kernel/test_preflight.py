@@ -103,6 +103,21 @@ def test_a_base_that_is_no_configuration(
     assert "no line CONFIG_NAME=value in it" in err
 
 
+@pytest.mark.parametrize("verb", ["check", "take"])
+def test_an_image_that_is_none(
+    project: Project, small: dict[str, Any], verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.root / "vmlinuz").write_bytes(b"no kernel")
+    small["arms"]["other"] = {"title": "ready", "image": "vmlinuz"}
+    project.write(small)
+    root, out = ["--root", str(project.root)], str(project.root / "out")
+    take = ["take", "--experiment", "experiment.yaml", "--arm", "other", "--output", out]
+    assert main(root + (take if verb == "take" else ["check", "experiment.yaml"])) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("kdelta: experiment.yaml: arms.other.image: ")
+    assert "no kernel that x86-64 guests boot: it has no setup header" in err
+
+
 def test_without_the_source_it_is_said(
     project: Project,
     tmp_path: Path,
