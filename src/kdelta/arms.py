@@ -14,7 +14,8 @@ from kdelta.yaml_file import FileModel
 
 COMPILER = r"^[A-Za-z0-9._+-]+$"
 Vcpus = Annotated[int, Field(ge=1, le=64)]
-_MAKE_TARGET = re.compile(r"[a-z0-9_]*config")
+# Those that ask nothing, begin with nothing of the host's, and give the same each time.
+_MAKE_TARGET = re.compile(r"(all(no|yes|mod|def)|tiny)config|([a-z0-9_]+_)?defconfig")
 
 
 def is_config_file(base: str) -> bool:

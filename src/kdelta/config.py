@@ -83,9 +83,13 @@ def _require_config(
 
 
 def _require_file(key: str, name: str, root: Path, path: Path) -> None:
+    file = root / name
     try:
-        found = (root / name).is_file()
+        found, folder = file.is_file(), file.is_dir()
     except OSError:  # a name too long, a folder that may not be read
-        found = False
+        found = folder = False
+    if folder:
+        raise KdeltaError(f"{path}: {key}: a folder, and a file is needed: {name}")
     if not found:
-        raise KdeltaError(f"{path}: {key}: no such file: {name} (looked in {root})")
+        where = "" if Path(name).is_absolute() else f" (looked in {root.resolve()})"
+        raise KdeltaError(f"{path}: {key}: no such file: {name}{where}")

@@ -86,6 +86,20 @@ def test_builds_share_and_a_measurement_waits_for_all_of_them(hold: Holder) -> N
     assert says(measurement) == "held"
 
 
+def test_who_has_left_is_not_waited_for(hold: Holder) -> None:
+    """The file's line is of the last that came, who may be gone before the others."""
+    first = hold("building for an hour", "shared")
+    assert says(first) == "held"
+    short = hold("building for a second", "shared")
+    assert says(short) == "held"
+    assert short.stdin is not None
+    short.stdin.close()
+    assert says(short) == "freed"
+    assert complains(hold("measuring", "alone")) == (
+        f"measuring: waiting for this host: another kdelta (process {first.pid})"
+    )
+
+
 def test_a_killed_holder_frees_it(hold: Holder) -> None:
     first = hold("measuring a", "alone")
     assert says(first) == "held"
@@ -179,9 +193,10 @@ def test_what_a_holder_says_is_safe_to_print(hold: Holder, tmp_path: Path) -> No
 
 
 def test_nor_is_anybody_elses_text_printed(hold: Holder, tmp_path: Path) -> None:
-    assert says(hold("measuring", "alone")) == "held"
-    (tmp_path / "lock").write_bytes(b"\x1b[2Jx (process 1)\n")
-    assert complains(hold("c", "alone")) == "c: waiting for this host: x (process 1)"
+    first = hold("measuring", "alone")
+    assert says(first) == "held"
+    (tmp_path / "lock").write_bytes(b"\x1b[2Jx (process %d)\n" % first.pid)
+    assert complains(hold("c", "alone")) == f"c: waiting for this host: x (process {first.pid})"
 
 
 def test_a_measurement_that_waits_is_not_overtaken(hold: Holder) -> None:

@@ -96,6 +96,8 @@ rule take_image:
     wildcard_constraints:
         arm="|".join(map(re.escape, RUN.ready)) or "(?!)",
     localrule: True
+    # A second's work that may find a mistake: before a kernel is built for minutes.
+    priority: 1
     conda:
         "../envs/kdelta.yaml"
     params:

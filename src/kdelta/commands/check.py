@@ -11,14 +11,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from kdelta.arms import Arm
 from kdelta.cache import cache_root
 from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment
 from kdelta.kernel.patches import PatchFile, order_warning
 from kdelta.kernel.preflight import read_inputs, try_patches
-from kdelta.kernel.ready import read_ready
+from kdelta.kernel.ready import ready_kernel
 from kdelta.kernel.source import SourceTree, cached_source
 from kdelta.kernel.toolchain import require_programs
 from kdelta.measure.budget import amount
@@ -69,15 +68,19 @@ def _check(args: argparse.Namespace) -> int:
     known = {arm: source.series for arm, source in cached.items()}
     patches = read_inputs(experiment, args.root, str(args.experiment), known)
     for name, arm in experiment.arms.items():
-        print(f"  arm {name}: {arm.title} ({_made_of(arm, args.root, patches.get(name, []))})")
+        if arm.image:
+            ready = ready_kernel(args.root / arm.image, f"{args.experiment}: arms.{name}.image")
+            made_of = f"Linux {ready.release}, {ready.version}, ready"
+        else:
+            made_of = _built_of(experiment, name, cached.get(name), patches[name])
+        print(f"  arm {name}: {arm.title} ({made_of})")
         for line in _patch_lines(patches.get(name, [])):
             print(f"    {line}")
         if arm.booting:
             print(f"    booted with {arm.booting_words}")
     try_patches(patches, cached)
-    for title in dict.fromkeys(source.title for source in cached.values()):
-        patched = any(patches[arm] for arm in cached if cached[arm].title == title)
-        print(f"  patches apply to {title}" if patched else f"  to be built: {title}")
+    for title in dict.fromkeys(source.title for arm, source in cached.items() if patches[arm]):
+        print(f"  patches apply to {title}")
     if any(files for arm, files in patches.items() if arm not in cached):
         print("  patches were not tried: the kernel's source is not in the cache yet")
     for name, chosen in experiment.workloads.items():
@@ -94,13 +97,19 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
-def _made_of(arm: Arm, root: Path, patches: Sequence[PatchFile]) -> str:
-    if arm.image:
-        ready = read_ready(root / arm.image)
-        return f"Linux {ready.release}, {ready.version}, ready"
+def _built_of(
+    experiment: Experiment, name: str, cached: SourceTree | None, patches: Sequence[PatchFile]
+) -> str:
+    """From what an arm is built: its source, what is its own, and how many patches."""
+    arm, source = experiment.arms[name], experiment.source_of(name)
+    wanted = source.package if source.type == "debian" else f"{source.url} {source.commit[:12]}"
+    words = [cached.title if cached else wanted]
+    words += [f"base {arm.base}"] if arm.base else []
+    words += [f"fragment {fragment}" for fragment in arm.fragments]
+    words += [arm.compiler] if arm.compiler else []
     number = sum(len(file.commits) for file in patches)
-    words = f"{number} patch{'' if number == 1 else 'es'}"
-    return f"{words}, {arm.compiler}" if arm.compiler else words
+    words += [f"{number} patch{'' if number == 1 else 'es'}"] if number else []
+    return ", ".join(words)
 
 
 def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None) -> None:

@@ -126,7 +126,8 @@ def _take(args: argparse.Namespace) -> int:
     experiment = experiment_of(args)
     ready = [name for name, arm in experiment.arms.items() if arm.image]
     _require_arm(args, experiment, ready, "has an image")
-    found = take(args.root / str(experiment.arms[args.arm].image), args.arm, args.output)
+    key = f"{args.experiment}: arms.{args.arm}.image"
+    found = take(args.root / str(experiment.arms[args.arm].image), args.arm, args.output, key)
     print(f"{args.arm}: Linux {found.release}, {found.version}, ready", file=sys.stderr)
     return 0
 

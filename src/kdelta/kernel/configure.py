@@ -98,15 +98,8 @@ def parse_config(text: str) -> dict[str, str]:
     return values
 
 
-def usable_base(file: Path, tree: Path) -> dict[str, str]:
-    """The options of a .config file that say something of another tree and compiler.
-
-    What the compiler made is left out, and so are files of keys that the tree does not have: a
-    distribution's configuration names those of its own build.
-
-    Args:
-        file: the .config file.
-        tree: the kernel's source.
+def read_base(file: Path) -> dict[str, str]:
+    """The options of a .config file, which a kernel's configuration begins with.
 
     Raises:
         KdeltaError: it cannot be read, or holds no option.
@@ -117,9 +110,22 @@ def usable_base(file: Path, tree: Path) -> dict[str, str]:
         raise KdeltaError(f"{file}: the base configuration cannot be read: {error}") from None
     if not found:
         raise KdeltaError(f"{file}: no line CONFIG_NAME=value in it: no kernel's configuration")
+    return found
+
+
+def usable_base(options: Mapping[str, str], tree: Path) -> dict[str, str]:
+    """Those of a .config file's options that say something of another tree and compiler.
+
+    What the compiler made is left out, and so are files of keys that the tree does not have: a
+    distribution's configuration names those of its own build.
+
+    Args:
+        options: from `read_base`.
+        tree: the kernel's source.
+    """
     return {
         name: '""' if name in _KEY_FILES and not (tree / value.strip('"')).is_file() else value
-        for name, value in found.items()
+        for name, value in options.items()
         if not _COMPILER_MADE.match(name)
     }
 
@@ -212,7 +218,7 @@ def configure(
         _make([*make, f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"], env, obj, log)
     else:
         if isinstance(base, Path):
-            write_atomically(dot_config, config_text(usable_base(base, tree)).encode())
+            write_atomically(dot_config, config_text(usable_base(read_base(base), tree)).encode())
         else:
             _make([*make, base], env, obj, log)
         merged = {**parse_config(dot_config.read_text()), **wanted}

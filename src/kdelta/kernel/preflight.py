@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Patches and fragments tried before anything is built: a mistake in them costs seconds."""
+"""Patches, fragments and bases tried before anything is built: a mistake in them costs seconds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kdelta.arms import is_config_file
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.kernel.configure import read_fragments
+from kdelta.kernel.configure import read_base, read_fragments
 from kdelta.kernel.patches import PatchFile, read_patches
 from kdelta.kernel.patching import stage
 from kdelta.kernel.source import SourceTree
@@ -21,7 +22,7 @@ from kdelta.workload.folder import FOLDER
 def read_inputs(
     experiment: Experiment, root: Path, name: str, series: Mapping[str, Series] | None = None
 ) -> dict[str, list[PatchFile]]:
-    """Read every patch and fragment that an experiment names.
+    """Read every patch, fragment and base configuration that an experiment names.
 
     Args:
         experiment: checked by `config.load_experiment`.
@@ -33,18 +34,21 @@ def read_inputs(
         Arm -> its patch files, in the order they apply.
 
     Raises:
-        KdeltaError: a fragment has a line that is none, or a file is no patch or damaged.
+        KdeltaError: a fragment has a line that is none, a base has no option, or a file is no
+            patch or damaged.
     """
     found = {}
     if experiment.kernel:
         shared = experiment.kernel.config.fragments
         _read_fragments(f"{name}: kernel.config.fragments", shared, root)
+        _read_base(f"{name}: kernel.config.base", experiment.kernel.config.base, root)
     for one in experiment.workloads.values():
         needed = [f"{FOLDER}/{one.program}/{file}" for file in one.declaration.fragments]
         _read_fragments(f"{FOLDER}/{one.program}: fragments", needed, root)
     for arm in experiment.built_arms:
         chosen = experiment.arms[arm]
         _read_fragments(f"{name}: arms.{arm}.fragments", chosen.fragments, root)
+        _read_base(f"{name}: arms.{arm}.base", chosen.base, root)
         known = experiment.series_of(arm) or (series or {}).get(arm)
         try:
             found[arm] = read_patches(patch_files(chosen, root, known))
@@ -77,5 +81,14 @@ def try_patches(
 def _read_fragments(key: str, fragments: Sequence[str], root: Path) -> None:
     try:
         read_fragments([root / fragment for fragment in fragments])
+    except KdeltaError as error:
+        raise KdeltaError(f"{key}: {error}") from None
+
+
+def _read_base(key: str, base: str | None, root: Path) -> None:
+    if base is None or not is_config_file(base):
+        return
+    try:
+        read_base(root / base)
     except KdeltaError as error:
         raise KdeltaError(f"{key}: {error}") from None

@@ -21,6 +21,9 @@ from kdelta.kernel.bzimage import payload
 from kdelta.kernel.costs import parse_build_id
 from kdelta.kernel.image import sha256_file
 
+ROOT_DRIVER = "9pnet_virtio"
+"""The driver by which guests see the host's files: a module in distributions' kernels."""
+
 
 @dataclass(frozen=True)
 class ReadyKernel:
@@ -31,49 +34,76 @@ class ReadyKernel:
         release: what `uname -r` says.
         version: what `uname -v` says, with the number and the time of its build.
         build_id: of the linker; None where it has none, or cannot be unpacked here.
+        has_9p: whether the driver of the guests' root is built in; None: cannot be unpacked here.
     """
 
     path: Path
     release: str
     version: str
     build_id: str | None
+    has_9p: bool | None
 
 
-def read_ready(path: Path) -> ReadyKernel:
-    """Look into a kernel's image.
+def ready_kernel(path: Path, key: str) -> ReadyKernel:
+    """Look into a kernel's image, and whether this host can start guests of it.
+
+    Args:
+        path: the image.
+        key: the configuration key that names it, for messages.
 
     Raises:
-        KdeltaError: it cannot be read, or is no kernel that an x86 guest can boot.
+        KdeltaError: it cannot be read, is no kernel that an x86-64 guest can boot, the driver of
+            the guests' root is missing, or programs are that loading modules takes.
     """
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise KdeltaError(f"{path}: the kernel cannot be read: {error.strerror}") from None
-    try:
         release, version = _version(data)
-        build_id = _build_id(payload(data))
+        kernel = _unpacked(payload(data))
+    except OSError as error:
+        raise KdeltaError(f"{key}: {path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise KdeltaError(
-            f"{path}: no bzImage, which is what x86 guests boot: {error}; name a kernel's image, "
-            "for example /boot/vmlinuz-..."
+            f"{key}: {path}: no kernel that x86-64 guests boot: {error}; name a bzImage, for "
+            "example /boot/vmlinuz-..."
         ) from None
-    return ReadyKernel(path.resolve(), release, version, build_id)
+    build_id = _build_id(kernel) if kernel else None
+    # KBUILD_MODNAME is the driver's name: what is built in holds it as a string of its own.
+    has_9p = f"\0{ROOT_DRIVER}\0".encode() in kernel if kernel else None
+    found = ReadyKernel(path.resolve(), release, version, build_id, has_9p)
+    _require_root_driver(found, key)
+    return found
 
 
 def _version(data: bytes) -> tuple[str, str]:
     """Release and version, of the text that the setup header points to.
 
-    Source: Documentation/arch/x86/boot.rst in the kernel (kernel_version). The text is
+    Source: Documentation/arch/x86/boot.rst in the kernel (kernel_version, xloadflags). The text is
     ``RELEASE (USER@HOST) VERSION``.
     """
     if data[0x202:0x206] != b"HdrS":
-        raise ValueError("it has no setup header")
+        raise ValueError(f"it has no setup header{_instead(data)}")
+    if int.from_bytes(data[0x206:0x208], "little") >= 0x20C and not data[0x236] & 1:
+        raise ValueError("it is one of 32 bits, and the host's programs, which guests run, are not")
     begin = struct.unpack_from("<H", data, 0x20E)[0] + 0x200
     text = data[begin : data.index(b"\0", begin)].decode("ascii", "replace")
     match = re.fullmatch(r"(\S+) \(\S+\) (.+)", text)
     if match is None:
         raise ValueError(f"its version is {text!r}")
     return match[1], match[2].strip()
+
+
+def _instead(data: bytes) -> str:
+    """What a file without a setup header is, if it is a kernel of another kind.
+
+    Source: Documentation/arch/arm64/booting.rst and arch/riscv/boot-image-header.rst.
+    """
+    if data[0x38:0x3C] == b"ARM\x64":
+        return " and is a kernel of arm64"
+    if data[0x38:0x3C] == b"RSC\x05":
+        return " and is a kernel of riscv"
+    if data.startswith(b"\x7fELF"):
+        return " and is an ELF file, as vmlinux is"
+    return ""
 
 
 # What compressed kernels begin with -> how they are unpacked; the programs may be missing.
@@ -88,44 +118,48 @@ _UNPACK: dict[bytes, Callable[[bytes], bytes] | tuple[str, ...]] = {
 }
 
 
-def _build_id(packed: bytes) -> str | None:
+def _unpacked(packed: bytes) -> bytes | None:
+    """The kernel itself; None if it cannot be unpacked here."""
     how = next((how for magic, how in _UNPACK.items() if packed.startswith(magic)), None)
     if how is None:
         return None
     try:
         if callable(how):
-            kernel = how(packed)
-        else:
-            # They complain of what follows the compressed data, and have written all of it by then.
-            kernel = subprocess.run(how, input=packed, capture_output=True, check=False).stdout
-        with tempfile.NamedTemporaryFile(prefix="kdelta-vmlinux-") as file:
-            file.write(kernel)
-            file.flush()
-            told = subprocess.run(
-                ["readelf", "--notes", "--wide", file.name],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            return parse_build_id(told.stdout)
+            return how(packed)
+        # They complain of what follows the compressed data, and have written all of it by then.
+        return subprocess.run(how, input=packed, capture_output=True, check=False).stdout or None
     except (OSError, zlib.error, lzma.LZMAError):
         return None
 
 
-def take(path: Path, arm: str, output: Path) -> ReadyKernel:
+def _build_id(kernel: bytes) -> str | None:
+    with tempfile.NamedTemporaryFile(prefix="kdelta-vmlinux-") as file:
+        file.write(kernel)
+        file.flush()
+        return parse_build_id(_readelf("--notes", file.name))
+
+
+def _readelf(what: str, path: str) -> str:
+    command = ["readelf", what, "--wide", path]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
+
+
+def take(path: Path, arm: str, output: Path, key: str) -> ReadyKernel:
     """Record a kernel that was built elsewhere as an arm's image; it is booted where it lies.
 
     Args:
         path: its image.
         arm: the arm's name.
         output: the arm's folder, which gets a copy as `bzImage`, and `image.json`.
+        key: the configuration key that names the image, for messages.
 
     Raises:
-        KdeltaError: it is none, or a program that its guests need is not installed.
+        KdeltaError: it is none, or guests of it cannot be started here.
     """
-    found = read_ready(path)
-    if modules_of(found):
-        require_guest_tools(f"arms.{arm}.image")
+    found = ready_kernel(path, key)
     copy_atomically(found.path, output / "bzImage")
     digest = sha256_file(output / "bzImage")
     facts = {
@@ -146,28 +180,64 @@ def take(path: Path, arm: str, output: Path) -> ReadyKernel:
     return found
 
 
-def modules_of(kernel: ReadyKernel) -> Path | None:
-    """The folder of a kernel's modules, where virtme-ng looks for them; None if it has none.
+def _require_root_driver(kernel: ReadyKernel, key: str) -> None:
+    """Check that guests of it see the host's files, by a driver of the kernel or by a module.
 
-    That is `lib/modules` of the nearest folder above the image that has one.
+    Raises:
+        KdeltaError: there is no such driver, or a program is missing that loads modules.
+    """
+    if kernel.has_9p:
+        return
+    folder = _modules_folder(kernel)
+    if not folder.is_dir():
+        if kernel.has_9p is None:
+            return  # perhaps it is built in: the boot's gate will tell
+        raise KdeltaError(
+            f"{key}: {kernel.path}: its modules are missing, and guests need one of them "
+            f"({ROOT_DRIVER}): there is no {folder}; unpack or install the kernel's whole package"
+        )
+    if not any(folder.rglob(f"{ROOT_DRIVER}.ko*")):
+        raise KdeltaError(
+            f"{key}: {kernel.path}: guests cannot see the host's files: {ROOT_DRIVER} (9p) is "
+            f"neither built in nor in {folder}; Debian's cloud kernels lack it, take linux-image-"
+            "amd64 and its kin"
+        )
+    _require_guest_tools(key)
+
+
+def _modules_folder(kernel: ReadyKernel) -> Path:
+    """Where virtme-ng looks for a kernel's modules, whether they are there or not.
+
+    That is in `lib/modules` of the nearest folder above the image that has one; of none, beside
+    the image's `boot`.
     """
     for above in kernel.path.parents:
         for place in ("lib/modules", "usr/lib/modules"):
             if (above / place).is_dir():
-                found = above / place / kernel.release
-                return found if found.is_dir() else None
-    return None
+                return above / place / kernel.release
+    return kernel.path.parent.parent / "lib/modules" / kernel.release
 
 
-def require_guest_tools(key: str) -> None:
+def _require_guest_tools(key: str) -> None:
     """Check that guests of a distribution's kernel can be started: their drivers are modules.
 
     Raises:
-        KdeltaError: naming the key, the program and its package.
+        KdeltaError: naming the key, the programs and their packages.
     """
-    for program, package in (("busybox", "busybox-static"), ("depmod", "kmod")):
-        if not (shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")):
-            raise KdeltaError(
-                f"{key}: {program} is not installed; guests of a kernel whose drivers are modules "
-                f"need it: apt-get install {package}"
-            )
+    known = ("busybox-static", "busybox.static", "busybox")  # in virtme-ng's order
+    busybox = next((path for name in known if (path := _program(name))), None)
+    missing = []
+    # It is the first program of a guest that has no libraries yet. Debian has it in two ways.
+    if busybox is None or " INTERP " in _readelf("--program-headers", busybox):
+        missing.append("busybox-static")
+    if _program("depmod") is None:
+        missing.append("kmod")
+    if missing:
+        raise KdeltaError(
+            f"{key}: guests of a kernel whose drivers are modules need {' and '.join(missing)} on "
+            f"this host: apt-get install {' '.join(missing)}"
+        )
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")

@@ -11,6 +11,7 @@ from kdelta.measure.progress import block_seconds, trace_seconds
 from kdelta.measure.schedule import cells
 from kdelta.progress import duration_text
 from kdelta.regimes import Protocol
+from kdelta.report.formatting import plural
 
 BUDGET = re.compile(r"([1-9][0-9]{0,3})(m|h)")
 _NAMED = re.compile(rf"(.+)-({BUDGET.pattern})")
@@ -102,8 +103,8 @@ def amount(experiment: Experiment, name: str) -> str:
     seconds = traces_s + protocol.blocks * block_s
     traced = len(experiment.mechanism_regimes(name))
     traces = f" and {traced * arms} mechanism boots" if traced else ""
-    rounds = "round" if protocol.rounds == 1 else "rounds"
     return (
-        f"{blocks} blocks of {arms} guests, {protocol.rounds} {rounds} of "
-        f"{len(cells(experiment))} cells{traces}: about {duration_text(seconds)}"
+        f"{plural(blocks, 'block')} of {plural(arms, 'guest')}, "
+        f"{plural(protocol.rounds, 'round')} of {plural(len(cells(experiment)), 'cell')}{traces}: "
+        f"about {duration_text(seconds)}"
     )

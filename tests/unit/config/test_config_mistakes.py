@@ -372,7 +372,13 @@ MISTAKES = [
     ("arms.other", {"title": "x", "image": "no/vmlinuz"}, "arms.other.image: no such file: no/vm"),
     ("arms.other", {"title": "x", "image": "a b"}, "arms.other.image: should match pattern"),
     ("arms.other.base", "defcnf", "arms.other.base: should be a make target such as allnoconfig"),
+    ("arms.other.base", "x86_64_defconfg", "arms.other.base: should be a make target such as all"),
+    ("kernel.config.base", "bogusconfig", "kernel.config.base: should be a make target such as a"),
+    ("kernel.config.base", "menuconfig", "kernel.config.base: should be a make target such as al"),
+    ("kernel.config.base", "randconfig", "kernel.config.base: should be a make target such as al"),
     ("arms.other.base", "config/no.config", "arms.other.base: no such file: config/no.config (lo"),
+    ("arms.other.base", "./kernel-configs", "arms.other.base: a folder, and a file is needed: ./k"),
+    ("arms.other.base", "/no/.config", "arms.other.base: no such file: /no/.config"),
     ("arms.other.vcpus", 0, "arms.other.vcpus: should be greater than or equal to 1, found 0"),
     ("arms.other.source", {"type": "tar"}, "arms.other.source.type: should be one of 'debian'"),
     # workloads
@@ -485,7 +491,7 @@ def test_a_good_file_is_told_what_it_amounts_to(
     monkeypatch.setenv("XDG_CACHE_HOME", str(project.root / "cache"))
     assert main(["--root", str(project.root), "check", "experiment.yaml"]) == 0
     printed = capsys.readouterr().out
-    assert "arm patched: with the series (2 patches)" in printed
+    assert "arm patched: with the series (linux-source-6.12, 2 patches)" in printed
     # 2 blocks x 2 regimes
     assert "protocol quick: 4 blocks of 4 guests, 1 round of 4 cells: about " in printed
     assert "protocol long: 6 blocks of 4 guests, 1 round of 4 cells: about " in printed

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,7 @@ def test_arms_without_patches_are_told_what_makes_them(
     project.write(small)
     assert check(project) == 0
     printed = capsys.readouterr().out
-    assert "  arm new: n (0 patches, gcc)\n" in printed
-    assert "  to be built: Linux 6.12.1 (linux-source-6.12 6.12.1-1)\n" in printed
+    assert "  arm new: n (Linux 6.12.1 (linux-source-6.12 6.12.1-1), gcc)\n" in printed
     assert "apply" not in printed
 
 
@@ -85,6 +85,68 @@ def test_a_rate_of_zero_is_told(
         project.write(small)
         assert check(project) == 0
         assert ("note: rate_s is 0, " in capsys.readouterr().out) == (rate == 0)
+
+
+def test_what_is_an_arms_own_is_said(
+    project: Project, small: dict[str, Any], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.root / "saved.config").write_text("CONFIG_SMP=y\n")
+    newer = {"type": "debian", "package": "linux-source-7.2"}
+    ours = {"type": "git", "url": "/home/me/linux", "commit": "0123456789" * 4}
+    arms = {
+        "baseline": {"title": "as it is"},
+        "newer": {"title": "newer", "source": newer, "compiler": "gcc-12"},
+        "saved": {"title": "mine", "base": "saved.config"},
+        "ours": {"title": "ours", "source": ours, "fragments": ["kernel-configs/guest.config"]},
+    }
+    project.write(small | {"arms": arms})
+    assert check(project) == 0
+    printed = capsys.readouterr().out
+    here = "Linux 6.12.1 (linux-source-6.12 6.12.1-1)"
+    assert f"  arm baseline: as it is ({here})\n" in printed
+    assert "  arm newer: newer (linux-source-7.2, gcc-12)\n" in printed
+    assert f"  arm saved: mine ({here}, base saved.config)\n" in printed
+    fragment = "fragment kernel-configs/guest.config"
+    assert f"  arm ours: ours (/home/me/linux 012345678901, {fragment})\n" in printed
+    assert "patches" not in printed
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("kernel.config.base", lambda data: data["kernel"]["config"]),
+        ("arms.other.base", lambda data: data["arms"]["other"]),
+    ],
+)
+def test_a_base_that_is_no_configuration(
+    project: Project,
+    small: dict[str, Any],
+    key: str,
+    changed: Callable[[dict[str, Any]], dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (project.root / "saved.config").write_text("# nothing of a kernel's\nroot:x:0:0\n")
+    changed(small)["base"] = "saved.config"
+    project.write(small)
+    assert check(project) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"kdelta: experiment.yaml: {key}: ")
+    assert "no line CONFIG_NAME=value in it" in err
+
+
+@pytest.mark.parametrize("verb", ["check", "take"])
+def test_an_image_that_is_none(
+    project: Project, small: dict[str, Any], verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.root / "vmlinuz").write_bytes(b"no kernel")
+    small["arms"]["other"] = {"title": "ready", "image": "vmlinuz"}
+    project.write(small)
+    root, out = ["--root", str(project.root)], str(project.root / "out")
+    take = ["take", "--experiment", "experiment.yaml", "--arm", "other", "--output", out]
+    assert main(root + (take if verb == "take" else ["check", "experiment.yaml"])) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("kdelta: experiment.yaml: arms.other.image: ")
+    assert "no kernel that x86-64 guests boot: it has no setup header" in err
 
 
 def test_without_the_source_it_is_said(
@@ -134,7 +196,9 @@ def test_a_cover_letter_is_told_and_is_no_part_of_the_key(
     assert key() == without
     assert check(project) == 0
     printed = capsys.readouterr().out
-    assert "arm patched: with the series (2 patches)" in printed
+    assert (
+        "arm patched: with the series (Linux 6.12.1 (linux-source-6.12 6.12.1-1), 2 pat" in printed
+    )
     assert "cover letter: fs: why (kept)" in printed
     # With a diff in it, it is a patch, whatever its number.
     cover.write_bytes(COVER + plain_diff("return 3;", "return 5;").encode())
