@@ -30,6 +30,22 @@ sys.dont_write_bytecode = False
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+# Its figures take half a minute to draw, and all of its tests look at the same runs.
+TOGETHER = "tests/unit/report"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one file share what their fixtures made, and stay in one process: `loadfile`."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER if nodeid.startswith(f"{TOGETHER}/") else super()._split_scope(nodeid)
+
+    return Together(config, log)
+
+
 @pytest.fixture(autouse=True)
 def _another_lock(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
