@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
@@ -26,6 +28,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The Makefile says why: hundreds of processes that the tests start would compile all they import.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# On a loaded machine everything takes long, and what is asked here is whether it is right.
+hypothesis_settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("patient")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
