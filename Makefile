@@ -14,8 +14,9 @@ PYTEST_ARGS ?=
 # Minutes or hours to measure, as `make report BUDGET=30m`; without it the protocol as it is.
 BUDGET ?=
 
-# Tests of one file share what their fixtures made: they stay in one process.
-PARALLEL := --numprocesses auto --dist loadfile
+# By file, or as tests/conftest.py says, in the order of the command line: what takes long begins
+# first, so that no process waits for another's last minutes.
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -45,7 +46,7 @@ setup: ## Install what a run needs: system packages (apt), Python packages (.ven
 
 .PHONY: test
 test: setup-test check-only ## All checks and all tests, a real kernel in a real guest among them
-	$(RUN) pytest $(PARALLEL) tests/unit tests/integration $(PYTEST_ARGS)
+	$(RUN) pytest $(PARALLEL) tests/unit/report tests/integration tests/unit $(PYTEST_ARGS)
 	@# One after another: their guests measure.
 	$(RUN) pytest tests/e2e $(PYTEST_ARGS)
 
@@ -54,7 +55,7 @@ check: setup check-only ## Format, lint and types alone
 
 .PHONY: unit
 unit: setup-test ## Unit tests alone: neither kernel nor guest
-	$(RUN) pytest $(PARALLEL) tests/unit $(PYTEST_ARGS)
+	$(RUN) pytest $(PARALLEL) tests/unit/report tests/unit $(PYTEST_ARGS)
 
 .PHONY: setup-test
 setup-test:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from kdelta.config import load_experiment
 from kdelta.experiment import Experiment
@@ -27,7 +29,29 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# On a loaded machine everything takes long, and what is asked here is whether it is right.
+hypothesis_settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("patient")
+
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+# Its figures take half a minute to draw, and all of its tests look at the same runs.
+TOGETHER = "tests/unit/report"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one file share what their fixtures made, and stay in one process: `loadfile`."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER if nodeid.startswith(f"{TOGETHER}/") else super()._split_scope(nodeid)
+
+    return Together(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -134,17 +134,14 @@ def test_a_finished_run_plans_nothing(finished: Project) -> None:
     assert planned_jobs(finished) == {}
 
 
-@pytest.mark.parametrize(
-    "folder", ["patches", "kernel-configs", "workloads", "config/experiments", "workflow"]
-)
-def test_touching_sources_never_measures_again(copied: Project, folder: str) -> None:
-    for path in (copied.root / folder).rglob("*"):
-        path.touch()
-    assert "measure_block" not in planned_jobs(copied)
-    assert "build_kernel" not in planned_jobs(copied)
+def test_touched_sources_build_and_measure_nothing_and_a_changed_line_does(
+    copied: Project,
+) -> None:
+    for folder in ("patches", "kernel-configs", "workloads", "config/experiments", "workflow"):
+        for path in (copied.root / folder).rglob("*"):
+            path.touch()
+    assert not {"measure_block", "build_kernel"} & planned_jobs(copied).keys()
 
-
-def test_a_changed_patch_line_rebuilds_that_arm_and_measures(copied: Project) -> None:
     patch = next((copied.root / "patches/pipe-prealloc/linux-6.12").glob("0001-*.patch"))
     text = patch.read_text()
     assert "#define PIPE_PREALLOC_MAX\t8" in text
@@ -153,37 +150,6 @@ def test_a_changed_patch_line_rebuilds_that_arm_and_measures(copied: Project) ->
     assert jobs["build_kernel"] == 1
     assert jobs["measure_block"] == 3
     assert "fetch_source" not in jobs
-
-    done = copied.snakemake("--until", "build_kernel")
-    assert done.returncode == 0, done.stderr[-3000:]
-    record = json.loads((copied.results / "kernels" / "bulk" / "image.json").read_text())
-    before = json.loads((copied.results / "kernels" / "baseline" / "image.json").read_text())
-    assert record["key"] != before["key"]
-
-
-def test_more_blocks_keep_the_measured_ones(copied: Project) -> None:
-    copied.write_experiment(
-        {
-            "protocols": {
-                "smoke": {
-                    "blocks": 4,
-                    "rounds": 2,
-                    "warmup_s": 0.1,
-                    "duration_s": {"idle": 0.6},
-                }
-            }
-        }
-    )
-    assert planned_jobs(copied)["measure_block"] == 1
-
-
-def test_analysing_the_same_raw_files_gives_the_same_bytes(copied: Project) -> None:
-    before = (copied.run_dir / "tables" / "deltas.csv").read_bytes()
-    page = (copied.run_dir / "report" / "index.html").read_bytes()
-    done = copied.snakemake("--forcerun", "tables", "figures", "page", "--until", "page")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (copied.run_dir / "tables" / "deltas.csv").read_bytes() == before
-    assert (copied.run_dir / "report" / "index.html").read_bytes() == page
 
 
 def test_the_page_renders_in_a_browser(finished: Project, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
             "control": False,  # `same` is one
             "regimes": {"idle": {"title": "idle"}},
             "protocols": {
-                "smoke": {"blocks": 4, "rounds": 2, "warmup_s": 0.1, "duration_s": {"idle": 1.0}}
+                "smoke": {"blocks": 3, "rounds": 2, "warmup_s": 0.1, "duration_s": {"idle": 0.6}}
             },
         }
     )

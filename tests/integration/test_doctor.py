@@ -51,6 +51,12 @@ def _ask_for_the_toolchain_anew() -> None:
     read_toolchain.cache_clear()
 
 
+@pytest.fixture
+def no_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What KVM is like here, which may take seconds to find out, `test_this_host` tells."""
+    monkeypatch.setattr(diagnosis, "device_refusal", lambda _: "not asked")
+
+
 def words(problems: list[Any]) -> str:
     return "\n".join(f"{p.what} -> {p.todo}" for p in problems)
 
@@ -66,7 +72,7 @@ def test_this_host(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == int("Problems that make a run fail" in text)
 
 
-@pytest.mark.usefixtures("no_journal")
+@pytest.mark.usefixtures("no_journal", "no_kvm")
 def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["doctor", "--quick", "--json", "--vcpus", "1"])
     found = json.loads(capsys.readouterr().out)
@@ -91,7 +97,7 @@ def test_a_host_without_tools(root: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
-@pytest.mark.usefixtures("no_journal")
+@pytest.mark.usefixtures("no_journal", "no_kvm")
 def test_the_noise_of_this_host(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kdelta.errors import KdeltaError
-from kdelta.guest.acceleration import Acceleration, choose, telling_line
+from kdelta.guest import acceleration
+from kdelta.guest.acceleration import Acceleration, choose, qemu_refusal, telling_line
 from tests.integration.scripted_guest import PATIENCE_S, Environment
 
 ANSWER = "(share / 'clocksources').write_text({!r})"
@@ -29,12 +30,12 @@ class Host:
     folder: Path
     built: int = 0
 
-    def qemu(self, said: str = "", status: int = 0, only: str = "") -> None:
-        """A QEMU that ends so, with this accelerator only; else it does as it is told."""
+    def qemu(self, said: str = "", end: str = "exit 33", only: str = "") -> None:
+        """A QEMU that ends so, with this accelerator only; else as where the check succeeds."""
         self.scripted.program(
             "qemu-system-x86_64",
             f"#!/bin/sh\ncase \"$*\" in *accel={only}*)\ncat >&2 <<'END'\n{said}\nEND\n"
-            f"echo '{{\"QMP\": {{}}}}'; exit {status};; esac\n",
+            f"{end};; esac\nexit 33\n",
         )
 
     def kernel(self) -> Path:
@@ -68,7 +69,7 @@ def choice(host: Host):
 
 
 def test_what_qemu_refuses_is_known_without_a_kernel(host: Host) -> None:
-    host.qemu(REFUSED_MSR.format("0x10a"), 134, only="kvm")
+    host.qemu(REFUSED_MSR.format("0x10a"), "exit 134", only="kvm")
     found = host.choose("raise SystemExit('never')")
     assert (found.mode, host.built) == ("tcg", 0)
     assert "saying 'qemu-system-x86_64: error: failed to set MSR 0x10a to 0x69'" in found.reason
@@ -80,8 +81,34 @@ def test_what_qemu_refuses_is_known_without_a_kernel(host: Host) -> None:
 
 
 def test_another_register_has_another_cure(host: Host) -> None:
-    host.qemu(REFUSED_MSR.format("0x491"), 134, only="kvm")
+    host.qemu(REFUSED_MSR.format("0x491"), "exit 134", only="kvm")
     assert "guest.cpu: qemu64 for example" in host.choose("", cpu="max").reason
+
+
+@pytest.mark.parametrize(
+    ("said", "end"),
+    [
+        ("", "while :; do :; done"),
+        ("KVM internal error. Suberror: 1\nEAX=00000000 EBX=00000000", "exec sleep 1000"),
+    ],
+)
+def test_a_virtual_cpu_that_no_kernel_can_use(
+    host: Host, monkeypatch: pytest.MonkeyPatch, said: str, end: str
+) -> None:
+    monkeypatch.setattr(acceleration, "CPU_CHECK_LIMIT_S", 1)
+    monkeypatch.setattr(acceleration, "QEMU_DEADLINE_S", PATIENCE_S if not said else 0.5)
+    host.qemu(said, end, only="kvm")
+    found = host.choose("raise SystemExit('never')")
+    assert (found.mode, host.built) == ("tcg", 0)
+    assert "a virtual CPU stands still, or is far too slow for a kernel" in found.reason
+    assert ("saying 'KVM internal error. Suberror: 1'" in found.reason) == bool(said)
+
+
+def test_the_check_of_a_cpu_runs_where_a_kernel_would() -> None:
+    """With the real emulator: all models but those without a 64-bit mode."""
+    assert qemu_refusal("tcg", None) is None
+    assert qemu_refusal("tcg", "Nehalem") is None
+    assert "QEMU ends (status 0) with 'qemu32' as its CPU" in (qemu_refusal("tcg", "qemu32") or "")
 
 
 def test_a_paravirtual_kvm_is_called_that(host: Host) -> None:
@@ -95,7 +122,7 @@ def test_a_paravirtual_kvm_is_called_that(host: Host) -> None:
 
 
 def test_a_cpu_model_that_nothing_can_run(host: Host) -> None:
-    host.qemu("qemu-system-x86_64: unable to find CPU model 'none'", 1)
+    host.qemu("qemu-system-x86_64: unable to find CPU model 'none'", "exit 1")
     with pytest.raises(KdeltaError, match=r"guest\.cpu: 'none' cannot be emulated.*unable to find"):
         host.choose("", cpu="none")
     assert host.built == 0

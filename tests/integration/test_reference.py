@@ -169,18 +169,30 @@ def test_sums_are_taken_as_they_now_are(made: Workflow, tmp_path: Path) -> None:
 
 
 def test_without_the_fonts_of_the_paper_the_rest_is_compared(
-    reference: Path, tmp_path: Path
+    made: Workflow,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    workflow = checkout(tmp_path, reference)
+    programs, again = tmp_path / "bin", tmp_path / "again"
+    programs.mkdir()
     for program in ("kpsewhich", "pdflatex"):
-        workflow.environment.program(program, "#!/bin/sh\nexit 1\n")
-    done = workflow.run(f"{AGAIN}/SHA256SUMS")
-    assert done.returncode == 0, done.stdout
-    assert "figures/*.pdf are not compared: Latin Modern is not installed" in done.stdout
-    sums = read_sums(workflow.root / AGAIN / "SHA256SUMS")
+        (programs / program).write_text("#!/bin/sh\nexit 1\n")
+        (programs / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    shutil.copytree(made.root / AGAIN, again)
+    for name in ("figures", "report"):
+        shutil.rmtree(again / name)
+    (again / "SHA256SUMS").unlink()
+    packed = made.root / "results/reference" / NAME
+    assert main(["report", "figures", "--run", str(again)]) == 0
+    assert main(["reference", "--check", str(packed), "--output", str(again)]) == 0
+    said = capsys.readouterr().out
+    assert "figures/*.pdf are not compared: Latin Modern is not installed" in said
+    sums = read_sums(again / "SHA256SUMS")
     assert "figures/forest.svg" in sums
     assert not [name for name in sums if name.endswith(".pdf")]
-    assert (workflow.root / AGAIN / "figures/forest.pdf").is_file()
+    assert (again / "figures/forest.pdf").is_file()
 
 
 def test_the_page_s_figures_use_a_font_that_comes_with_matplotlib() -> None:

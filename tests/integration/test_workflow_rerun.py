@@ -216,46 +216,6 @@ def test_another_protocol_shares_the_kernels(finished: Workflow) -> None:
     assert len([step for step in planned if step.startswith("Measure ")]) == 6
 
 
-def test_an_identical_image_made_again_measures_nothing(tmp_path: Path) -> None:
-    """Pinning the version that was used anyway does that; another source is another thing."""
-    workflow = Workflow(tmp_path)
-    workflow.use_small_experiment()
-    workflow.succeeds()
-    for path in (workflow.root / "results" / "small" / "kernels").rglob("*"):
-        path.touch()
-    assert not workflow.planned() & (MEASURE | TRACE)
-    workflow.calls()
-
-    def verbs_after(old: str, new: str) -> list[str]:
-        small = workflow.root / "small.yaml"
-        text = small.read_text()
-        assert old in text
-        small.write_text(text.replace(old, new))
-        workflow.succeeds()
-        return [call.split()[0] for call in workflow.calls()]
-
-    package = "package: linux-source-6.12\n"
-    again = verbs_after(package, f"{package}    version: 6.12.9-1\n")
-    assert again.count("build") == 3
-    assert not {"measure", "mechanism"} & set(again)
-
-    (workflow.root / "source").write_text("6.12.10")
-    changed = verbs_after("6.12.9-1", "6.12.10-1")
-    assert [changed.count(verb) for verb in ("build", "measure", "mechanism")] == [3, 4, 1]
-
-    (workflow.root / "acceleration").write_text('{"mode": "kvm"}')
-    (workflow.root / "results" / "small" / "acceleration.json").unlink()
-    workflow.succeeds()
-    probed = [call.split()[0] for call in workflow.calls()]
-    # Kernels are configured for what guests run with.
-    assert [probed.count(verb) for verb in ("build", "measure", "mechanism")] == [3, 4, 1]
-    # Snakemake noted the builds' keys as they were before the probe said something else: it looks
-    # at them once more, and finds them in the cache. Nothing is measured for that.
-    workflow.succeeds()
-    assert not {"measure", "mechanism"} & {call.split()[0] for call in workflow.calls()}
-    assert workflow.planned() == set()
-
-
 def stopped_at(workflow: Workflow, measurement: int) -> subprocess.Popen[str]:
     """A run whose measurement of that number (from 1) never ends."""
     (workflow.root / "stop-at").write_text(str(measurement))
@@ -308,3 +268,44 @@ def test_a_results_folder_with_a_space(tmp_path: Path) -> None:
         assert any(f"{option} 'my results/small/kernels/" in call for call in calls)
     assert (workflow.root / "my results" / "small" / "quick" / "report" / "paper.pdf").is_file()
     assert {path.name for path in workflow.root.iterdir()} & {"my", "results"} == set()
+
+
+def test_an_identical_image_made_again_measures_nothing(finished: Workflow) -> None:
+    """Pinning the version that was used anyway does that; another source is another thing.
+
+    The last test: it changes the run for good.
+    """
+    workflow = finished
+    for path in (workflow.root / "results" / "small" / "kernels").rglob("*"):
+        path.touch()
+    assert not workflow.planned() & (MEASURE | TRACE)
+    workflow.calls()
+
+    def verbs_after(old: str, new: str) -> list[str]:
+        small = workflow.root / "small.yaml"
+        text = small.read_text()
+        assert old in text
+        small.write_text(text.replace(old, new))
+        workflow.succeeds()
+        return [call.split()[0] for call in workflow.calls()]
+
+    package = "package: linux-source-6.12\n"
+    again = verbs_after(package, f"{package}    version: 6.12.9-1\n")
+    assert again.count("build") == 3
+    assert not {"measure", "mechanism"} & set(again)
+
+    (workflow.root / "source").write_text("6.12.10")
+    changed = verbs_after("6.12.9-1", "6.12.10-1")
+    assert [changed.count(verb) for verb in ("build", "measure", "mechanism")] == [3, 4, 1]
+
+    (workflow.root / "acceleration").write_text('{"mode": "kvm"}')
+    (workflow.root / "results" / "small" / "acceleration.json").unlink()
+    workflow.succeeds()
+    probed = [call.split()[0] for call in workflow.calls()]
+    # Kernels are configured for what guests run with.
+    assert [probed.count(verb) for verb in ("build", "measure", "mechanism")] == [3, 4, 1]
+    # Snakemake noted the builds' keys as they were before the probe said something else: it looks
+    # at them once more, and finds them in the cache. Nothing is measured for that.
+    workflow.succeeds()
+    assert not {"measure", "mechanism"} & {call.split()[0] for call in workflow.calls()}
+    assert workflow.planned() == set()

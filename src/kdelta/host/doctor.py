@@ -98,7 +98,7 @@ def state_now(root: Path, sample_s: float) -> Json:
     return {
         "load": round(load_average(), 2),
         "cpus": used["cpus"],
-        "other_cpu_share": round(max(0.0, used["busy_s"] - used["own_s"]) / total, 4),
+        "other_cpu_share": round(min(1.0, max(0.0, used["busy_s"] - used["own_s"]) / total), 4),
         "steal_share": round(used["steal_s"] / total, 4),
         "sampled_s": used["elapsed_s"],
         "memory_available_mib": meminfo_mib(meminfo, "MemAvailable"),

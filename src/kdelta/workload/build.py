@@ -32,10 +32,16 @@ _SOURCES = Path(__file__).resolve().parents[2]
 HELPERS = ("speed_check", "guest_init")
 """What every guest is given beside the workload: each is one C file in a folder of its name."""
 SPEED_SOURCE, INIT_SOURCE = (_SOURCES / name / f"{name}.c" for name in HELPERS)
+CPU_CHECK = _SOURCES / "cpu_check" / "cpu_check.S"
+"""What KVM is tried with before there is a kernel."""
 RECORD = "programs.json"
 """What the workloads' programs are, beside the programs."""
 # The build ID and macro prefixes would tie the bytes to this folder.
 FLAGS = ("-O2", "-Wall", "-Wextra", "-static", "-pthread", "-Wl,--build-id=none")
+CPU_CHECK_FLAGS = (
+    *("-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none"),
+    *("-Wl,--entry=start", "-Wl,-Ttext-segment=0x100000"),
+)
 # As the tree's own selftests are built; {tree} stands for it.
 TREE_FLAGS = ("-D_GNU_SOURCE=", "-I{tree}/tools/testing/selftests", "-ffile-prefix-map={tree}/=")
 # A tool knows the variables that are its own. perf needs none of these libraries for its
@@ -167,19 +173,26 @@ def own_program(
     return built, {**record, **origin}
 
 
-def cached_program(source: Path, log: Path, cache: Path, compiler: str = "gcc") -> Path:
+def cached_program(
+    source: Path,
+    log: Path,
+    cache: Path,
+    compiler: str = "gcc",
+    flags: tuple[str, ...] = FLAGS,
+) -> Path:
     """A static program in the cache, compiled if it is not there yet.
 
     Args:
-        source: its one C file.
+        source: its one file, of C or assembler.
         log: what the compiler says is appended to it.
         cache: the cache's root.
         compiler: C compiler.
+        flags: the compiler's.
 
     Raises:
         KdeltaError: no compiler, or it does not compile.
     """
-    return _cached(_c_recipe(source, compiler), log, cache)[0]
+    return _cached(_c_recipe(source, compiler, flags=flags), log, cache)[0]
 
 
 @dataclass(frozen=True)
@@ -201,9 +214,14 @@ def _cached(recipe: _Recipe, log: Path, cache: Path) -> tuple[Path, dict[str, An
     return entry / recipe.program, {"program": recipe.program, **recipe.record}
 
 
-def _c_recipe(source: Path, compiler: str, tree: SourceTree | None = None) -> _Recipe:
-    """Of one C file, which may include others of the kernel's tree if it is of that."""
-    flags = [*FLAGS, *(TREE_FLAGS if tree else ())]
+def _c_recipe(
+    source: Path,
+    compiler: str,
+    tree: SourceTree | None = None,
+    flags: tuple[str, ...] = FLAGS,
+) -> _Recipe:
+    """Of one file, which may include others of the kernel's tree if it is of that."""
+    flags = (*flags, *(TREE_FLAGS if tree else ()))
     version = _version(compiler)
     source_sha256 = sha256_file(source)
     # What else of the tree it includes is the tree's.
@@ -211,7 +229,7 @@ def _c_recipe(source: Path, compiler: str, tree: SourceTree | None = None) -> _R
     words = [flag.replace("{tree}", str(tree.path)) if tree else flag for flag in flags]
     return _Recipe(
         source.stem,
-        {"source_sha256": source_sha256, "compiler": version, "flags": flags},
+        {"source_sha256": source_sha256, "compiler": version, "flags": list(flags)},
         depends,
         lambda binary, log: _compile(compiler, words, source, binary, log),
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,15 +35,26 @@ class Case:
     tex: str
 
 
-def render(plan: Plan, folder: Path, figures: bool = True, **changes: object) -> Case:
-    """Make a results folder and render it; page and paper only with figures."""
+def render(plan: Plan, folder: Path, figures: bool | Path = True, **changes: object) -> Case:
+    """Make a results folder and render it.
+
+    Args:
+        plan: what was measured.
+        folder: the results folder.
+        figures: False: the text alone, since figures take long; a folder: of figures of another
+            run, for pages and papers whose text matters.
+        changes: of the context.
+    """
     write_results(plan, folder)
     frames = load_frames(folder)
     context = make_context(plan, **changes)
     text = report.write_text(frames, context, folder, ASSETS).read_text()
     html = tex = ""
     if figures:
-        report.write_figures(frames, context, folder)
+        if isinstance(figures, Path):
+            shutil.copytree(figures, folder / "figures")
+        else:
+            report.write_figures(frames, context, folder)
         html = report.write_html(frames, context, folder, ASSETS).read_text()
         tex = report.write_latex(frames, context, folder, ASSETS).read_text()
     return Case(folder, frames, context, text, html, tex)

@@ -12,7 +12,7 @@ from fontTools.ttLib import TTFont
 from matplotlib import font_manager
 from report_cases import Case
 
-from kdelta.report.figures.draw import write_figures
+from kdelta.report.figures import draw
 from kdelta.report.figures.font import document_font, font_files, write_truetype
 
 REGULAR = ("normal", 400)
@@ -54,7 +54,11 @@ def test_without_the_font_figures_are_drawn_all_the_same(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert font_files() is None
-    write_figures(measured.frames, measured.context, tmp_path / "figures")
+    # How one is drawn, all of them are.
+    forest = draw.drawings(measured.frames, measured.context)["forest"]
+    monkeypatch.setattr(draw, "drawings", lambda *_: {"forest": forest})
+    written = draw.write_figures(measured.frames, measured.context, tmp_path / "figures")
+    assert [path.name for path in written] == ["forest.svg", "forest.pdf"]
     for path in (tmp_path / "figures").glob("*.pdf"):
         assert fonts(path) <= {"DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique"}
     for path in (tmp_path / "figures").glob("*.svg"):

@@ -29,8 +29,8 @@ def splat_plan() -> Plan:
 
 
 @pytest.fixture(scope="module")
-def splat(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return render(splat_plan(), tmp_path_factory.mktemp("splat"))
+def splat(measured: Case, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return render(splat_plan(), tmp_path_factory.mktemp("splat"), measured.folder / "figures")
 
 
 def found(case: Case, **frames: object) -> tuple[Notice, ...]:
