@@ -20,8 +20,9 @@ from kdelta.report.formatting import (
     plural,
     value_decimals,
 )
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number
 from kdelta.report.grid import Grid, Group
+from kdelta.report.results import Results
 from kdelta.report.sentences import acceleration_label, confidence_label
 from kdelta.report.tables import Precision
 
@@ -47,19 +48,17 @@ class NegativeControls:
     grids: tuple[Grid, ...]
 
 
-def claim_check(
-    frames: ReportFrames, context: ReportContext, precision: Precision
-) -> ClaimCheck | None:
+def claim_check(run: Results, precision: Precision) -> ClaimCheck | None:
     """The claims that the experiment names; None where it names none."""
-    table = frames.claims
+    table = run.frames.claims
     if table.empty:
         return None
     groups: list[Group] = []
     sentences: list[str] = []
     for name, rows in table.groupby("metric", sort=False):
-        metric = context.metric(str(name)) or _unknown(str(name), str(rows["unit"].iloc[0]))
+        metric = run.metric(str(name)) or _unknown(str(name), str(rows["unit"].iloc[0]))
         counts = _tally(rows["status"], CLAIM_STATUSES)
-        how = f"{metric.title}, under emulation" if context.emulated else metric.title
+        how = f"{metric.title}, under emulation" if run.emulated else metric.title
         sentence = f"{how}: of {plural(len(rows), 'published cell')}, {counts}."
         if metric.remark and len(sentences):
             sentence += f" {metric.remark}"
@@ -68,21 +67,21 @@ def claim_check(
         for regime, part in rows.groupby("regime", sort=False):
             groups.append(
                 Group(
-                    f"{context.regime_title(str(regime))}, {metric.title.lower()} in {metric.unit}",
+                    f"{run.regime_title(str(regime))}, {metric.title.lower()} in {metric.unit}",
                     tuple(
-                        _claim_row(context, row, precision.percent, decimals)
+                        _claim_row(run, row, precision.percent, decimals)
                         for row in part.to_dict("records")
                     ),
                 )
             )
-    heads = cell_heads(context)
+    heads = cell_heads(run)
     n = len(heads)
     return ClaimCheck(
-        source=context.claim_source,
+        source=run.claim_source,
         sentences=tuple(sentences),
         cells=Grid(
-            f"Published deltas and this run's [{confidence_label(context)} interval over at most "
-            f"{plural(context.blocks, 'block')}]; acceleration: {acceleration_label(context)}. "
+            f"Published deltas and this run's [{confidence_label(run)} interval over at most "
+            f"{plural(run.blocks, 'block')}]; acceleration: {acceleration_label(run)}. "
             "Reproduced: the interval lies on the claim's side of no change and overlaps it; same "
             "direction: on its side without overlap; contradicted: on the other side, or within "
             "the margin of equivalence while the claim is not; not settled: neither.",
@@ -94,33 +93,31 @@ def claim_check(
         setup=Grid(
             "How the set-ups differ.",
             ("", "published", "here"),
-            (Group("", context.claim_setup),),
+            (Group("", run.claim_setup),),
             prose=frozenset({1, 2}),
         ),
     )
 
 
-def negative_controls(
-    frames: ReportFrames, context: ReportContext, precision: Precision
-) -> NegativeControls | None:
+def negative_controls(run: Results, precision: Precision) -> NegativeControls | None:
     """The cells that must come out equivalent; None where the experiment names none."""
-    table = frames.negative_controls
+    table = run.frames.negative_controls
     if table.empty:
         return None
-    heads = cell_heads(context)
+    heads = cell_heads(run)
     grids = tuple(
         Grid(
-            f"Negative controls, {context.primary.short} [{confidence_label(context)} interval "
-            f"over at most {plural(context.blocks, 'block')}]; "
-            f"acceleration: {acceleration_label(context)}. Why there can be no effect: "
+            f"Negative controls, {run.primary.short} [{confidence_label(run)} interval "
+            f"over at most {plural(run.blocks, 'block')}]; "
+            f"acceleration: {acceleration_label(run)}. Why there can be no effect: "
             f"{str(reason).rstrip('.')}.",
             (*heads, "delta", "status"),
             tuple(
                 Group(
-                    f"{context.regime_title(str(regime))}, {arm}",
+                    f"{run.regime_title(str(regime))}, {arm}",
                     tuple(
                         (
-                            *cell_labels(context, row),
+                            *cell_labels(run, row),
                             _ours(row, precision.percent),
                             str(row["status"]),
                         )

@@ -13,6 +13,7 @@ from kdelta.report.context import Arm, ReportContext
 from kdelta.report.formatting import format_interval, format_percent, join_words
 from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group, Row
+from kdelta.report.results import Results
 from kdelta.report.sentences import confidence_label
 
 SHOWN = 10
@@ -39,25 +40,23 @@ class CostsPart:
     stack: Grid
 
 
-def costs(frames: ReportFrames, context: ReportContext) -> CostsPart | None:
+def costs(run: Results) -> CostsPart | None:
     """Totals, and what they are made of; None where nothing of it was recorded."""
-    known = frames.costs[frames.costs["arm"].isin([arm.name for arm in context.compared])]
+    known = run.frames.costs[run.frames.costs["arm"].isin([arm.name for arm in run.compared])]
     if known.empty:
         return None
     return CostsPart(
-        sentence=_sentence(known, context),
-        totals=_totals(known, context),
+        sentence=_sentence(known, run),
+        totals=_totals(known, run),
         symbols=_named(
-            frames,
-            context,
-            f"Symbols of another size than in the kernel of {context.baseline}, in bytes.",
+            run,
+            f"Symbols of another size than in the kernel of {run.baseline}, in bytes.",
             ("symbol", "kind"),
             stack=False,
         ),
         stack=_named(
-            frames,
-            context,
-            f"Functions of another stack use than in the kernel of {context.baseline}, in bytes.",
+            run,
+            f"Functions of another stack use than in the kernel of {run.baseline}, in bytes.",
             ("function", "object"),
             stack=True,
         ),
@@ -114,20 +113,18 @@ def _change(known: pd.DataFrame, arm: Arm, quantity: str) -> str:
     return change
 
 
-def _named(
-    frames: ReportFrames, context: ReportContext, caption: str, labels: Row, *, stack: bool
-) -> Grid:
+def _named(run: Results, caption: str, labels: Row, *, stack: bool) -> Grid:
     groups = []
-    for arm in context.treatments:
-        mine = frames.symbols[frames.symbols["arm"] == arm.name]
+    for arm in run.treatments:
+        mine = run.frames.symbols[run.frames.symbols["arm"] == arm.name]
         mine = mine[(mine["kind"] == _STACK) == stack]
-        count = _count(frames, arm, "stack_changed" if stack else "symbols_changed")
+        count = _count(run.frames, arm, "stack_changed" if stack else "symbols_changed")
         rows = tuple(_row(row, stack) for row in mine.head(SHOWN).to_dict("records"))
         more = f", the {len(rows)} largest changes of {count}" if count > len(rows) else ""
         groups.append(Group(f"{arm.name}{more}", rows))
     return Grid(
         caption,
-        (*labels, context.baseline, "arm", "change"),
+        (*labels, run.baseline, "arm", "change"),
         tuple(groups),
         labels=len(labels),
     )

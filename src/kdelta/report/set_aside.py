@@ -16,8 +16,9 @@ from kdelta.report.formatting import (
     format_percent,
     plural,
 )
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number
 from kdelta.report.grid import Grid, Group
+from kdelta.report.results import Results
 from kdelta.report.sentences import acceleration_label, confidence_label
 from kdelta.report.tables import Precision
 
@@ -45,17 +46,17 @@ class SetAside:
         return self.total > 0
 
 
-def set_aside(frames: ReportFrames, context: ReportContext, precision: Precision) -> SetAside:
-    """Count per regime and arm, in the order of the context, and compare both analyses."""
-    changed, cells, compared = _changed(frames, context)
+def set_aside(run: Results, precision: Precision) -> SetAside:
+    """Count per regime and arm, in the order of the run, and compare both analyses."""
+    changed, cells, compared = _changed(run)
     return SetAside(
-        total=int(frames.set_aside["set_aside"].sum()),
-        samples=int(frames.set_aside["samples"].sum()),
-        counts=_counts(frames, context),
-        overall=_overall(frames, context, precision),
+        total=int(run.frames.set_aside["set_aside"].sum()),
+        samples=int(run.frames.set_aside["samples"].sum()),
+        counts=_counts(run),
+        overall=_overall(run, precision),
         changed=changed,
         changed_sentence=(
-            f"{_overall_changes(frames, context)} The verdict on the {context.primary.short} "
+            f"{_overall_changes(run)} The verdict on the {run.primary.short} "
             f"of {cells} of {plural(compared, 'cell')} differs between the two analyses."
             if compared
             else ""
@@ -63,63 +64,63 @@ def set_aside(frames: ReportFrames, context: ReportContext, precision: Precision
     )
 
 
-def _counts(frames: ReportFrames, context: ReportContext) -> Grid:
-    table = frames.set_aside
+def _counts(run: Results) -> Grid:
+    table = run.frames.set_aside
     groups = tuple(
         Group(
             regime.title,
             tuple(
-                (arm.name, *(str(int(number(row[c]))) for c in (*_FIXED, *frames.rules)))
-                for arm in context.arms
+                (arm.name, *(str(int(number(row[c]))) for c in (*_FIXED, *run.frames.rules)))
+                for arm in run.arms
                 for row in table[
                     (table["regime"] == regime.name) & (table["arm"] == arm.name)
                 ].to_dict("records")
             ),
         )
-        for regime in context.regimes
+        for regime in run.regimes
     )
     return Grid(
         "Boots and samples planned, boots that failed, samples set aside and the rules they broke. "
         "A sample that breaks several rules is counted under each of them.",
-        ("arm", *_HEADS, *frames.rules),
+        ("arm", *_HEADS, *run.frames.rules),
         groups,
     )
 
 
-def _overall(frames: ReportFrames, context: ReportContext, precision: Precision) -> Grid:
+def _overall(run: Results, precision: Precision) -> Grid:
     groups = []
-    for regime in context.regimes:
+    for regime in run.regimes:
         rows = []
-        for arm in context.compared:
-            kept = frames.overall_of(regime.name, arm.name, context.primary.name)
-            table = frames.overall_all
+        for arm in run.compared:
+            kept = run.overall(regime, arm)
+            table = run.frames.overall_all
             every = table[
                 (table["regime"] == regime.name)
                 & (table["arm"] == arm.name)
-                & (table["metric"] == context.primary.name)
+                & (table["metric"] == run.primary.name)
             ].to_dict("records")
             if every:
                 without: Row = {} if kept is None else kept.to_dict()
                 rows.append((arm.name, *_result(without, precision), *_result(every[0], precision)))
         groups.append(Group(regime.title, tuple(rows)))
     return Grid(
-        f"Overall effect on {context.primary.short} [{confidence_label(context)} interval "
-        f"over at most {plural(context.blocks, 'block')}], without and with the samples that "
-        f"were set aside; acceleration: {acceleration_label(context)}.",
+        f"Overall effect on {run.primary.short} [{confidence_label(run)} interval "
+        f"over at most {plural(run.blocks, 'block')}], without and with the samples that "
+        f"were set aside; acceleration: {acceleration_label(run)}.",
         ("arm", "without", "verdict", "with all", "verdict"),
         tuple(group for group in groups if group.rows),
         statuses=frozenset({2, 4}),
     )
 
 
-def _overall_changes(frames: ReportFrames, context: ReportContext) -> str:
+def _overall_changes(run: Results) -> str:
     """Which answers the samples that were set aside would turn: the first thing to look for."""
     results, turned = 0, []
-    for regime in context.regimes:
-        for arm in context.compared:
-            kept = frames.overall_of(regime.name, arm.name, context.primary.name)
-            every = replace(frames, overall=frames.overall_all).overall_of(
-                regime.name, arm.name, context.primary.name
+    for regime in run.regimes:
+        for arm in run.compared:
+            kept = run.overall(regime, arm)
+            every = replace(run.frames, overall=run.frames.overall_all).overall_of(
+                regime.name, arm.name, run.primary.name
             )
             if every is None:
                 continue
@@ -132,28 +133,30 @@ def _overall_changes(frames: ReportFrames, context: ReportContext) -> str:
     return f"The overall verdict differs in {len(turned)} of {plural(results, 'result')}{which}."
 
 
-def _changed(frames: ReportFrames, context: ReportContext) -> tuple[Grid, int, int]:
+def _changed(run: Results) -> tuple[Grid, int, int]:
     """The cells with another verdict, one row per change; how many these are, and of how many."""
-    key = ["regime", "arm", *frames.factors]
-    tables = [t[t["metric"] == context.primary.name] for t in (frames.deltas, frames.deltas_all)]
+    key = ["regime", "arm", *run.frames.factors]
+    tables = [
+        t[t["metric"] == run.primary.name] for t in (run.frames.deltas, run.frames.deltas_all)
+    ]
     both = tables[0].merge(tables[1], on=key, suffixes=("", "_all"))
     differ = both[both["verdict"] != both["verdict_all"]]
     groups = []
-    for regime in context.regimes:
+    for regime in run.regimes:
         rows = []
-        for arm in context.compared:
+        for arm in run.compared:
             of_arm = both[(both["regime"] == regime.name) & (both["arm"] == arm.name)]
             part = differ[differ.index.isin(of_arm.index)]
             for (without, every), cells in part.groupby(["verdict", "verdict_all"], sort=False):
                 which = "all cells"
                 if len(cells) < len(of_arm):
-                    which = _cells(context, cells)
+                    which = _cells(run, cells)
                 count = f"{len(cells)} of {len(of_arm)}"
                 rows.append((arm.name, str(without), str(every), count, which))
         groups.append(Group(regime.title, tuple(rows)))
-    names = " / ".join(cell_heads(context))
+    names = " / ".join(cell_heads(run))
     grid = Grid(
-        f"Cells whose verdict on the {context.primary.short} differs, without and with the "
+        f"Cells whose verdict on the {run.primary.short} differs, without and with the "
         "samples that were set aside.",
         ("arm", "without", "with all", "cells", names),
         tuple(group for group in groups if group.rows),

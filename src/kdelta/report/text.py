@@ -10,9 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from kdelta.report.context import ReportContext
-from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid
+from kdelta.report.results import Results
 from kdelta.report.sentences import Banner, legend
 from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import make_environment
@@ -147,51 +146,45 @@ BRIEF_LINES = 36
 """Of `render_brief`: with the paths of the reports it is a screen of 40."""
 
 
-def render_brief(
-    frames: ReportFrames, context: ReportContext, assets: Path, *, width: int = DEFAULT_WIDTH
-) -> str:
+def render_brief(run: Results, assets: Path, *, width: int = DEFAULT_WIDTH) -> str:
     """What was compared, the answer, and what weakens it, in at most `BRIEF_LINES` lines.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         assets: The repository's ``report/`` folder.
         width: Columns available; prose is folded there, but at 78 at most.
     """
-    view = build_view(frames, context)
+    view = build_view(run)
     template = _environment(assets, width).get_template("brief.txt.j2")
     against = [*(notice.headline for notice in view.notices), *view.weaknesses]
     # The gravest come first: what does not fit is counted.
     for kept in range(len(against), -1, -1):
         left = len(against) - kept
         more = [f"{left} more: `kdelta show` prints everything."] if left else []
-        text = template.render(view=view, context=context, held=[*against[:kept], *more])
+        text = template.render(view=view, context=run, held=[*against[:kept], *more])
         if len(text.splitlines()) <= BRIEF_LINES:
             break
     return text
 
 
-def render_text(
-    frames: ReportFrames, context: ReportContext, assets: Path, *, width: int = DEFAULT_WIDTH
-) -> str:
+def render_text(run: Results, assets: Path, *, width: int = DEFAULT_WIDTH) -> str:
     """The report as plain text, the form the terminal and ``tables.txt`` show.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         assets: The repository's ``report/`` folder.
         width: Columns available to tables; prose is folded there, but at 78 at most.
     """
-    view = build_view(frames, context)
+    view = build_view(run)
     # One form for the whole report: a reader compares its tables with each other.
     one_line = all(fits_one_line(table, width) for table in view.main_tables)
     environment = _environment(assets, width)
     environment.filters["table"] = lambda table: format_table(table, width, one_line)
     return environment.get_template("tables.txt.j2").render(
         view=view,
-        context=context,
-        baseline=context.baseline,
-        legend=f"Marks: {legend(context, view.any_short_of_blocks)}",
+        context=run,
+        baseline=run.baseline,
+        legend=f"Marks: {legend(run, view.any_short_of_blocks)}",
     )
 
 

@@ -54,7 +54,7 @@ def test_without_the_font_figures_are_drawn_all_the_same(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert font_files() is None
-    write_figures(measured.frames, measured.context, tmp_path / "figures")
+    write_figures(measured.frames, measured.run, tmp_path / "figures")
     for path in (tmp_path / "figures").glob("*.pdf"):
         assert fonts(path) <= {"DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique"}
     for path in (tmp_path / "figures").glob("*.svg"):

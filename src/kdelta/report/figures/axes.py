@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kdelta.report.context import Factor, Metric, Regime, ReportContext
 from kdelta.report.formatting import group_digits, level_label, typeset_minus
-from kdelta.report.frames import ReportFrames
+from kdelta.report.results import Results
 from kdelta.report.tables import INVALID
 
 CHANGE = "change (%)"
@@ -126,8 +126,7 @@ def set_percent_axis(
 
 
 def ratio_limits(
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     metric: Metric,
     regimes: Sequence[Regime] | None = None,
 ) -> tuple[float, float]:
@@ -137,13 +136,12 @@ def ratio_limits(
     full it would flatten everything else, so it leaves the panel instead.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         metric: Whose ratios.
         regimes: Which of them are to fit; None for all.
     """
-    ratios = _rows(frames.ratios, context, metric, regimes)
-    deltas = _rows(frames.deltas, context, metric, regimes)
+    ratios = _rows(run.frames.ratios, run, metric, regimes)
+    deltas = _rows(run.frames.deltas, run, metric, regimes)
     drawn = deltas[deltas["verdict"] != INVALID]
     points = _logs(ratios["ratio"])
     ends = np.concatenate([_logs(drawn["ratio_low"]), _logs(drawn["ratio_high"])])
