@@ -16,7 +16,6 @@ import jinja2
 import pandas as pd
 
 from kdelta.errors import KdeltaError
-from kdelta.mail.layout import WIDTH, format_tables
 from kdelta.report.caveats import (
     NO_INTERVAL,
     OPEN,
@@ -35,10 +34,13 @@ from kdelta.report.results import Results
 from kdelta.report.sentences import effect, legend
 from kdelta.report.tables import INVALID
 from kdelta.report.text import fold_command, wrap
-from kdelta.report.text_tables import format_grid
+from kdelta.report.text_tables import form_of, format_grid, format_table
 from kdelta.report.view import ArmTables, Section, build_view
 
 TEMPLATE = "cover-letter.txt.j2"
+# So that it can be quoted twice on a terminal of 80 columns.
+WIDTH = 75
+_INDENT = "  "
 # What a reader of a mail asks first; the report has the rest.
 _HOST_FACTS = (
     *("Processor", "Cores", "Host system", "Host is itself a guest", "CPU frequency governor"),
@@ -105,13 +107,14 @@ def render_cover(run: Results, letter: Letter, templates: Path) -> str:
     metrics = letter.tables or (run.primary.name,)
     regimes = [_brief(run, section, metrics) for section in view.sections]
     tables = [table for regime in regimes for _, arm in regime.shown for table in arm.tables]
+    lines = form_of(tables, WIDTH, (1, 2, 3), _INDENT)
     starred = any(cell.short_of_blocks for table in tables for cell in table.cells)
     text = template.render(
         letter=letter,
         view=view,
         context=run,
         regimes=regimes,
-        tables=dict(zip(tables, format_tables(tables), strict=True)),
+        tables={table: format_table(table, WIDTH, lines, _INDENT) for table in tables},
         mechanism=view.mechanism and _mechanism_table(view.mechanism, run.baseline),
         told={sentence for regime in regimes for sentence in regime.unmet},
         others=others,
