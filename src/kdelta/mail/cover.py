@@ -170,7 +170,7 @@ def _brief(run: Results, section: Section, metrics: Sequence[str]) -> _RegimeBri
     if len(groups) > 1:  # whose cells?
         told = [text.replace("Cells:", f"Cells ({run.primary.short}):", 1) for text in told]
     told += [
-        _overall(run.frames, section.regime, arm.arm, group.metric)
+        _overall(run, section.regime, arm.arm, group.metric)
         for group in section.main
         for arm in group.arms
         # The primary metric's stands above all tables, as the regime's answer.
@@ -189,8 +189,8 @@ def _brief(run: Results, section: Section, metrics: Sequence[str]) -> _RegimeBri
     )
 
 
-def _overall(frames: ReportFrames, regime: Regime, arm: Arm, metric: Metric) -> str:
-    row = frames.overall_of(regime.name, arm.name, metric.name)
+def _overall(run: Results, regime: Regime, arm: Arm, metric: Metric) -> str:
+    row = run.overall(regime, arm, metric)
     if row is None or not math.isfinite(number(row["ratio"])):
         return f"{metric.title}: no valid pair of samples."
     return f"{metric.title} overall {' '.join(effect(row))}: {row['verdict']}."
@@ -204,7 +204,7 @@ def _control_words(run: Results, regime: Regime) -> str:
     if row is None:
         return "Control arm: no valid pair of samples, the noise floor is unknown."
     parts = []
-    overall = run.frames.overall_of(regime.name, run.controls[0].name, run.primary.name)
+    overall = run.overall(regime, run.controls[0])
     if overall is not None and math.isfinite(number(overall["ratio"])):
         parts.append(f"{run.primary.short} {' '.join(effect(overall))}")
     false = number(row["false_verdicts"])
@@ -272,17 +272,15 @@ def _weak_points(run: Results) -> tuple[str, ...]:
     nothing = run.frames.set_aside.iloc[:0]
     found = list(weaknesses(replace(run, regimes=()).with_tables(set_aside=nothing)))
     for arm in run.treatments:
-        words = _weak_cells(run, arm.name)
+        words = _weak_cells(run, arm)
         if words:
             found.append(f"Of {arm.name}'s {words}.")
     return tuple(found)
 
 
-def _weak_cells(run: Results, arm: str) -> str:
+def _weak_cells(run: Results, arm: Arm) -> str:
     """How many cells are short of something, over all regimes; empty if none is."""
-    rows = pd.concat(
-        [run.frames.deltas_of(regime.name, arm, run.primary.name) for regime in run.regimes]
-    )
+    rows = pd.concat([run.deltas(regime, arm) for regime in run.regimes])
     cells = run.cells * len(run.regimes)
     weak = weak_cells(rows, run, cells)
     fewest = f" (fewest: {int(paired_cells(rows)['blocks'].min())})" if weak[SHORT] else ""
@@ -299,13 +297,10 @@ def _weak_cells(run: Results, arm: str) -> str:
 
 def _with_all_samples(run: Results) -> str:
     """The mailed arm's answers with the samples that were set aside taken in."""
-    table = run.frames.overall_all[run.frames.overall_all["metric"] == run.primary.name]
-    words = []
-    for regime in run.regimes:
-        for arm in run.treatments:
-            rows = table[(table["regime"] == regime.name) & (table["arm"] == arm.name)]
-            words += [
-                " ".join((regime.title, *effect(row), str(row["verdict"])))
-                for _, row in rows.iterrows()
-            ]
-    return "; ".join(words)
+    second = run.with_tables(overall=run.frames.overall_all)
+    return "; ".join(
+        " ".join((regime.title, *effect(row), str(row["verdict"])))
+        for regime in run.regimes
+        for arm in run.treatments
+        if (row := second.overall(regime, arm)) is not None
+    )

@@ -15,7 +15,7 @@ import pandas as pd
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.disturbance import host_state
 from kdelta.report.formatting import cell_words, join_words, plural
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import ReportFrames, number, select
 from kdelta.report.position import position_effect, position_rows
 from kdelta.report.pressure import expectations
 from kdelta.report.results import Results
@@ -88,7 +88,7 @@ def _invalid_where(run: Results, regime: Regime, arm: Arm) -> str:
 
 def _cause(frames: ReportFrames, regime: Regime, arm: str) -> list[str]:
     """Which samples of an arm were set aside; empty if none was."""
-    for row in _of(frames.set_aside, regime.name, arm).to_dict("records"):
+    for row in select(frames.set_aside, regime=regime.name, arm=arm).to_dict("records"):
         if number(row["set_aside"]) > 0:
             counts = {rule: int(number(row[rule])) for rule in frames.rules if number(row[rule])}
             # The most frequent rule is the one to show: the others are often its consequences.
@@ -103,8 +103,7 @@ def _cause(frames: ReportFrames, regime: Regime, arm: str) -> list[str]:
 
 
 def _first(frames: ReportFrames, regime: str, arm: str, rule: str) -> str:
-    rows = _of(frames.validity, regime, arm)
-    rows = rows[rows["rule"] == rule]
+    rows = select(frames.validity, regime=regime, arm=arm, rule=rule)
     if rows.empty:
         return ""
     row = rows.iloc[0]
@@ -133,12 +132,12 @@ def _same_kernel(context: ReportContext) -> list[Notice]:
 def _failed_boots(run: Results) -> list[Notice]:
     totals, details = [], []
     for arm in run.arms:
-        rows = run.frames.set_aside[run.frames.set_aside["arm"] == arm.name]
+        rows = select(run.frames.set_aside, arm=arm.name)
         failed, boots = (int(rows[c].sum()) for c in ("boots_failed", "boots"))
         if failed:
             totals.append(f"{failed} of {boots} of {arm.name}")
         for regime in run.regimes:
-            for row in rows[rows["regime"] == regime.name].to_dict("records"):
+            for row in select(rows, regime=regime.name).to_dict("records"):
                 if number(row["boots_failed"]) > 0:
                     details.append(
                         f"{regime.title}, {arm.name}: {int(number(row['boots_failed']))} of "
@@ -213,7 +212,7 @@ def _negative_controls(run: Results) -> list[Notice]:
     broken = table[table["status"] == _BROKEN]
     details = tuple(
         f"{run.regime_title(str(row['regime']))}, {row['arm']}, {cell_words(run, row)}: "
-        f"throughput {' '.join(effect(pd.Series(row)))} {row['verdict']}."
+        f"throughput {' '.join(effect(row))} {row['verdict']}."
         for row in broken.to_dict("records")
     )
     if broken.empty:
@@ -272,10 +271,6 @@ def _attempts(context: ReportContext) -> list[Notice]:
         for a in tries
     )
     return [Notice(f"{plural(len(tries), 'earlier attempt')} ended without data", details)]
-
-
-def _of(frame: pd.DataFrame, regime: str, arm: str) -> pd.DataFrame:
-    return frame[(frame["regime"] == regime) & (frame["arm"] == arm)]
 
 
 def weaknesses(run: Results) -> tuple[str, ...]:
@@ -374,7 +369,7 @@ def _noise_floor(run: Results) -> list[str]:
 def _aside_by_arm(run: Results) -> str:
     counts = {}
     for name in dict.fromkeys([run.baseline, *(arm.name for arm in run.arms)]):
-        rows = run.frames.set_aside[run.frames.set_aside["arm"] == name]
+        rows = select(run.frames.set_aside, arm=name)
         if not rows.empty:
             counts[name] = (int(rows["set_aside"].sum()), int(rows["samples"].sum()))
     words = join_words(f"{aside} of {planned} of {n}" for n, (aside, planned) in counts.items())

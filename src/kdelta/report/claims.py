@@ -7,14 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pandas as pd
-
 from kdelta.report.context import Metric, ReportContext
 from kdelta.report.formatting import (
     Row,
     cell_heads,
     cell_labels,
-    format_interval,
     format_percent,
     format_value,
     plural,
@@ -23,7 +20,7 @@ from kdelta.report.formatting import (
 from kdelta.report.frames import number
 from kdelta.report.grid import Grid, Group
 from kdelta.report.results import Results
-from kdelta.report.sentences import acceleration_label, confidence_label
+from kdelta.report.sentences import acceleration_label, confidence_label, effect_words
 from kdelta.report.tables import Precision
 
 CLAIM_STATUSES = (*("reproduced", "same direction", "not settled", "contradicted", "not measured"),)
@@ -118,7 +115,7 @@ def negative_controls(run: Results, precision: Precision) -> NegativeControls | 
                     tuple(
                         (
                             *cell_labels(run, row),
-                            _ours(row, precision.percent),
+                            effect_words(row, precision.percent),
                             str(row["status"]),
                         )
                         for row in part.to_dict("records")
@@ -148,17 +145,9 @@ def _claim_row(context: ReportContext, row: Row, percent: int, decimals: int) ->
         str(row["arm"]),
         f"{base} -> {value}",
         format_percent(number(row["claimed_delta_percent"]), 0),
-        _ours(row, percent),
+        effect_words(row, percent),
         str(row["status"]),
     )
-
-
-def _ours(row: Row, percent: int) -> str:
-    delta = number(row["delta_percent"])
-    if pd.isna(delta):
-        return "n/a"
-    low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
-    return f"{format_percent(delta, percent)} {format_interval(low, high, percent)}"
 
 
 def _tally(statuses: Iterable[str], order: tuple[str, ...]) -> str:

@@ -15,14 +15,13 @@ import pandas as pd
 
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
-    format_interval,
-    format_percent,
     format_value,
     join_words,
     level_words,
 )
 from kdelta.report.frames import number, whole
 from kdelta.report.results import Results
+from kdelta.report.sentences import effect_words
 from kdelta.report.tables import Cell as TableCell
 from kdelta.report.tables import DeltaTable, Precision
 
@@ -197,12 +196,9 @@ class _Facts:
         if row is None:
             return "", ""
         verdict = str(row["verdict"])
-        delta = number(row["delta_percent"])
-        if not math.isfinite(delta):
+        if not math.isfinite(number(row["delta_percent"])):
             return "", verdict
-        low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
-        digits = self._precision.percent
-        return f"{format_percent(delta, digits)} {format_interval(low, high, digits)}", verdict
+        return effect_words(row, self._precision.percent), verdict
 
     def _row(
         self, keys: tuple[SampleKey, SampleKey], counters: tuple[tuple[str, str, str], ...]

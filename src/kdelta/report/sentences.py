@@ -12,11 +12,12 @@ import pandas as pd
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     NO_INTERVAL,
+    Row,
     format_interval,
     format_percent,
     plural,
 )
-from kdelta.report.frames import ReportFrames, number, whole
+from kdelta.report.frames import number, whole
 from kdelta.report.results import Results
 from kdelta.report.tables import (
     INVALID,
@@ -179,7 +180,7 @@ def noise_floor(run: Results, regime: Regime, metric: Metric | None = None) -> s
 
 
 def _invalid_answer(run: Results, regime: Regime, arm: Arm, row: pd.Series) -> Answer:
-    lost, planned = pairs_set_aside(run.frames, regime, arm, run.primary)
+    lost, planned = pairs_set_aside(run, regime, arm, run.primary)
     sentence = (
         f"{arm.name} against {run.baseline}: invalid, no claim: {lost} of "
         f"{plural(planned, 'pair')} of samples set aside or missing."
@@ -195,11 +196,9 @@ def _invalid_answer(run: Results, regime: Regime, arm: Arm, row: pd.Series) -> A
     return Answer(regime, arm, INVALID, VERDICT_MARKS[INVALID], "no result", "", sentence)
 
 
-def pairs_set_aside(
-    frames: ReportFrames, regime: Regime, arm: Arm, metric: Metric
-) -> tuple[int, int]:
+def pairs_set_aside(run: Results, regime: Regime, arm: Arm, metric: Metric) -> tuple[int, int]:
     """Pairs of samples set aside and pairs planned, over the cells of a table."""
-    rows = frames.deltas_of(regime.name, arm.name, metric.name)
+    rows = run.deltas(regime, arm, metric)
     lost = int(pd.to_numeric(rows["set_aside"]).sum())
     return lost, lost + int(pd.to_numeric(rows["blocks"]).sum())
 
@@ -209,7 +208,7 @@ def overall_line(run: Results, regime: Regime, arm: Arm, metric: Metric) -> str:
     row = run.overall(regime, arm, metric)
     aside = ""
     if row is not None and row["verdict"] == INVALID:
-        lost, planned = pairs_set_aside(run.frames, regime, arm, metric)
+        lost, planned = pairs_set_aside(run, regime, arm, metric)
         aside = f" ({lost} of {plural(planned, 'pair')} set aside)"
     if row is None or not math.isfinite(number(row["ratio"])):
         return f"Overall: no valid pair of samples{f': {INVALID}{aside}' if aside else ''}."
@@ -260,11 +259,19 @@ def control_line(run: Results, regime: Regime, metric: Metric) -> str:
     )
 
 
-def effect(row: pd.Series) -> tuple[str, str]:
-    """Delta and interval of a row, in per cent with one digit after the point."""
-    delta = format_percent(number(row["delta_percent"]), HEADLINE_DECIMALS)
-    low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
-    return delta, format_interval(low, high, HEADLINE_DECIMALS)
+def effect(row: Row | pd.Series, decimals: int = HEADLINE_DECIMALS) -> tuple[str, str]:
+    """Delta and interval of a row, in per cent."""
+    delta, low, high = (
+        number(row.get(name))
+        for name in ("delta_percent", "delta_low_percent", "delta_high_percent")
+    )
+    return format_percent(delta, decimals), format_interval(low, high, decimals)
+
+
+def effect_words(row: Row | pd.Series, decimals: int) -> str:
+    """Both as one text; ``n/a`` alone where there is no delta."""
+    words = effect(row, decimals)
+    return words[0] if math.isnan(number(row.get("delta_percent"))) else " ".join(words)
 
 
 def _blocks(row: pd.Series) -> int:

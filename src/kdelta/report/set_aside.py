@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.context import ReportContext
+from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import (
     Row,
     cell_heads,
     cell_labels,
-    format_interval,
-    format_percent,
     plural,
 )
-from kdelta.report.frames import number
+from kdelta.report.frames import number, select
 from kdelta.report.grid import Grid, Group
 from kdelta.report.results import Results
-from kdelta.report.sentences import acceleration_label, confidence_label
+from kdelta.report.sentences import acceleration_label, confidence_label, effect_words
 from kdelta.report.tables import Precision
 
 _FIXED = ("boots", "boots_failed", "samples", "set_aside")
@@ -72,9 +71,7 @@ def _counts(run: Results) -> Grid:
             tuple(
                 (arm.name, *(str(int(number(row[c]))) for c in (*_FIXED, *run.frames.rules)))
                 for arm in run.arms
-                for row in table[
-                    (table["regime"] == regime.name) & (table["arm"] == arm.name)
-                ].to_dict("records")
+                for row in select(table, regime=regime.name, arm=arm.name).to_dict("records")
             ),
         )
         for regime in run.regimes
@@ -87,50 +84,43 @@ def _counts(run: Results) -> Grid:
     )
 
 
-def _overall(run: Results, precision: Precision) -> Grid:
-    groups = []
+def _both(run: Results) -> Iterator[tuple[Regime, Arm, Row, Row]]:
+    """Every overall effect of the second analysis, behind that of the first."""
+    second = run.with_tables(overall=run.frames.overall_all)
     for regime in run.regimes:
-        rows = []
         for arm in run.compared:
-            kept = run.overall(regime, arm)
-            table = run.frames.overall_all
-            every = table[
-                (table["regime"] == regime.name)
-                & (table["arm"] == arm.name)
-                & (table["metric"] == run.primary.name)
-            ].to_dict("records")
-            if every:
-                without: Row = {} if kept is None else kept.to_dict()
-                rows.append((arm.name, *_result(without, precision), *_result(every[0], precision)))
-        groups.append(Group(regime.title, tuple(rows)))
+            kept, every = (one.overall(regime, arm) for one in (run, second))
+            if every is not None:
+                yield regime, arm, {} if kept is None else kept.to_dict(), every.to_dict()
+
+
+def _overall(run: Results, precision: Precision) -> Grid:
+    rows: dict[Regime, list[tuple[str, ...]]] = {}
+    for regime, arm, *results in _both(run):
+        words = (w for r in results for w in (effect_words(r, precision.percent), _verdict(r)))
+        rows.setdefault(regime, []).append((arm.name, *words))
     return Grid(
         f"Overall effect on {run.primary.short} [{confidence_label(run)} interval "
         f"over at most {plural(run.blocks, 'block')}], without and with the samples that "
         f"were set aside; acceleration: {acceleration_label(run)}.",
         ("arm", "without", "verdict", "with all", "verdict"),
-        tuple(group for group in groups if group.rows),
+        tuple(Group(regime.title, tuple(found)) for regime, found in rows.items()),
         statuses=frozenset({2, 4}),
     )
 
 
 def _overall_changes(run: Results) -> str:
     """Which answers the samples that were set aside would turn: the first thing to look for."""
-    results, turned = 0, []
-    for regime in run.regimes:
-        for arm in run.compared:
-            kept = run.overall(regime, arm)
-            every = replace(run.frames, overall=run.frames.overall_all).overall_of(
-                regime.name, arm.name, run.primary.name
-            )
-            if every is None:
-                continue
-            results += 1
-            verdicts = ["" if row is None else str(row["verdict"]) for row in (kept, every)]
-            if verdicts[0] != verdicts[1]:
-                change = " without, ".join(verdict or "none" for verdict in verdicts)
-                turned.append(f"{arm.name}, {regime.title} ({change} with them)")
+    results = list(_both(run))
+    turned = [
+        f"{arm.name}, {regime.title} ({_verdict(without)} without, {_verdict(every)} with them)"
+        for regime, arm, without, every in results
+        if _verdict(without) != _verdict(every)
+    ]
     which = f": {'; '.join(turned)}" if turned else ""
-    return f"The overall verdict differs in {len(turned)} of {plural(results, 'result')}{which}."
+    return (
+        f"The overall verdict differs in {len(turned)} of {plural(len(results), 'result')}{which}."
+    )
 
 
 def _changed(run: Results) -> tuple[Grid, int, int]:
@@ -170,11 +160,5 @@ def _cells(context: ReportContext, cells: pd.DataFrame) -> str:
     return ", ".join("/".join(cell_labels(context, row)) for row in cells.to_dict("records"))
 
 
-def _result(row: Row, precision: Precision) -> tuple[str, str]:
-    delta, low, high = (
-        number(row.get(c)) for c in ("delta_percent", "delta_low_percent", "delta_high_percent")
-    )
-    effect = format_percent(delta, precision.percent)
-    if not pd.isna(delta):
-        effect += f" {format_interval(low, high, precision.percent)}"
-    return effect, str(row.get("verdict") or "none")
+def _verdict(row: Row) -> str:
+    return str(row.get("verdict") or "none")

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from kdelta.report.context import Arm, Metric, Regime
-from kdelta.report.figures.axes import BLOCK, CHANGE, ratio_limits, set_percent_axis, squeeze
+from kdelta.report.figures.axes import BLOCK, CHANGE, paged, ratio_limits, set_percent_axis, squeeze
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -56,12 +56,9 @@ def drift_figures(
     metric = metric or run.primary
     down = max(1, math.ceil(len(run.compared) / _ACROSS))
     each = down * _PANEL_HEIGHT + _REGIME_HEIGHT
-    per_page = len(run.regimes)
-    if page_height is not None:
-        per_page = max(1, int((page_height - _TITLE_HEIGHT) / each))
     return [
-        _figure(run, metric, run.regimes[i : i + per_page], down, each)
-        for i in range(0, len(run.regimes), per_page)
+        _figure(run, metric, regimes, down, each)
+        for regimes in paged(run.regimes, page_height, _TITLE_HEIGHT, each)
     ]
 
 

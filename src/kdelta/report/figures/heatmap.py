@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
-from kdelta.report.figures.axes import factor_name, squeeze
+from kdelta.report.figures.axes import factor_name, paged, squeeze
 from kdelta.report.figures.style import (
     FONT_SIZE,
     MISSING_COLOUR,
@@ -97,13 +97,10 @@ def heatmap_figures(run: Results, metric: Metric, page_height: float | None = No
         for panels in by_regime
         for start in range(0, len(panels), across)
     ]
-    per_page = len(lines)
-    if page_height is not None:
-        per_page = max(1, int((page_height - _TITLE_HEIGHT) / size.height))
     limit = colour_limit(run, metric)
     return [
-        _figure(lines[start : start + per_page], across, size, run, metric, limit)
-        for start in range(0, len(lines), per_page)
+        _figure(page, across, size, run, metric, limit)
+        for page in paged(lines, page_height, _TITLE_HEIGHT, size.height)
     ]
 
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figures.axes import squeeze, tick_number
+from kdelta.report.figures.axes import paged, squeeze, tick_number
 from kdelta.report.figures.selection import CellLevels, fixed_factors, shown_cells
 from kdelta.report.figures.style import (
     FONT_SIZE,
@@ -58,12 +58,9 @@ def latency_figures(run: Results, page_height: float | None = None) -> list[Figu
     """
     grid = shown_cells(run, _levels(run))
     each = len(grid) * _PANEL_HEIGHT + _REGIME_HEIGHT
-    per_page = len(run.regimes)
-    if page_height is not None:
-        per_page = max(1, int((page_height - _TITLE_HEIGHT) / each))
     return [
-        _figure(run, run.regimes[i : i + per_page], grid, each)
-        for i in range(0, len(run.regimes), per_page)
+        _figure(run, regimes, grid, each)
+        for regimes in paged(run.regimes, page_height, _TITLE_HEIGHT, each)
     ]
 
 

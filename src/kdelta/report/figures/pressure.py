@@ -11,11 +11,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kdelta.report.context import ReportContext
-from kdelta.report.figures.axes import REGIME, squeeze, tick_number
+from kdelta.report.figures.axes import REGIME, arm_lines, squeeze, tick_number
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -80,7 +78,9 @@ def pressure_figures(run: Results, page_height: float | None = None) -> list[Fig
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_yticks(range(len(labels)), labels if first else [""] * len(labels))
         axis.set_ylabel(REGIME if first else "")
-    return [finish(figure, run, "Memory pressure that the guest saw", _legend(run), 5)]
+    return [
+        finish(figure, run, "Memory pressure that the guest saw", arm_lines(run, linewidth=1.2), 5)
+    ]
 
 
 def _draw(axis: Axes, run: Results, counter: _Counter) -> None:
@@ -145,18 +145,3 @@ def _scale(axis: Axes, rates: np.ndarray) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
     # Last: a new scale brings its own, whose numbers are formulas.
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_number(value)))
-
-
-def _legend(context: ReportContext) -> list[Line2D]:
-    return [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            marker=marker,
-            markersize=marker_size(marker),
-            linewidth=1.2,
-            label=squeeze(arm, 30),
-        )
-        for arm, (colour, marker) in arm_styles(context).items()
-    ]

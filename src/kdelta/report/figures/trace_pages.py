@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kdelta.report.context import Factor, Regime
-from kdelta.report.figures.axes import ARM, factor_name, squeeze
+from kdelta.report.figures.axes import ARM, factor_name, paged, squeeze
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -51,13 +51,10 @@ def pages_figures(run: Results, page_height: float | None = None) -> list[Figure
     regimes = traced_regimes(run)
     size = next((f for f in run.factors if f.name == SIZE_FACTOR), None)
     across = 1 if size or len(regimes) == 1 else 2
-    per_page = len(regimes)
-    if page_height is not None:
-        per_page = across * max(1, int((page_height - _TITLE_HEIGHT) / _PANEL_HEIGHT))
     limit = _pages_limit(run.frames, size)
     return [
-        _pages_figure(run, regimes[i : i + per_page], across, size, limit)
-        for i in range(0, len(regimes), per_page)
+        _pages_figure(run, page, across, size, limit)
+        for page in paged(regimes, page_height, _TITLE_HEIGHT, _PANEL_HEIGHT, across)
     ]
 
 

@@ -12,12 +12,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from kdelta.report.context import Regime
-from kdelta.report.figures.axes import Cell, cell_label, cells_name, tick_number
+from kdelta.report.figures.axes import Cell, arm_lines, cell_label, cells_name, paged, tick_number
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -60,12 +59,9 @@ def wait_figures(run: Results, page_height: float | None = None) -> list[Figure]
     across = min(2, len(regimes))
     row = max(_ROW_HEIGHT, min(len(run.arms) * _ARM_HEIGHT, _CELLS_HEIGHT / max(cells, 1)))
     height = cells * row + _AXIS_HEIGHT
-    per_page = len(regimes)
-    if page_height is not None:
-        per_page = across * max(1, int((page_height - _TITLE_HEIGHT) / height))
     return [
-        _wait_figure(run, regimes[i : i + per_page], across, height)
-        for i in range(0, len(regimes), per_page)
+        _wait_figure(run, page, across, height)
+        for page in paged(regimes, page_height, _TITLE_HEIGHT, height, across)
     ]
 
 
@@ -91,18 +87,7 @@ def _wait_figure(run: Results, regimes: Sequence[Regime], across: int, height: f
         axis.set_xlabel("wait for pipe->mutex (µs/write)")
         axis.tick_params(labelbottom=True)
     _scale(axes[0, 0], waits)
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            marker=marker,
-            linestyle="none",
-            markersize=marker_size(marker),
-            label=arm,
-        )
-        for arm, (colour, marker) in arm_styles(run).items()
-    ]
+    handles = arm_lines(run, linestyle="none")
     return finish(figure, run, "Wait for pipe->mutex per write, one traced boot per arm", handles)
 
 
