@@ -62,7 +62,7 @@ def test_missing_cells_and_intervals_are_said(emulated: Case) -> None:
     text = render_text(emulated.run, ASSETS, width=300)
     lines = table_lines(text, "  Throughput in MiB/s (")
     assert lines[3].endswith("missing")
-    assert re.search(r"\(-\d+% \[n/a\]\) +x\*", lines[1])
+    assert re.search(r"\( *-\d+% \[n/a\]\) +x\*", lines[1])
     assert "[n/a] too few blocks for an interval" in " ".join(text.split())
     assert "* fewer than the 4 planned blocks" in " ".join(text.split())
     assert "x invalid (too many samples set aside)" in " ".join(text.split())

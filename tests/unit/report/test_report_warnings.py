@@ -192,7 +192,7 @@ def test_a_trend_over_the_arms_of_a_cell_is_named_with_its_size(measured: Case) 
 
 def test_hosts_that_differ_are_told_and_named(splat: Case) -> None:
     told = ("cpus: host 1: 8; host 2: 16.", "Host 2 measured blocks idle 3.")
-    case = replace(splat, context=replace(splat.run, host_differences=told))
+    case = replace(splat, run=replace(splat.run, host_differences=told))
     notice = Notice("Blocks were measured on hosts that differ", told)
     assert notice in found(case)
     assert notice not in found(splat)
