@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from kdelta.analysis.mechanism import traced_cells
+from kdelta.analysis.mechanism import traced_rows
 from kdelta.analysis.mechanism_records import Locks, MechanismArm, MechanismSample
 from kdelta.analysis.rules import one_line
 from kdelta.analysis.settings import AnalysisSettings
@@ -29,21 +29,8 @@ def locks_frame(arms: Sequence[MechanismArm], settings: AnalysisSettings) -> pd.
         arms: in display order.
         settings: names of the factors, and what was run.
     """
-    return frame_of(
-        "tables/locks.csv",
-        (
-            {
-                "regime": arm.regime,
-                "arm": arm.arm,
-                **dict(zip(settings.factors, cell, strict=True)),
-                **row,
-            }
-            for arm in arms
-            for cell in traced_cells(arms, arm.regime, PROBE)
-            for row in _rows(arm.samples.get(cell), settings)
-        ),
-        settings.factors,
-    )
+    rows = traced_rows(arms, PROBE, settings, lambda sample: _rows(sample, settings))
+    return frame_of("tables/locks.csv", rows, settings.factors)
 
 
 def _rows(

@@ -6,7 +6,7 @@ Of probe `pipe-allocation`, and what the traced boots lack, whichever their prob
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -30,20 +30,29 @@ def mechanism_frame(arms: Sequence[MechanismArm], settings: AnalysisSettings) ->
         arms: in display order.
         settings: names of the factors.
     """
-    return frame_of(
-        "tables/mechanism.csv",
-        (
-            {
-                "regime": arm.regime,
-                "arm": arm.arm,
-                **dict(zip(settings.factors, cell, strict=True)),
-                **_columns(arm.samples.get(cell)),
-            }
-            for arm in arms
-            for cell in traced_cells(arms, arm.regime, PROBE)
-        ),
-        settings.factors,
-    )
+    rows = traced_rows(arms, PROBE, settings, lambda sample: [_columns(sample)])
+    return frame_of("tables/mechanism.csv", rows, settings.factors)
+
+
+def traced_rows(
+    arms: Sequence[MechanismArm],
+    probe: str,
+    settings: AnalysisSettings,
+    rows_of: Callable[[MechanismSample | None], Iterable[Mapping[str, object]]],
+) -> Iterator[dict[str, object]]:
+    """The rows of a probe's table, each with its arm and cell.
+
+    Args:
+        arms: in display order.
+        probe: its name.
+        settings: names of the factors.
+        rows_of: what is to be said of a cell; None of one that an arm has no record of.
+    """
+    for arm in arms:
+        for cell in traced_cells(arms, arm.regime, probe):
+            levels = dict(zip(settings.factors, cell, strict=True))
+            for row in rows_of(arm.samples.get(cell)):
+                yield {"regime": arm.regime, "arm": arm.arm, **levels, **row}
 
 
 def traced_cells(arms: Sequence[MechanismArm], regime: str, probe: str) -> list[Cell]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, TypeAdapter
 
 from kdelta.analysis import console
-from kdelta.analysis.raw import cell_of
-from kdelta.analysis.records import Cell, Count, Gate, StrictRecord, explain
+from kdelta.analysis.raw import arm_files, cell_of
+from kdelta.analysis.records import Cell, Count, Gate, StrictRecord, parse
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
 from kdelta.workload.parameters import Level
@@ -152,7 +152,7 @@ def read_mechanism(folder: Path, settings: AnalysisSettings) -> tuple[MechanismA
             if path.name in others:
                 continue
             _require(path, "regime", path.name, traced)
-            for file in _arm_files(path):
+            for file in arm_files(path):
                 _require(file, "arm", file.stem, settings.arms)
         return tuple(
             _read_arm(folder / regime / f"{arm}.jsonl", regime, arm, settings)
@@ -164,10 +164,6 @@ def read_mechanism(folder: Path, settings: AnalysisSettings) -> tuple[MechanismA
         raise KdeltaError(
             f"{error.filename}: cannot be read: {error.strerror}; check the mechanism folder"
         ) from None
-
-
-def _arm_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*.jsonl") if not p.name.endswith(".partial.jsonl"))
 
 
 def _require(path: Path, what: str, name: str, known: tuple[str, ...]) -> None:
@@ -186,7 +182,7 @@ def _read_arm(path: Path, regime: str, arm: str, settings: AnalysisSettings) -> 
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        record = _parse(line, where)
+        record = parse(_RECORD, line, where, "the mechanism boots")
         if end is not None:
             raise KdeltaError(f"{where}: a record after the end record; two boots in one file?")
         if isinstance(record, MechanismEnd):
@@ -219,10 +215,3 @@ def _read_arm(path: Path, regime: str, arm: str, settings: AnalysisSettings) -> 
         end=end,
         splats=console.scan(log.read_text("utf-8", "replace")) if log.is_file() else None,
     )
-
-
-def _parse(line: bytes, where: str) -> _Record:
-    try:
-        return _RECORD.validate_json(line)
-    except ValidationError as error:
-        raise KdeltaError(explain(error, where, what="the mechanism boots")) from None

@@ -107,13 +107,13 @@ def _blocks(regime_dir: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in matches if match and path.is_dir())
 
 
-def _arm_files(folder: Path) -> list[Path]:
+def arm_files(folder: Path) -> list[Path]:
     """An arm's records; what measuring keeps of a failed boot (*.partial.jsonl) is not data."""
     return sorted(p for p in folder.glob("*.jsonl") if not p.name.endswith(".partial.jsonl"))
 
 
 def _finished(folder: Path) -> bool:
-    return (folder / "schedule.json").exists() or bool(_arm_files(folder))
+    return (folder / "schedule.json").exists() or bool(arm_files(folder))
 
 
 def _read_block(
@@ -141,7 +141,7 @@ def _read_block(
                 f"{path}: key arms: {arm!r} is listed twice or not an arm of the experiment "
                 f"({', '.join(settings.arms)}); the block is of another experiment"
             )
-    stray = [p for p in _arm_files(folder) if p.stem not in arms]
+    stray = [p for p in arm_files(folder) if p.stem not in arms]
     if stray:
         raise KdeltaError(
             f"{stray[0]}: no such arm in the block's schedule.json "

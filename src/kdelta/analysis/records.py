@@ -8,7 +8,7 @@ facts were not recorded is not broken.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,7 @@ from kdelta.workload.parameters import Level
 Cell = tuple[Level, ...]
 """One point of the matrix, its levels in the order of `AnalysisSettings.factors`."""
 
+T = TypeVar("T")
 Count = Annotated[int, Field(ge=0)]
 _Nanoseconds = Annotated[int, Field(gt=0)]
 
@@ -242,16 +243,16 @@ _RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator
 _TAGS = ("boot", "stressor", "sample", "end", "mechanism")
 
 
+_SCHEDULE = TypeAdapter(Schedule)
+
+
 def parse_record(line: bytes, where: str) -> Record:
     """One line of an arm's file.
 
     Raises:
         KdeltaError: not a record; the message begins with `where`.
     """
-    try:
-        return _RECORD.validate_json(line)
-    except ValidationError as error:
-        raise KdeltaError(explain(error, where)) from None
+    return parse(_RECORD, line, where)
 
 
 def parse_schedule(text: bytes, where: str) -> Schedule:
@@ -260,20 +261,29 @@ def parse_schedule(text: bytes, where: str) -> Schedule:
     Raises:
         KdeltaError: not a schedule; the message begins with `where`.
     """
-    try:
-        return Schedule.model_validate_json(text)
-    except ValidationError as error:
-        raise KdeltaError(explain(error, where)) from None
+    return parse(_SCHEDULE, text, where)
 
 
-def explain(error: ValidationError, where: str, what: str = "the block") -> str:
-    """One line on the first thing that is wrong with a raw file.
+def parse(model: TypeAdapter[T], text: bytes, where: str, what: str = "the block") -> T:
+    """JSON as a record.
 
     Args:
-        error: what pydantic found.
-        where: the file, and the line if it has lines; the message begins with it.
-        what: is to be measured again.
+        model: what it has to be.
+        text: the JSON.
+        where: the file, and the line if it has lines.
+        what: is to be measured again if it is anything else.
+
+    Raises:
+        KdeltaError: it is; the message begins with `where`.
     """
+    try:
+        return model.validate_json(text)
+    except ValidationError as error:
+        raise KdeltaError(_explain(error, where, what)) from None
+
+
+def _explain(error: ValidationError, where: str, what: str) -> str:
+    """One line on the first thing that is wrong with a raw file."""
     first = error.errors(include_url=False)[0]
     path = list(first["loc"])
     if path and path[0] in _TAGS:
@@ -345,10 +355,7 @@ def parse_host(text: bytes, where: str) -> HostRecord:
     Raises:
         KdeltaError: malformed, or it lists an arm twice; the message begins with `where`.
     """
-    try:
-        record = HostRecord.model_validate_json(text)
-    except ValidationError as error:
-        raise KdeltaError(explain(error, where)) from None
+    record = parse(TypeAdapter(HostRecord), text, where)
     arms = [boot.arm for boot in record.boots]
     twice = next((arm for arm in arms if arms.count(arm) > 1), None)
     if twice is not None:

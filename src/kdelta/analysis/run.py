@@ -34,6 +34,7 @@ from kdelta.analysis.validity import (
     validity_frame,
     violations,
 )
+from kdelta.schema import TABLES
 
 
 @dataclass(frozen=True)
@@ -71,32 +72,7 @@ class AnalysisResult:
 
     def files(self) -> dict[str, pd.DataFrame]:
         """Path below the results folder -> frame."""
-        tables = (
-            "deltas",
-            "overall",
-            "deltas_all",
-            "overall_all",
-            "set_aside",
-            "disturbance",
-            "control",
-            "position",
-            "pressure",
-            "counters",
-            "expectations",
-            "claims",
-            "negative_controls",
-            "mechanism",
-            "locks",
-            "ratios",
-            "latency",
-            "costs",
-            "symbols",
-        )
-        return {
-            "samples.csv": self.samples,
-            "validity.csv": self.validity,
-            **{f"tables/{name}.csv": getattr(self, name) for name in tables},
-        }
+        return {table.path: getattr(self, Path(table.path).stem) for table in TABLES}
 
 
 def analyse(

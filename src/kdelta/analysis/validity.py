@@ -68,34 +68,20 @@ def broken_samples(found: Iterable[Violation]) -> frozenset[SampleKey]:
 
 def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd.DataFrame:
     """One row per sample and rule broken, in the order given."""
-    columns = [
-        "regime",
-        "block",
-        "arm",
-        *settings.factors,
-        "round",
-        "rule",
-        "value",
-        "limit",
-        "detail",
-    ]
-    rows = [
-        (v.regime, v.block, v.arm, *v.cell, v.round, b.rule, b.value, b.limit, b.detail)
-        for v in found
-        for b in (v.breach,)
-    ]
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.astype(
-        {
-            "regime": "str",
-            "block": "int64",
-            "arm": "str",
-            "round": "int64",
-            "rule": "str",
-            "value": "float64",
-            "limit": "float64",
-            "detail": "str",
-        }
+    return frame_of(
+        "validity.csv",
+        (
+            {
+                "regime": violation.regime,
+                "block": violation.block,
+                "arm": violation.arm,
+                **dict(zip(settings.factors, violation.cell, strict=True)),
+                "round": violation.round,
+                **vars(violation.breach),
+            }
+            for violation in found
+        ),
+        settings.factors,
     )
 
 

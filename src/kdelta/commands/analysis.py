@@ -250,6 +250,7 @@ def _tables(run: Path) -> str:
 def _laid_out(run: Path, columns: int | None, *, brief: bool = False) -> str:
     """The tables from the CSV files, the manifest and this installation's templates."""
     from kdelta.report import run as report
+    from kdelta.report.results import Results
     from kdelta.run_context import report_context
 
     if not (ASSETS / "templates").is_dir():
@@ -269,4 +270,4 @@ def _laid_out(run: Path, columns: int | None, *, brief: bool = False) -> str:
         ) from None
     width = {} if columns is None else {"width": columns}
     render = report.render_brief if brief else report.render_text
-    return render(report.load_frames(run), context, ASSETS, **width)
+    return render(Results.of(report.load_frames(run), context), ASSETS, **width)

@@ -54,6 +54,7 @@ def _series(args: argparse.Namespace) -> int:
     from kdelta.mail.series import CHECKPATCH_FILE, SeriesMaker
     from kdelta.mail.trees import TreeStore
     from kdelta.report.frames import load_frames
+    from kdelta.report.results import Results
     from kdelta.run_context import report_context
 
     experiment = experiment_of(args)
@@ -68,7 +69,7 @@ def _series(args: argparse.Namespace) -> int:
     # Of several workloads, the first is the one that the series is about.
     folder_of_tables, told = next(experiment.each_workload())
     context = report_context(told, args.protocol, manifest)
-    frames = load_frames(run / folder_of_tables)
+    results = Results.of(load_frames(run / folder_of_tables), context)
     # Hashing and unpacking keep a CPU busy: never beside a measurement.
     with host_lock(f"making the mails of {experiment.name}", exclusive=False):
         source = restore(
@@ -87,7 +88,7 @@ def _series(args: argparse.Namespace) -> int:
         )
         maker = SeriesMaker(
             title=experiment.title,
-            body=render_cover(frames, context, letter, ASSETS / "mail"),
+            body=render_cover(results, letter, ASSETS / "mail"),
             mail=mail,
             sender=sender,
             date=datetime.fromisoformat(manifest["written_at"]),

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import pandas as pd
 
 from kdelta.errors import KdeltaError
-from kdelta.mail.layout import WIDTH, format_tables
 from kdelta.report.caveats import (
     NO_INTERVAL,
     OPEN,
@@ -27,18 +25,22 @@ from kdelta.report.caveats import (
     weak_cells,
     weaknesses,
 )
-from kdelta.report.context import Arm, Metric, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime
 from kdelta.report.formatting import format_quantity, format_share, join_words, plural
 from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group
 from kdelta.report.mechanism import ONE_BOOT, MechanismPart
+from kdelta.report.results import Results
 from kdelta.report.sentences import effect, legend
-from kdelta.report.tables import INVALID, cell_count
+from kdelta.report.tables import INVALID
 from kdelta.report.text import fold_command, wrap
-from kdelta.report.text_tables import format_grid
+from kdelta.report.text_tables import form_of, format_grid, format_table
 from kdelta.report.view import ArmTables, Section, build_view
 
 TEMPLATE = "cover-letter.txt.j2"
+# So that it can be quoted twice on a terminal of 80 columns.
+WIDTH = 75
+_INDENT = "  "
 # What a reader of a mail asks first; the report has the rest.
 _HOST_FACTS = (
     *("Processor", "Cores", "Host system", "Host is itself a guest", "CPU frequency governor"),
@@ -71,14 +73,11 @@ class Letter:
     tables: tuple[str, ...] = ()
 
 
-def render_cover(
-    frames: ReportFrames, context: ReportContext, letter: Letter, templates: Path
-) -> str:
+def render_cover(run: Results, letter: Letter, templates: Path) -> str:
     """The cover letter's text, without a line end.
 
     Args:
-        frames: the analysed tables, of all arms.
-        context: the facts of the run.
+        run: tables, of all arms, and facts.
         letter: what is said beside them.
         templates: folder of the template, ``report/mail``.
 
@@ -101,42 +100,42 @@ def render_cover(
             f"{templates / TEMPLATE}: no such file; it is the repository's template of cover "
             "letters: get it back with git checkout"
         ) from None
-    kept = {context.baseline, letter.arm, *(arm.name for arm in context.controls)}
-    others = _other_arms(frames, context, kept)
-    frames = _of_arms(frames, kept)
-    context = replace(context, arms=tuple(arm for arm in context.arms if arm.name in kept))
-    view = build_view(frames, context)
-    metrics = letter.tables or (context.primary.name,)
-    regimes = [_brief(frames, context, section, metrics) for section in view.sections]
+    kept = {run.baseline, letter.arm, *(arm.name for arm in run.controls)}
+    others = _other_arms(run, kept)
+    run = _of_arms(run, kept)
+    view = build_view(run)
+    metrics = letter.tables or (run.primary.name,)
+    regimes = [_brief(run, section, metrics) for section in view.sections]
     tables = [table for regime in regimes for _, arm in regime.shown for table in arm.tables]
+    lines = form_of(tables, WIDTH, (1, 2, 3), _INDENT)
     starred = any(cell.short_of_blocks for table in tables for cell in table.cells)
     text = template.render(
         letter=letter,
         view=view,
-        context=context,
+        context=run,
         regimes=regimes,
-        tables=dict(zip(tables, format_tables(tables), strict=True)),
-        mechanism=view.mechanism and _mechanism_table(view.mechanism, context.baseline),
+        tables={table: format_table(table, WIDTH, lines, _INDENT) for table in tables},
+        mechanism=view.mechanism and _mechanism_table(view.mechanism, run.baseline),
         told={sentence for regime in regimes for sentence in regime.unmet},
         others=others,
-        weak_points=_weak_points(frames, context),
-        with_all=_with_all_samples(frames, context),
-        host=_facts(context.environment, _HOST_FACTS),
-        tools=_facts(context.environment, _TOOL_FACTS) + _facts(context.provenance, _BUILD_FACTS),
-        remarks=[f"{m.title}: {m.remark}" for m in context.metrics if m.remark],
-        legend=f"Marks: {legend(context, starred)}",
+        weak_points=_weak_points(run),
+        with_all=_with_all_samples(run),
+        host=_facts(run.environment, _HOST_FACTS),
+        tools=_facts(run.environment, _TOOL_FACTS) + _facts(run.provenance, _BUILD_FACTS),
+        remarks=[f"{m.title}: {m.remark}" for m in run.metrics if m.remark],
+        legend=f"Marks: {legend(run, starred)}",
     )
     return "\n".join(line.rstrip() for line in text.rstrip("\n").split("\n"))
 
 
-def _of_arms(frames: ReportFrames, kept: set[str]) -> ReportFrames:
-    """The tables without the arms that are not in this mail."""
-    changes: dict[str, Any] = {}
-    for field in fields(frames):
-        frame = getattr(frames, field.name)
-        if isinstance(frame, pd.DataFrame) and "arm" in frame:
-            changes[field.name] = frame[frame["arm"].isin(kept)]
-    return replace(frames, **changes)
+def _of_arms(run: Results, kept: set[str]) -> Results:
+    """The run without the arms that are not in this mail."""
+    tables = {
+        name: frame[frame["arm"].isin(kept)]
+        for name, frame in vars(run.frames).items()
+        if isinstance(frame, pd.DataFrame) and "arm" in frame
+    }
+    return replace(run, arms=tuple(a for a in run.arms if a.name in kept)).with_tables(**tables)
 
 
 def _facts(facts: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
@@ -163,53 +162,51 @@ class _RegimeBrief:
     summary: str
 
 
-def _brief(
-    frames: ReportFrames, context: ReportContext, section: Section, metrics: Sequence[str]
-) -> _RegimeBrief:
+def _brief(run: Results, section: Section, metrics: Sequence[str]) -> _RegimeBrief:
     """What is said of a regime, with the tables of the metrics that have these names."""
     groups = [g for g in (*section.main, *section.details) if g.metric.name in metrics]
     shown = tuple((group.metric, arm) for group in groups for arm in group.arms)
-    told = [arm.tally for metric, arm in shown if metric is context.primary]
+    told = [arm.tally for metric, arm in shown if metric is run.primary]
     if len(groups) > 1:  # whose cells?
-        told = [text.replace("Cells:", f"Cells ({context.primary.short}):", 1) for text in told]
+        told = [text.replace("Cells:", f"Cells ({run.primary.short}):", 1) for text in told]
     told += [
-        _overall(frames, section.regime, arm.arm, group.metric)
+        _overall(run, section.regime, arm.arm, group.metric)
         for group in section.main
         for arm in group.arms
         # The primary metric's stands above all tables, as the regime's answer.
-        if group.metric is not context.primary
+        if group.metric is not run.primary
     ]
-    told.append(_control_words(frames, context, section.regime))
+    told.append(_control_words(run, section.regime))
     description = section.regime.description.strip()
     if description and not description.endswith((".", "!", "?")):
         description += "."
     return _RegimeBrief(
         section=section,
-        about=f"{description} {_met_words(frames, section.regime)}".strip(),
+        about=f"{description} {_met_words(run.frames, section.regime)}".strip(),
         unmet=tuple(e.sentence for e in section.pressure.expectations if not e.met),
         shown=shown,
         summary=" ".join(text for text in told if text),
     )
 
 
-def _overall(frames: ReportFrames, regime: Regime, arm: Arm, metric: Metric) -> str:
-    row = frames.overall_of(regime.name, arm.name, metric.name)
+def _overall(run: Results, regime: Regime, arm: Arm, metric: Metric) -> str:
+    row = run.overall(regime, arm, metric)
     if row is None or not math.isfinite(number(row["ratio"])):
         return f"{metric.title}: no valid pair of samples."
     return f"{metric.title} overall {' '.join(effect(row))}: {row['verdict']}."
 
 
-def _control_words(frames: ReportFrames, context: ReportContext, regime: Regime) -> str:
+def _control_words(run: Results, regime: Regime) -> str:
     """The control arm on the primary metric; empty without one."""
-    if not context.controls:
+    if not run.controls:
         return ""
-    row = frames.control_of(regime.name, context.primary.name)
+    row = run.control(regime)
     if row is None:
         return "Control arm: no valid pair of samples, the noise floor is unknown."
     parts = []
-    overall = frames.overall_of(regime.name, context.controls[0].name, context.primary.name)
+    overall = run.overall(regime, run.controls[0])
     if overall is not None and math.isfinite(number(overall["ratio"])):
-        parts.append(f"{context.primary.short} {' '.join(effect(overall))}")
+        parts.append(f"{run.primary.short} {' '.join(effect(overall))}")
     false = number(row["false_verdicts"])
     if false > 0:
         cells = plural(int(number(row["cells"])), "cell")
@@ -249,15 +246,13 @@ def _mechanism_table(part: MechanismPart, baseline: str) -> Grid:
     )
 
 
-def _other_arms(
-    frames: ReportFrames, context: ReportContext, kept: set[str]
-) -> list[tuple[str, str, str]]:
+def _other_arms(run: Results, kept: set[str]) -> list[tuple[str, str, str]]:
     """Name, title and answers of the arms that were measured beside the mailed one."""
-    if all(arm.name in kept for arm in context.treatments):
+    if all(arm.name in kept for arm in run.treatments):
         return []
-    titles = {arm.name: arm.title for arm in context.arms}
+    titles = {arm.name: arm.title for arm in run.arms}
     found: dict[str, list[str]] = {}
-    for section in build_view(frames, context).sections:
+    for section in build_view(run).sections:
         for answer in section.answers:
             if answer.arm.name not in kept:
                 words = (section.regime.title, answer.delta, answer.interval, answer.verdict)
@@ -267,50 +262,45 @@ def _other_arms(
     return [(name, titles[name], "; ".join(words)) for name, words in found.items()]
 
 
-def _weak_points(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
+def _weak_points(run: Results) -> tuple[str, ...]:
     """What a reader must hold against the letter, without what it says elsewhere.
 
     The report's own list goes regime by regime and ends with the noise floor, which stands
     below each table here, and with the samples that were set aside, which have a point of
     their own.
     """
-    whole_run = replace(context, regimes=())
-    found = list(weaknesses(replace(frames, set_aside=frames.set_aside.iloc[:0]), whole_run))
-    for arm in context.treatments:
-        words = _weak_cells(frames, context, arm.name)
+    nothing = run.frames.set_aside.iloc[:0]
+    found = list(weaknesses(replace(run, regimes=()).with_tables(set_aside=nothing)))
+    for arm in run.treatments:
+        words = _weak_cells(run, arm)
         if words:
             found.append(f"Of {arm.name}'s {words}.")
     return tuple(found)
 
 
-def _weak_cells(frames: ReportFrames, context: ReportContext, arm: str) -> str:
+def _weak_cells(run: Results, arm: Arm) -> str:
     """How many cells are short of something, over all regimes; empty if none is."""
-    rows = pd.concat(
-        [frames.deltas_of(regime.name, arm, context.primary.name) for regime in context.regimes]
-    )
-    cells = cell_count(frames, context) * len(context.regimes)
-    weak = weak_cells(rows, context, cells)
+    rows = pd.concat([run.deltas(regime, arm) for regime in run.regimes])
+    cells = run.cells * len(run.regimes)
+    weak = weak_cells(rows, run, cells)
     fewest = f" (fewest: {int(paired_cells(rows)['blocks'].min())})" if weak[SHORT] else ""
     counts = (
         (weak[INVALID], INVALID),
         (weak[UNPAIRED], "without a single valid pair of samples"),
-        (weak[SHORT], f"on fewer than the {plural(context.blocks, 'planned block')}{fewest}"),
+        (weak[SHORT], f"on fewer than the {plural(run.blocks, 'planned block')}{fewest}"),
         (weak[NO_INTERVAL], "with too few blocks for an interval"),
         (weak[OPEN], OPEN),
     )
     found = join_words(f"{count} {what}" for count, what in counts if count)
-    return f"{plural(cells, 'cell')} ({context.primary.short}), {found}" if found else ""
+    return f"{plural(cells, 'cell')} ({run.primary.short}), {found}" if found else ""
 
 
-def _with_all_samples(frames: ReportFrames, context: ReportContext) -> str:
+def _with_all_samples(run: Results) -> str:
     """The mailed arm's answers with the samples that were set aside taken in."""
-    table = frames.overall_all[frames.overall_all["metric"] == context.primary.name]
-    words = []
-    for regime in context.regimes:
-        for arm in context.treatments:
-            rows = table[(table["regime"] == regime.name) & (table["arm"] == arm.name)]
-            words += [
-                " ".join((regime.title, *effect(row), str(row["verdict"])))
-                for _, row in rows.iterrows()
-            ]
-    return "; ".join(words)
+    second = run.with_tables(overall=run.frames.overall_all)
+    return "; ".join(
+        " ".join((regime.title, *effect(row), str(row["verdict"])))
+        for regime in run.regimes
+        for arm in run.treatments
+        if (row := second.overall(regime, arm)) is not None
+    )

@@ -16,11 +16,12 @@ import pandas as pd
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.disturbance import host_state
 from kdelta.report.formatting import cell_words, join_words, plural
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import ReportFrames, number, select
 from kdelta.report.position import position_effect, position_rows
 from kdelta.report.pressure import expectations
+from kdelta.report.results import Results
 from kdelta.report.sentences import effect, magnitude
-from kdelta.report.tables import INVALID, cell_count
+from kdelta.report.tables import INVALID
 
 UNPAIRED = "no valid pair of samples"
 NO_INTERVAL = "too few blocks for an interval"
@@ -40,34 +41,34 @@ class Notice(NamedTuple):
     details: tuple[str, ...] = ()
 
 
-def notices(frames: ReportFrames, context: ReportContext) -> tuple[Notice, ...]:
+def notices(run: Results) -> tuple[Notice, ...]:
     """Every warning of a run, in the order to be read."""
     return (
-        *_invalid(frames, context),
-        *_same_kernel(context),
-        *_failed_boots(frames, context),
-        *_missing_blocks(frames, context),
-        *_host(frames, context),
-        *_control(frames, context),
-        *_negative_controls(frames, context),
-        *_boot_order(frames, context),
-        *_regimes(frames, context),
-        *_hosts(context),
-        *_attempts(context),
+        *_invalid(run),
+        *_same_kernel(run),
+        *_failed_boots(run),
+        *_missing_blocks(run),
+        *_host(run),
+        *_control(run),
+        *_negative_controls(run),
+        *_boot_order(run),
+        *_regimes(run),
+        *_hosts(run),
+        *_attempts(run),
     )
 
 
-def _invalid(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+def _invalid(run: Results) -> list[Notice]:
     found = []
     seen: set[str] = set()
-    for arm in context.compared:
+    for arm in run.compared:
         places, causes = [], []
-        for regime in context.regimes:
-            where = _invalid_where(frames, context, regime, arm)
+        for regime in run.regimes:
+            where = _invalid_where(run, regime, arm)
             if where:
                 places.append(f"{regime.title} ({where})")
-                for name in dict.fromkeys([arm.name, context.baseline]):
-                    causes += _cause(frames, regime, name)
+                for name in dict.fromkeys([arm.name, run.baseline]):
+                    causes += _cause(run.frames, regime, name)
         if places:
             # What the baseline lost concerns every arm: once is enough.
             new = tuple(cause for cause in causes if cause not in seen)
@@ -76,9 +77,9 @@ def _invalid(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     return found
 
 
-def _invalid_where(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> str:
-    rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
-    overall = frames.overall_of(regime.name, arm.name, context.primary.name)
+def _invalid_where(run: Results, regime: Regime, arm: Arm) -> str:
+    rows = run.deltas(regime, arm)
+    overall = run.overall(regime, arm)
     invalid = int((rows["verdict"] == INVALID).sum())
     parts = ["overall"] if overall is not None and overall["verdict"] == INVALID else []
     if invalid:
@@ -88,7 +89,7 @@ def _invalid_where(frames: ReportFrames, context: ReportContext, regime: Regime,
 
 def _cause(frames: ReportFrames, regime: Regime, arm: str) -> list[str]:
     """Which samples of an arm were set aside; empty if none was."""
-    for row in _of(frames.set_aside, regime.name, arm).to_dict("records"):
+    for row in select(frames.set_aside, regime=regime.name, arm=arm).to_dict("records"):
         if number(row["set_aside"]) > 0:
             counts = {rule: int(number(row[rule])) for rule in frames.rules if number(row[rule])}
             order = _most_frequent_first(counts)
@@ -111,8 +112,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _first(frames: ReportFrames, regime: str, arm: str, rule: str) -> str:
-    rows = _of(frames.validity, regime, arm)
-    rows = rows[rows["rule"] == rule]
+    rows = select(frames.validity, regime=regime, arm=arm, rule=rule)
     if rows.empty:
         return ""
     row = rows.iloc[0]
@@ -138,32 +138,32 @@ def _same_kernel(context: ReportContext) -> list[Notice]:
     ]
 
 
-def _failed_boots(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+def _failed_boots(run: Results) -> list[Notice]:
     totals, details = [], []
-    for arm in context.arms:
-        rows = frames.set_aside[frames.set_aside["arm"] == arm.name]
+    for arm in run.arms:
+        rows = select(run.frames.set_aside, arm=arm.name)
         failed, boots = (int(rows[c].sum()) for c in ("boots_failed", "boots"))
         if failed:
             totals.append(f"{failed} of {boots} of {arm.name}")
-        for regime in context.regimes:
-            for row in rows[rows["regime"] == regime.name].to_dict("records"):
+        for regime in run.regimes:
+            for row in select(rows, regime=regime.name).to_dict("records"):
                 if number(row["boots_failed"]) > 0:
                     details.append(
                         f"{regime.title}, {arm.name}: {int(number(row['boots_failed']))} of "
                         f"{plural(int(number(row['boots'])), 'boot')}"
-                        f"{_first(frames, regime.name, arm.name, _BOOT_FAILED)}."
+                        f"{_first(run.frames, regime.name, arm.name, _BOOT_FAILED)}."
                     )
     return [Notice(f"Boots failed: {join_words(totals)}", tuple(details))] if totals else []
 
 
-def _missing_blocks(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+def _missing_blocks(run: Results) -> list[Notice]:
     """Planned blocks of which nothing is there; a boot that failed has left a trace."""
     counts, details = [], []
-    for regime in context.regimes:
-        missing = missing_blocks(frames, context, regime)
+    for regime in run.regimes:
+        missing = missing_blocks(run, regime)
         if missing:
             numbers = join_words(str(block) for block in missing)
-            counts.append(f"{len(missing)} of {context.blocks} in {regime.title}")
+            counts.append(f"{len(missing)} of {run.blocks} in {regime.title}")
             noun = "blocks" if len(missing) > 1 else "block"
             verb = "were" if len(missing) > 1 else "was"
             details.append(f"{regime.title}: {noun} {numbers} {verb} planned and left no data.")
@@ -173,29 +173,29 @@ def _missing_blocks(frames: ReportFrames, context: ReportContext) -> list[Notice
     return [Notice(f"Blocks missing: {join_words(counts)}", tuple(details))]
 
 
-def missing_blocks(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[int]:
+def missing_blocks(run: Results, regime: Regime) -> list[int]:
     """The numbers of a regime's planned blocks that have neither a sample nor a broken rule."""
     there: set[int] = set()
-    for table in (frames.samples, frames.validity):
+    for table in (run.frames.samples, run.frames.validity):
         there.update(int(block) for block in table.loc[table["regime"] == regime.name, "block"])
-    return [block for block in range(1, context.blocks + 1) if block not in there]
+    return [block for block in range(1, run.blocks + 1) if block not in there]
 
 
-def _host(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+def _host(run: Results) -> list[Notice]:
     """A disturbance that was seen, then a spread that nothing explains."""
-    host = host_state(frames, context)
+    host = host_state(run)
     found = ((host.disturbed, host.details), (host.spread, host.spread_details))
     return [Notice(headline, details) for headline, details in found if headline]
 
 
-def _control(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+def _control(run: Results) -> list[Notice]:
     details = []
-    for arm in context.controls:
-        for regime in context.regimes:
+    for arm in run.controls:
+        for regime in run.regimes:
             # Throughput alone: the other metrics repeat or describe it.
-            where = _control_where(frames, regime, arm, context.primary.name)
+            where = _control_where(run.frames, regime, arm, run.primary.name)
             if where:
-                details.append(f"{regime.title}: {context.primary.short} ({where}).")
+                details.append(f"{regime.title}: {run.primary.short} ({where}).")
     if not details:
         return []
     headline = "The control arm, whose true effect is zero, came out different"
@@ -216,12 +216,12 @@ def _control_where(frames: ReportFrames, regime: Regime, arm: Arm, metric: str) 
     return join_words(parts) or "different"
 
 
-def _negative_controls(frames: ReportFrames, context: ReportContext) -> list[Notice]:
-    table = frames.negative_controls
+def _negative_controls(run: Results) -> list[Notice]:
+    table = run.frames.negative_controls
     broken = table[table["status"] == _BROKEN]
     details = tuple(
-        f"{context.regime_title(str(row['regime']))}, {row['arm']}, {cell_words(context, row)}: "
-        f"throughput {' '.join(effect(pd.Series(row)))} {row['verdict']}."
+        f"{run.regime_title(str(row['regime']))}, {row['arm']}, {cell_words(run, row)}: "
+        f"throughput {' '.join(effect(row))} {row['verdict']}."
         for row in broken.to_dict("records")
     )
     if broken.empty:
@@ -236,8 +236,8 @@ def _negative_controls(frames: ReportFrames, context: ReportContext) -> list[Not
     ]
 
 
-def _boot_order(frames: ReportFrames, context: ReportContext) -> list[Notice]:
-    found = [(r, row) for r, row in position_rows(frames, context) if row["differs"]]
+def _boot_order(run: Results) -> list[Notice]:
+    found = [(r, row) for r, row in position_rows(run) if row["differs"]]
     if not found:
         return []
     places = join_words(f"{position_effect(row)[0]} ({regime.title})" for regime, row in found)
@@ -249,17 +249,17 @@ def _boot_order(frames: ReportFrames, context: ReportContext) -> list[Notice]:
     )
     return [
         Notice(
-            f"The order of arms matters: {context.primary.short} changes from one that runs a cell "
+            f"The order of arms matters: {run.primary.short} changes from one that runs a cell "
             f"to the next by {places}",
             details,
         )
     ]
 
 
-def _regimes(frames: ReportFrames, context: ReportContext) -> list[Notice]:
+def _regimes(run: Results) -> list[Notice]:
     found = []
-    for regime in context.regimes:
-        unmet = [e.sentence for e in expectations(frames, context, regime) if not e.met]
+    for regime in run.regimes:
+        unmet = [e.sentence for e in expectations(run, regime) if not e.met]
         if unmet:
             found.append(Notice(f"{regime.title}: expectation of the regime not met", tuple(unmet)))
     return found
@@ -282,48 +282,44 @@ def _attempts(context: ReportContext) -> list[Notice]:
     return [Notice(f"{plural(len(tries), 'earlier attempt')} ended without data", details)]
 
 
-def _of(frame: pd.DataFrame, regime: str, arm: str) -> pd.DataFrame:
-    return frame[(frame["regime"] == regime) & (frame["arm"] == arm)]
-
-
-def weaknesses(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
+def weaknesses(run: Results) -> tuple[str, ...]:
     """What a reader must hold against the answers, the gravest first."""
     found = []
-    if context.emulated:
+    if run.emulated:
         found.append(
             "The numbers are emulated: neither their size nor their sign carries over to hardware."
         )
-    if context.oversubscribed:
+    if run.oversubscribed:
         found.append(
-            f"The guest had {plural(context.vcpus, 'vCPU')} on a host with "
-            f"{plural(context.host_cpus, 'CPU')}: vCPUs waited for each other."
+            f"The guest had {plural(run.vcpus, 'vCPU')} on a host with "
+            f"{plural(run.host_cpus, 'CPU')}: vCPUs waited for each other."
         )
-    for regime in context.regimes:
-        found.extend(_regime_weaknesses(frames, context, regime))
-    if weakness := host_state(frames, context).weakness:
+    for regime in run.regimes:
+        found.extend(_regime_weaknesses(run, regime))
+    if weakness := host_state(run).weakness:
         found.append(weakness)
-    found.extend(_noise_floor(frames, context))
-    if not context.controls:
+    found.extend(_noise_floor(run))
+    if not run.controls:
         found.append("No control arm was run: the noise floor is unknown.")
-    aside, planned = (int(frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
+    aside, planned = (int(run.frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
     if aside:
-        broken = {rule: int(frames.set_aside[rule].sum()) for rule in frames.rules}
+        broken = {rule: int(run.frames.set_aside[rule].sum()) for rule in run.frames.rules}
         found.append(
             f"{aside} of {plural(planned, 'planned sample')} set aside ({_counted(broken)}): "
-            f"{_aside_by_arm(frames, context)}. The report has both analyses, with and "
+            f"{_aside_by_arm(run)}. The report has both analyses, with and "
             "without them."
         )
     return tuple(found)
 
 
-def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[str]:
+def _regime_weaknesses(run: Results, regime: Regime) -> list[str]:
     """One sentence for all arms of a regime: a line for each of them would bury the rest."""
-    cells = cell_count(frames, context)
+    cells = run.cells
     by_kind: dict[str, dict[int, list[str]]] = {}
     fewest = []
-    for arm in context.treatments:
-        rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
-        for kind, count in weak_cells(rows, context, cells).items():
+    for arm in run.treatments:
+        rows = run.deltas(regime, arm)
+        for kind, count in weak_cells(rows, run, cells).items():
             if count:
                 by_kind.setdefault(kind, {}).setdefault(count, []).append(arm.name)
         paired = paired_cells(rows)
@@ -333,9 +329,9 @@ def _regime_weaknesses(frames: ReportFrames, context: ReportContext, regime: Reg
         if kind in by_kind:
             what = kind
             if kind == SHORT:
-                planned = plural(context.blocks, "planned block")
+                planned = plural(run.blocks, "planned block")
                 what = f"fewer than the {planned} (fewest: {min(fewest)})"
-            found.append(f"{what} in {_places(by_kind[kind], cells, context)}")
+            found.append(f"{what} in {_places(by_kind[kind], cells, run)}")
     return [f"{regime.title}: {'; '.join(found)}."] if found else []
 
 
@@ -369,21 +365,21 @@ def _places(arms: dict[int, list[str]], cells: int, context: ReportContext) -> s
     return join_words(words)
 
 
-def _noise_floor(frames: ReportFrames, context: ReportContext) -> list[str]:
+def _noise_floor(run: Results) -> list[str]:
     """What the number beside each answer means."""
-    rows = [frames.control_of(regime.name, context.primary.name) for regime in context.regimes]
+    rows = [run.control(regime) for regime in run.regimes]
     if not any(r is not None and math.isfinite(number(r["noise_floor_percent"])) for r in rows):
         return []
     return [
-        f"Below the noise floor a true effect on a cell's {context.primary.short} would have been "
-        f"called faster or slower with less than {context.power * 100:g}% probability."
+        f"Below the noise floor a true effect on a cell's {run.primary.short} would have been "
+        f"called faster or slower with less than {run.power * 100:g}% probability."
     ]
 
 
-def _aside_by_arm(frames: ReportFrames, context: ReportContext) -> str:
+def _aside_by_arm(run: Results) -> str:
     counts = {}
-    for name in dict.fromkeys([context.baseline, *(arm.name for arm in context.arms)]):
-        rows = frames.set_aside[frames.set_aside["arm"] == name]
+    for name in dict.fromkeys([run.baseline, *(arm.name for arm in run.arms)]):
+        rows = select(run.frames.set_aside, arm=name)
         if not rows.empty:
             counts[name] = (int(rows["set_aside"].sum()), int(rows["samples"].sum()))
     words = join_words(f"{aside} of {planned} of {n}" for n, (aside, planned) in counts.items())

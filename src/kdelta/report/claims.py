@@ -7,22 +7,20 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pandas as pd
-
 from kdelta.report.context import Metric, ReportContext
 from kdelta.report.formatting import (
     Row,
     cell_heads,
     cell_labels,
-    format_interval,
     format_percent,
     format_value,
     plural,
     value_decimals,
 )
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number
 from kdelta.report.grid import Grid, Group
-from kdelta.report.sentences import acceleration_label, confidence_label
+from kdelta.report.results import Results
+from kdelta.report.sentences import acceleration_label, confidence_label, effect_words
 from kdelta.report.tables import Precision
 
 CLAIM_STATUSES = (*("reproduced", "same direction", "not settled", "contradicted", "not measured"),)
@@ -47,19 +45,17 @@ class NegativeControls:
     grids: tuple[Grid, ...]
 
 
-def claim_check(
-    frames: ReportFrames, context: ReportContext, precision: Precision
-) -> ClaimCheck | None:
+def claim_check(run: Results, precision: Precision) -> ClaimCheck | None:
     """The claims that the experiment names; None where it names none."""
-    table = frames.claims
+    table = run.frames.claims
     if table.empty:
         return None
     groups: list[Group] = []
     sentences: list[str] = []
     for name, rows in table.groupby("metric", sort=False):
-        metric = context.metric(str(name)) or _unknown(str(name), str(rows["unit"].iloc[0]))
+        metric = run.metric(str(name)) or _unknown(str(name), str(rows["unit"].iloc[0]))
         counts = _tally(rows["status"], CLAIM_STATUSES)
-        how = f"{metric.title}, under emulation" if context.emulated else metric.title
+        how = f"{metric.title}, under emulation" if run.emulated else metric.title
         sentence = f"{how}: of {plural(len(rows), 'published cell')}, {counts}."
         if metric.remark and len(sentences):
             sentence += f" {metric.remark}"
@@ -68,21 +64,21 @@ def claim_check(
         for regime, part in rows.groupby("regime", sort=False):
             groups.append(
                 Group(
-                    f"{context.regime_title(str(regime))}, {metric.title.lower()} in {metric.unit}",
+                    f"{run.regime_title(str(regime))}, {metric.title.lower()} in {metric.unit}",
                     tuple(
-                        _claim_row(context, row, precision.percent, decimals)
+                        _claim_row(run, row, precision.percent, decimals)
                         for row in part.to_dict("records")
                     ),
                 )
             )
-    heads = cell_heads(context)
+    heads = cell_heads(run)
     n = len(heads)
     return ClaimCheck(
-        source=context.claim_source,
+        source=run.claim_source,
         sentences=tuple(sentences),
         cells=Grid(
-            f"Published deltas and this run's [{confidence_label(context)} interval over at most "
-            f"{plural(context.blocks, 'block')}]; acceleration: {acceleration_label(context)}. "
+            f"Published deltas and this run's [{confidence_label(run)} interval over at most "
+            f"{plural(run.blocks, 'block')}]; acceleration: {acceleration_label(run)}. "
             "Reproduced: the interval lies on the claim's side of no change and overlaps it; same "
             "direction: on its side without overlap; contradicted: on the other side, or within "
             "the margin of equivalence while the claim is not; not settled: neither.",
@@ -94,34 +90,32 @@ def claim_check(
         setup=Grid(
             "How the set-ups differ.",
             ("", "published", "here"),
-            (Group("", context.claim_setup),),
+            (Group("", run.claim_setup),),
             prose=frozenset({1, 2}),
         ),
     )
 
 
-def negative_controls(
-    frames: ReportFrames, context: ReportContext, precision: Precision
-) -> NegativeControls | None:
+def negative_controls(run: Results, precision: Precision) -> NegativeControls | None:
     """The cells that must come out equivalent; None where the experiment names none."""
-    table = frames.negative_controls
+    table = run.frames.negative_controls
     if table.empty:
         return None
-    heads = cell_heads(context)
+    heads = cell_heads(run)
     grids = tuple(
         Grid(
-            f"Negative controls, {context.primary.short} [{confidence_label(context)} interval "
-            f"over at most {plural(context.blocks, 'block')}]; "
-            f"acceleration: {acceleration_label(context)}. Why there can be no effect: "
+            f"Negative controls, {run.primary.short} [{confidence_label(run)} interval "
+            f"over at most {plural(run.blocks, 'block')}]; "
+            f"acceleration: {acceleration_label(run)}. Why there can be no effect: "
             f"{str(reason).rstrip('.')}.",
             (*heads, "delta", "status"),
             tuple(
                 Group(
-                    f"{context.regime_title(str(regime))}, {arm}",
+                    f"{run.regime_title(str(regime))}, {arm}",
                     tuple(
                         (
-                            *cell_labels(context, row),
-                            _ours(row, precision.percent),
+                            *cell_labels(run, row),
+                            effect_words(row, precision.percent),
                             str(row["status"]),
                         )
                         for row in part.to_dict("records")
@@ -151,17 +145,9 @@ def _claim_row(context: ReportContext, row: Row, percent: int, decimals: int) ->
         str(row["arm"]),
         f"{base} -> {value}",
         format_percent(number(row["claimed_delta_percent"]), 0),
-        _ours(row, percent),
+        effect_words(row, percent),
         str(row["status"]),
     )
-
-
-def _ours(row: Row, percent: int) -> str:
-    delta = number(row["delta_percent"])
-    if pd.isna(delta):
-        return "n/a"
-    low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
-    return f"{format_percent(delta, percent)} {format_interval(low, high, percent)}"
 
 
 def _tally(statuses: Iterable[str], order: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from kdelta.report.context import Arm, ReportContext
 from kdelta.report.formatting import format_interval, format_percent, join_words, plural
 from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group, Row
+from kdelta.report.results import Results
 from kdelta.report.sentences import confidence_label
 
 SHOWN = 10
@@ -39,48 +40,46 @@ class CostsPart:
     stack: Grid
 
 
-def costs(frames: ReportFrames, context: ReportContext) -> CostsPart | None:
+def costs(run: Results) -> CostsPart | None:
     """Totals, and what they are made of; None where nothing of it was recorded."""
-    known = frames.costs[frames.costs["arm"].isin([arm.name for arm in context.compared])]
+    known = run.frames.costs[run.frames.costs["arm"].isin([arm.name for arm in run.compared])]
     if known.empty:
         return None
     return CostsPart(
-        sentence=_sentence(frames, known, context),
-        totals=_totals(known, context),
+        sentence=_sentence(known, run),
+        totals=_totals(known, run),
         symbols=_named(
-            frames,
-            context,
-            f"Symbols of another size than in the kernel of {context.baseline}, in bytes.",
+            run,
+            f"Symbols of another size than in the kernel of {run.baseline}, in bytes.",
             ("symbol", "kind"),
             stack=False,
         ),
         stack=_named(
-            frames,
-            context,
-            f"Functions of another stack use than in the kernel of {context.baseline}, in bytes.",
+            run,
+            f"Functions of another stack use than in the kernel of {run.baseline}, in bytes.",
             ("function", "object"),
             stack=True,
         ),
     )
 
 
-def _sentence(frames: ReportFrames, known: pd.DataFrame, context: ReportContext) -> str:
+def _sentence(known: pd.DataFrame, run: Results) -> str:
     same = set(known.loc[known["same_kernel"], "arm"])
-    names = [arm.name for arm in context.treatments if arm.name in same]
+    names = [arm.name for arm in run.treatments if arm.name in same]
     found = []
     if names:
         boots, costs_ = ("boots", "costs") if len(names) == 1 else ("boot", "cost")
         found.append(
-            f"{join_words(names)} {boots} the kernel of {context.baseline} and {costs_} nothing "
+            f"{join_words(names)} {boots} the kernel of {run.baseline} and {costs_} nothing "
             "in code."
         )
     found += [
-        f"{arm.name} was compiled by another compiler than {context.baseline}: "
-        f"{plural(_count(frames, arm, 'symbols_changed'), 'symbol')} of another size and "
-        f"{plural(_count(frames, arm, 'stack_changed'), 'function')} of another stack use, most "
+        f"{arm.name} was compiled by another compiler than {run.baseline}: "
+        f"{plural(_count(run.frames, arm, 'symbols_changed'), 'symbol')} of another size and "
+        f"{plural(_count(run.frames, arm, 'stack_changed'), 'function')} of another stack use, most "
         "by what each inlines and how it names things; the largest are in tables/symbols.csv."
-        for arm in context.treatments
-        if _compiled_otherwise(arm, context)
+        for arm in run.treatments
+        if _compiled_otherwise(arm, run)
     ]
     return " ".join(found)
 
@@ -128,22 +127,20 @@ def _change(known: pd.DataFrame, arm: Arm, quantity: str) -> str:
     return change
 
 
-def _named(
-    frames: ReportFrames, context: ReportContext, caption: str, labels: Row, *, stack: bool
-) -> Grid:
+def _named(run: Results, caption: str, labels: Row, *, stack: bool) -> Grid:
     groups = []
-    for arm in context.treatments:
-        if _compiled_otherwise(arm, context):
+    for arm in run.treatments:
+        if _compiled_otherwise(arm, run):
             continue
-        mine = frames.symbols[frames.symbols["arm"] == arm.name]
+        mine = run.frames.symbols[run.frames.symbols["arm"] == arm.name]
         mine = mine[(mine["kind"] == _STACK) == stack]
-        count = _count(frames, arm, "stack_changed" if stack else "symbols_changed")
+        count = _count(run.frames, arm, "stack_changed" if stack else "symbols_changed")
         rows = tuple(_row(row, stack) for row in mine.head(SHOWN).to_dict("records"))
         more = f", the {len(rows)} largest changes of {count}" if count > len(rows) else ""
         groups.append(Group(f"{arm.name}{more}", rows))
     return Grid(
         caption,
-        (*labels, context.baseline, "arm", "change"),
+        (*labels, run.baseline, "arm", "change"),
         tuple(groups),
         labels=len(labels),
     )

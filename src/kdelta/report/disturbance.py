@@ -9,7 +9,8 @@ import pandas as pd
 
 from kdelta.report.context import ReportContext
 from kdelta.report.formatting import Row, format_share, join_words, plural
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number
+from kdelta.report.results import Results
 from kdelta.report.sentences import magnitude
 from kdelta.schema import DISTURBANCE_RULES
 
@@ -59,23 +60,23 @@ class HostState:
         return f"Host: {self.line}." if self.line else ""
 
 
-def host_state(frames: ReportFrames, context: ReportContext) -> HostState:
+def host_state(run: Results) -> HostState:
     """What the run's table of disturbances comes to."""
-    table = frames.disturbance
+    table = run.frames.disturbance
     boots, hit = (int(table[c].sum()) for c in ("boots", "boots_disturbed"))
-    run, checked = (int(table[c].sum()) for c in ("samples_run", "samples_checked"))
+    samples, checked = (int(table[c].sum()) for c in ("samples_run", "samples_checked"))
     disturbed = ""
     if hit:
         told = "; ".join(_what(table))
         disturbed = f"The host was disturbed in {hit} of {plural(boots, 'boot')}: {told}"
-    spread, spread_details = _spread(table, context, checked)
+    spread, spread_details = _spread(table, run, checked)
     return HostState(
         line=_line(boots, hit, checked, bool(spread)),
         disturbed=disturbed,
-        details=tuple(_regime(context, row) for row in _rows(table[table["boots_disturbed"] > 0])),
+        details=tuple(_regime(run, row) for row in _rows(table[table["boots_disturbed"] > 0])),
         spread=spread,
         spread_details=spread_details,
-        weakness=_unchecked(run, checked),
+        weakness=_unchecked(samples, checked),
     )
 
 

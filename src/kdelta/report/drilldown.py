@@ -15,15 +15,15 @@ import pandas as pd
 
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
-    format_interval,
-    format_percent,
     format_value,
     join_words,
     level_words,
 )
-from kdelta.report.frames import ReportFrames, number, whole
+from kdelta.report.frames import number, whole
+from kdelta.report.results import Results
+from kdelta.report.sentences import effect_words
 from kdelta.report.tables import Cell as TableCell
-from kdelta.report.tables import DeltaTable, Precision, factor_levels
+from kdelta.report.tables import DeltaTable, Precision
 
 _NOTHING = "–"
 COUNTERS = {
@@ -118,38 +118,35 @@ class Drilldown:
         return self.keys[table.regime.name, table.arm.name, place]
 
 
-def drilldown(
-    frames: ReportFrames, context: ReportContext, precision: Precision, console: Console
-) -> Drilldown:
+def drilldown(run: Results, precision: Precision, console: Console) -> Drilldown:
     """Lay out the blocks of every cell of every arm under test.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         precision: Digits of the metrics, as in the delta tables.
         console: Where a boot's console log is; an empty string if there is none.
     """
-    facts = _Facts(frames, context, precision, console)
-    names = tuple(factor.name for factor in context.factors)
+    facts = _Facts(run, precision, console)
+    names = tuple(factor.name for factor in run.factors)
     cells: dict[tuple[str, str], tuple[CellBlocks, ...]] = {}
     keys: dict[tuple[str, str, Levels], str] = {}
-    for r, regime in enumerate(context.regimes, 1):
-        for a, arm in enumerate(context.treatments, 1):
+    for r, regime in enumerate(run.regimes, 1):
+        for a, arm in enumerate(run.treatments, 1):
             found = []
-            for c, levels in enumerate(_matrix(frames, context), 1):
+            for c, levels in enumerate(_matrix(run), 1):
                 key = keys[regime.name, arm.name, levels] = f"cell-{r}-{a}-{c}"
                 found.append(facts.cell(key, regime.name, arm.name, levels))
             cells[regime.name, arm.name] = tuple(found)
     return Drilldown(facts.metrics, cells, keys, names)
 
 
-def _matrix(frames: ReportFrames, context: ReportContext) -> Iterator[Levels]:
+def _matrix(run: Results) -> Iterator[Levels]:
     """Every cell's levels, in the order of the factors: by table, then row by row."""
-    order = [f.name for f in context.extra_factors] + [context.row_factor]
-    if context.column_factor is not None:
-        order.append(context.column_factor)
-    names = [factor.name for factor in context.factors]
-    for levels in itertools.product(*(factor_levels(frames, context, name) for name in order)):
+    order = [f.name for f in run.extra_factors] + [run.row_factor]
+    if run.column_factor is not None:
+        order.append(run.column_factor)
+    names = [factor.name for factor in run.factors]
+    for levels in itertools.product(*(run.levels(name) for name in order)):
         by_name = dict(zip(order, levels, strict=True))
         yield tuple(by_name[name] for name in names)
 
@@ -157,24 +154,18 @@ def _matrix(frames: ReportFrames, context: ReportContext) -> Iterator[Levels]:
 class _Facts:
     """Puts cells together from what is known of their samples."""
 
-    def __init__(
-        self,
-        frames: ReportFrames,
-        context: ReportContext,
-        precision: Precision,
-        console: Console,
-    ) -> None:
-        self._context = context
+    def __init__(self, run: Results, precision: Precision, console: Console) -> None:
+        self._context = run
         self._precision = precision
         self._console = console
-        self._index = SampleIndex(frames, context)
-        columns = set(frames.samples)
-        self.metrics = tuple(m for m in context.metrics if m.name in columns)
+        self._index = SampleIndex(run)
+        columns = set(run.frames.samples)
+        self.metrics = tuple(m for m in run.metrics if m.name in columns)
         self._counters = tuple(
             (name, *words) for name, words in COUNTERS.items() if name in columns
         )
-        last = max(frames.samples["block"], default=0)
-        self._blocks = range(1, max(context.blocks, int(last)) + 1)
+        last = max(run.frames.samples["block"], default=0)
+        self._blocks = range(1, max(run.blocks, int(last)) + 1)
 
     def cell(self, key: str, regime: str, arm: str, levels: Levels) -> CellBlocks:
         base = self._context.baseline
@@ -205,12 +196,9 @@ class _Facts:
         if row is None:
             return "", ""
         verdict = str(row["verdict"])
-        delta = number(row["delta_percent"])
-        if not math.isfinite(delta):
+        if not math.isfinite(number(row["delta_percent"])):
             return "", verdict
-        low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
-        digits = self._precision.percent
-        return f"{format_percent(delta, digits)} {format_interval(low, high, digits)}", verdict
+        return effect_words(row, self._precision.percent), verdict
 
     def _row(
         self, keys: tuple[SampleKey, SampleKey], counters: tuple[tuple[str, str, str], ...]
@@ -274,14 +262,14 @@ class SampleIndex:
         deltas: Of the primary metric, by regime, arm and cell.
     """
 
-    def __init__(self, frames: ReportFrames, context: ReportContext) -> None:
-        factors = tuple(factor.name for factor in context.factors)
-        ratios, validity = frames.ratios, frames.validity
+    def __init__(self, run: Results) -> None:
+        factors = tuple(factor.name for factor in run.factors)
+        ratios, validity = run.frames.ratios, run.frames.validity
         slices: dict[SampleKey, list[Sample]] = defaultdict(list)
-        rows = frames.samples.to_dict("records")
-        for key, row in zip(_keys(frames.samples, factors), rows, strict=True):
+        rows = run.frames.samples.to_dict("records")
+        for key, row in zip(_keys(run.frames.samples, factors), rows, strict=True):
             slices[key].append(row)
-        self.samples = {key: _together(found, context) for key, found in slices.items()}
+        self.samples = {key: _together(found, run) for key, found in slices.items()}
         self.ratios: dict[tuple[SampleKey, str], float] = {
             (key, metric): ratio
             for key, metric, ratio in zip(
@@ -294,7 +282,7 @@ class SampleIndex:
             where = f"round {row['round']}: " if len(slices[key]) > 1 else ""
             rule = f"{row['rule']}: {detail}" if detail else str(row["rule"])
             self.breaches[key].append(f"{where}{rule}")
-        primary = frames.deltas[frames.deltas["metric"] == context.primary.name]
+        primary = run.frames.deltas[run.frames.deltas["metric"] == run.primary.name]
         self.deltas: dict[tuple[str, str, Levels], Sample] = {
             (str(row["regime"]), str(row["arm"]), tuple(str(row[name]) for name in factors)): row
             for row in primary.to_dict("records")

@@ -47,15 +47,15 @@ class ReportFrames:
 
     def deltas_of(self, regime: str, arm: str, metric: str) -> pd.DataFrame:
         """The rows of one table: one per cell."""
-        return _select(self.deltas, regime=regime, arm=arm, metric=metric)
+        return select(self.deltas, regime=regime, arm=arm, metric=metric)
 
     def overall_of(self, regime: str, arm: str, metric: str) -> pd.Series | None:
         """The overall effect of a regime, or None where there is none."""
-        return _first(_select(self.overall, regime=regime, arm=arm, metric=metric))
+        return _first(select(self.overall, regime=regime, arm=arm, metric=metric))
 
     def control_of(self, regime: str, metric: str) -> pd.Series | None:
         """The noise floor of a table, or None without a control arm."""
-        return _first(_select(self.control, regime=regime, metric=metric))
+        return _first(select(self.control, regime=regime, metric=metric))
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -119,7 +119,8 @@ def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def _select(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
+def select(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
+    """The rows that have these values in these columns."""
     for column, value in values.items():
         frame = frame[frame[column] == value]
     return frame

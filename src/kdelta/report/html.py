@@ -12,16 +12,14 @@ import markupsafe
 
 from kdelta.errors import KdeltaError
 from kdelta.report.captions import Captions, FigureEntry
-from kdelta.report.context import ReportContext
 from kdelta.report.drilldown import drilldown
 from kdelta.report.figures import figure_parts
 from kdelta.report.figures.answers import answer_scale
 from kdelta.report.figures.svg import inline_svg
 from kdelta.report.formatting import format_size, group_digits, plural, typeset_minus
-from kdelta.report.frames import ReportFrames
+from kdelta.report.results import Results
 from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.sentences import acceleration_label, adjustment_sentence
-from kdelta.report.tables import cell_count
 from kdelta.report.templating import SCRIPT, STYLE, make_environment, read_asset
 from kdelta.report.view import build_view
 
@@ -36,18 +34,11 @@ class Drawing(NamedTuple):
     svg: markupsafe.Markup
 
 
-def render_html(
-    frames: ReportFrames,
-    context: ReportContext,
-    assets: Path,
-    figures: Path,
-    results_dir: Path | None = None,
-) -> str:
+def render_html(run: Results, assets: Path, figures: Path, results_dir: Path | None = None) -> str:
     """The page, with its style, script and figures in it.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run; any text in it is escaped.
+        run: Tables and facts; any text in it is escaped.
         assets: The repository's ``report/`` folder.
         figures: The folder that ``write_figures`` filled.
         results_dir: The run's folder, whose files the page links to; without it the one that
@@ -56,7 +47,7 @@ def render_html(
     Raises:
         KdeltaError: A figure is missing, or the assets are.
     """
-    view = build_view(frames, context)
+    view = build_view(run)
     captions = Captions(assets, view)
     run_folder = figures.parent if results_dir is None else results_dir
     environment = make_environment(assets, autoescape=True)
@@ -73,18 +64,18 @@ def render_html(
     script = read_asset(assets, SCRIPT, "report.js")
     environment.globals.update(
         view=view,
-        context=context,
-        baseline=context.baseline,
-        drilldown=drilldown(frames, context, view.precision, Consoles(run_folder)),
+        context=run,
+        baseline=run.baseline,
+        drilldown=drilldown(run, view.precision, Consoles(run_folder)),
     )
     return environment.get_template("index.html.j2").render(
-        acceleration=acceleration_label(context),
-        cells=cell_count(frames, context),
+        acceleration=acceleration_label(run),
+        cells=run.cells,
         adjustment=adjustment_sentence("verdict"),
-        scale=answer_scale(frames, context),
+        scale=answer_scale(run),
         figures=_load(figures, captions.figures()),
         mechanism_figures=_load(figures, captions.mechanism_figures()),
-        files=run_files(run_folder, context),
+        files=run_files(run_folder, run),
         style=markupsafe.Markup(style),
         script=markupsafe.Markup(script),
         script_hash=_csp_hash(script),

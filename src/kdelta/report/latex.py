@@ -13,11 +13,10 @@ import jinja2
 
 from kdelta.errors import KdeltaError
 from kdelta.report.captions import Captions
-from kdelta.report.context import ReportContext
 from kdelta.report.formatting import group_digits, plural, typeset_minus
-from kdelta.report.frames import ReportFrames
 from kdelta.report.latex_tables import SIGNS, pieces
 from kdelta.report.macros import headline, macros
+from kdelta.report.results import Results
 from kdelta.report.sentences import Answer, acceleration_label, legend
 from kdelta.report.templating import make_environment
 from kdelta.report.tex_escape import Tex, escape, escape_breakable, one_line, pdf_string
@@ -32,20 +31,18 @@ class LatexReport:
     Every expression of the templates is escaped on its way out; only ``Tex`` passes as it is.
     """
 
-    def __init__(self, frames: ReportFrames, context: ReportContext, assets: Path) -> None:
+    def __init__(self, run: Results, assets: Path) -> None:
         """Prepare the sources.
 
         Args:
-            frames: The analysed tables.
-            context: The facts of the run; any text in it is escaped.
+            run: Tables and facts; any text in it is escaped.
             assets: The repository's ``report/`` folder.
 
         Raises:
             KdeltaError: The assets are missing.
         """
-        self._frames = frames
-        self._context = context
-        self._view: View = build_view(frames, context)
+        self._run = run
+        self._view: View = build_view(run)
         self._captions = Captions(assets, self._view)
         self._environment = _environment(assets, self._captions, self._headline)
 
@@ -66,9 +63,9 @@ class LatexReport:
         )
         return self._environment.get_template("paper.tex.j2").render(
             view=self._view,
-            context=self._context,
-            baseline=self._context.baseline,
-            legend=legend(self._context, self._view.any_short_of_blocks, SIGNS),
+            context=self._run,
+            baseline=self._run.baseline,
+            legend=legend(self._run, self._view.any_short_of_blocks, SIGNS),
             figures=deltas,
             mechanism_figures=mechanism,
             graphics=Tex(graphics),
@@ -76,7 +73,7 @@ class LatexReport:
 
     def macros(self) -> str:
         """The source of ``macros.tex``: every headline number under a name."""
-        found = macros(self._frames, self._context)
+        found = macros(self._run)
         groups = [(name, list(part)) for name, part in groupby(found, key=lambda m: m.group)]
         # As an example the shortest, which is the easiest to read.
         effects = [m.name for m in found if "Overall" in m.name and m.name.endswith("Throughput")]
@@ -85,22 +82,22 @@ class LatexReport:
 
     def pieces(self) -> dict[str, str]:
         """The tables one by one: file name to source."""
-        found = pieces(self._frames, self._context, self._view, self._captions)
+        found = pieces(self._run, self._view, self._captions)
         return {f"{p.name}.tex": self._render("piece.tex.j2", piece=p) for p in found}
 
     def _render(self, template: str, **values: object) -> str:
         facts: Mapping[str, object] = MappingProxyType(
             {
-                "context": self._context,
-                "run": self._context.provenance.get("Run", "unknown"),
-                "acceleration": acceleration_label(self._context),
+                "context": self._run,
+                "run": self._run.provenance.get("Run", "unknown"),
+                "acceleration": acceleration_label(self._run),
             }
         )
         return self._environment.get_template(template).render(**facts, **values)
 
     def _headline(self, answer: Answer) -> Tex:
         """The sentence of an answer with its numbers as macros."""
-        typed = headline(self._frames, self._context, answer.regime, answer.arm)
+        typed = headline(self._run, answer.regime, answer.arm)
         effect = ", ".join(filter(None, (f"{answer.delta} {answer.interval}", answer.floor)))
         before, found, after = answer.sentence.partition(effect)
         if typed is None or not found:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from kdelta.report.captions import Captions
 from kdelta.report.context import ReportContext
-from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
+from kdelta.report.results import Results
 from kdelta.report.sentences import acceleration_label, confidence_label, effect, noise_floor
 from kdelta.report.tables import VERDICT_MARKS, Cell, DeltaTable
 from kdelta.report.view import MetricTables, View
@@ -47,49 +47,47 @@ class Piece:
         return len(self.grid.head) if self.grid is not None else 0
 
 
-def pieces(
-    frames: ReportFrames, context: ReportContext, view: View, captions: Captions
-) -> tuple[Piece, ...]:
+def pieces(run: Results, view: View, captions: Captions) -> tuple[Piece, ...]:
     """Every table of the report, each under a name of its own."""
     found: list[Piece] = []
     for section in view.sections:
         for group in (*section.main, *section.details):
-            found += _deltas(context, group, captions)
-        found += _grid(context, f"pressure-{section.regime.name}", section.pressure.arms)
-    found += _grid(context, "overall", overall_grid(frames, context))
-    found += _grid(context, "set-aside", view.set_aside.counts)
+            found += _deltas(run, group, captions)
+        found += _grid(run, f"pressure-{section.regime.name}", section.pressure.arms)
+    found += _grid(run, "overall", overall_grid(run))
+    found += _grid(run, "set-aside", view.set_aside.counts)
     if view.costs is not None:
-        found += _grid(context, "costs", view.costs.totals)
-        found += _grid(context, "costs-symbols", view.costs.symbols)
-        found += _grid(context, "costs-stack", view.costs.stack)
+        found += _grid(run, "costs", view.costs.totals)
+        found += _grid(run, "costs-symbols", view.costs.symbols)
+        found += _grid(run, "costs-stack", view.costs.stack)
     if view.mechanism is not None:
-        found += _grid(context, "mechanism-pages", view.mechanism.pages)
-        found += _grid(context, "mechanism-waits", view.mechanism.waits)
+        found += _grid(run, "mechanism-pages", view.mechanism.pages)
+        found += _grid(run, "mechanism-waits", view.mechanism.waits)
     if view.locks is not None:
-        found += _grid(context, "lock-contention", view.locks.heaviest)
+        found += _grid(run, "lock-contention", view.locks.heaviest)
     if view.claims is not None:
-        found += _grid(context, "claims", view.claims.cells)
+        found += _grid(run, "claims", view.claims.cells)
     return tuple(_distinct(found))
 
 
-def overall_grid(frames: ReportFrames, context: ReportContext) -> Grid:
+def overall_grid(run: Results) -> Grid:
     """The overall effect of every arm in every regime."""
     groups = []
-    for regime in context.regimes:
+    for regime in run.regimes:
         rows = []
-        for arm in context.compared:
-            for metric in context.main_metrics:
-                row = frames.overall_of(regime.name, arm.name, metric.name)
+        for arm in run.compared:
+            for metric in run.main_metrics:
+                row = run.overall(regime, arm, metric)
                 if row is None:
                     continue
                 counts = (str(int(float(row[c]))) for c in ("cells", "blocks"))
-                floor = noise_floor(frames, context, regime, metric) or "unknown"
+                floor = noise_floor(run, regime, metric) or "unknown"
                 result = (" ".join(effect(row)), floor.split()[-1], str(row["verdict"]) or "none")
                 rows.append((arm.name, metric.short, *result, *counts))
         groups.append(Group(regime.title, tuple(rows)))
     return Grid(
-        f"Overall change against {context.baseline}, geometric mean over cells, with its "
-        f"{confidence_label(context)} interval over blocks.",
+        f"Overall change against {run.baseline}, geometric mean over cells, with its "
+        f"{confidence_label(run)} interval over blocks.",
         ("arm", "metric", "change", "noise floor", "verdict", "cells", "blocks"),
         tuple(groups),
         labels=2,

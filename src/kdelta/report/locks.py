@@ -9,9 +9,10 @@ import pandas as pd
 
 from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import format_quantity, format_spread, plural
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number
 from kdelta.report.grid import Grid, Group, Row
 from kdelta.report.mechanism import ONE_BOOT
+from kdelta.report.results import Results
 from kdelta.report.sentences import acceleration_label
 
 HEAVIEST = 10
@@ -36,18 +37,18 @@ class LockPart:
     heaviest: Grid
 
 
-def lock_contention(frames: ReportFrames, context: ReportContext) -> LockPart | None:
+def lock_contention(run: Results) -> LockPart | None:
     """What the traced boots saw; None where nothing was traced for it."""
-    table = frames.locks
+    table = run.frames.locks
     if table.empty:
         return None
     good = table[table["status"] == "ok"]
     # Of arms that do not do the same work in the same time, the time per operation is the wait
     # that can be compared; not every workload counts operations.
     column = _PER_OPERATION if good[_PER_OPERATION].notna().any() else _SHARE
-    of_regime = {r: good[good["regime"] == r.name] for r in context.traced_regimes}
+    of_regime = {r: good[good["regime"] == r.name] for r in run.traced_regimes}
     groups = tuple(
-        Group(regime.title, _rows(rows, context, list(frames.factors), column))
+        Group(regime.title, _rows(rows, run, list(run.frames.factors), column))
         for regime, rows in of_regime.items()
     )
     what = "µs waited per operation" if column == _PER_OPERATION else "% of the traced time"
@@ -57,14 +58,14 @@ def lock_contention(frames: ReportFrames, context: ReportContext) -> LockPart | 
             for (regime, rows), group in zip(of_regime.items(), groups, strict=True)
             if not rows.empty and not group.rows
         ),
-        problems=_problems(table, context),
+        problems=_problems(table, run),
         heaviest=Grid(
             f"The locks that the workload's tasks waited for longest, at most {HEAVIEST} a regime, "
             f"by the function that wanted them: {what}, all tasks together, median over cells "
-            f"(lowest to highest); waits per second in {context.baseline}. {ONE_BOOT.capitalize()}:"
+            f"(lowest to highest); waits per second in {run.baseline}. {ONE_BOOT.capitalize()}:"
             " they explain, and prove nothing. All are in tables/locks.csv; acceleration: "
-            f"{acceleration_label(context)}.",
-            ("function", "lock", "waits/s", *(arm.name for arm in context.arms)),
+            f"{acceleration_label(run)}.",
+            ("function", "lock", "waits/s", *(arm.name for arm in run.arms)),
             tuple(group for group in groups if group.rows),
             labels=2,
         ),

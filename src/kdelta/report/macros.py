@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kdelta.report.claims import CLAIM_STATUSES
-from kdelta.report.context import Arm, Metric, Regime, ReportContext
+from kdelta.report.context import Arm, Metric, Regime
 from kdelta.report.formatting import format_percent, typeset_minus
-from kdelta.report.frames import ReportFrames, number, whole
+from kdelta.report.frames import number, whole
+from kdelta.report.results import Results
 from kdelta.report.sentences import (
     HEADLINE_DECIMALS,
     NOISE_FLOOR,
@@ -25,7 +26,7 @@ from kdelta.report.sentences import (
     confidence_label,
     magnitude,
 )
-from kdelta.report.tables import INVALID, cell_count
+from kdelta.report.tables import INVALID
 from kdelta.report.tex_escape import Tex, escape
 
 PREFIX = "kd"
@@ -129,7 +130,7 @@ class Macro(NamedTuple):
     group: str
 
 
-def macros(frames: ReportFrames, context: ReportContext) -> tuple[Macro, ...]:
+def macros(run: Results) -> tuple[Macro, ...]:
     r"""Every macro of a run, group by group; no two share a name.
 
     An effect of an arm is ``\kd<Arm>Overall<Regime><Metric>``, with sign and unit, and the same
@@ -137,83 +138,81 @@ def macros(frames: ReportFrames, context: ReportContext) -> tuple[Macro, ...]:
     published claims are about, else the first one under test, has the short form too, without
     its name.
     """
-    found = [Macro(plain(n), body, "The run") for n, body in _run_facts(frames, context)]
-    names = Names(context.metrics)
-    metrics = [m.name for m in context.metrics if m.name in set(frames.overall["metric"])]
-    short_arm = _short_arm(frames, context)
-    for arm in context.compared:
+    found = [Macro(plain(n), body, "The run") for n, body in _run_facts(run)]
+    names = Names(run.metrics)
+    metrics = [m.name for m in run.metrics if m.name in set(run.frames.overall["metric"])]
+    short_arm = _short_arm(run)
+    for arm in run.compared:
         short = arm.name == short_arm
-        for regime in context.regimes:
+        for regime in run.regimes:
             for metric in metrics:
-                group = f"{arm.name} against {context.baseline}"
-                for what, body in _effect(frames, context, regime, arm, metric):
+                group = f"{arm.name} against {run.baseline}"
+                for what, body in _effect(run, regime, arm, metric):
                     name = names.overall(arm.name, regime.name, metric, what)
                     found.append(Macro(name, body, group))
                     if short:
                         alias = names.overall("", regime.name, metric, what)
                         found.append(Macro(alias, Tex(f"\\{name}"), f"{group}, short"))
-    for regime in context.regimes if context.controls else ():
+    for regime in run.regimes if run.controls else ():
         for metric in metrics:
-            row = frames.control_of(regime.name, metric)
+            row = run.frames.control_of(regime.name, metric)
             floor = math.nan if row is None else row["noise_floor_percent"]
             name = names.noise_floor(regime.name, metric)
             found.append(Macro(name, escape(magnitude(floor)), "Noise floors"))
-    found += [Macro(name, escape(n), "Published claims") for name, n in _claims(frames, context)]
+    found += [Macro(name, escape(n), "Published claims") for name, n in _claims(run)]
     # Stable: within a group in the order found.
     order = list(dict.fromkeys(macro.group for macro in found))
     return tuple(sorted(found, key=lambda macro: order.index(macro.group)))
 
 
-def headline(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> Tex | None:
+def headline(run: Results, regime: Regime, arm: Arm) -> Tex | None:
     """An overall effect on the primary metric, its interval and noise floor, as macros."""
-    names, metric = Names(context.metrics), context.primary.name
-    row = frames.overall_of(regime.name, arm.name, metric)
+    names, metric = Names(run.metrics), run.primary.name
+    row = run.frames.overall_of(regime.name, arm.name, metric)
     if row is None or row["verdict"] == INVALID or not math.isfinite(number(row["ratio"])):
         return None
     if not math.isfinite(number(row["delta_low_percent"])):
         return None
-    short = "" if arm.name == _short_arm(frames, context) else arm.name
+    short = "" if arm.name == _short_arm(run) else arm.name
     value, low, high = (
         f"\\{names.overall(short, regime.name, metric, what)}{{}}" for what in ("", "Low", "High")
     )
     floor = f", {NOISE_FLOOR} \\{names.noise_floor(regime.name, metric)}{{}}"
-    return Tex(f"{value} [{low}, {high}]{floor if context.controls else ''}")
+    return Tex(f"{value} [{low}, {high}]{floor if run.controls else ''}")
 
 
-def _short_arm(frames: ReportFrames, context: ReportContext) -> str:
-    claimed = list(dict.fromkeys(frames.claims["arm"]))
-    treatments = [arm.name for arm in context.treatments]
+def _short_arm(run: Results) -> str:
+    claimed = list(dict.fromkeys(run.frames.claims["arm"]))
+    treatments = [arm.name for arm in run.treatments]
     return str(claimed[0]) if len(claimed) == 1 else next(iter(treatments), "")
 
 
-def _run_facts(frames: ReportFrames, context: ReportContext) -> Iterator[tuple[str, Tex]]:
-    mark = Tex(r"~(emulated)") if context.emulated else Tex("")
+def _run_facts(run: Results) -> Iterator[tuple[str, Tex]]:
+    mark = Tex(r"~(emulated)") if run.emulated else Tex("")
     yield "EmulatedMark", mark
-    aside, samples = (int(frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
+    aside, samples = (int(run.frames.set_aside[c].sum()) for c in ("set_aside", "samples"))
     for what, value in (
-        ("Experiment", context.experiment),
-        ("Protocol", context.protocol),
-        ("Run", context.provenance.get("Run", "unknown")),
-        ("Acceleration", acceleration_label(context)),
-        ("KernelRelease", context.kernel_release or "unknown"),
-        ("Baseline", context.baseline),
-        ("Blocks", context.blocks),
-        ("Cells", cell_count(frames, context)),
+        ("Experiment", run.experiment),
+        ("Protocol", run.protocol),
+        ("Run", run.provenance.get("Run", "unknown")),
+        ("Acceleration", acceleration_label(run)),
+        ("KernelRelease", run.kernel_release or "unknown"),
+        ("Baseline", run.baseline),
+        ("Blocks", run.blocks),
+        ("Cells", run.cells),
         ("Samples", samples),
         ("SetAside", aside),
-        ("Confidence", confidence_label(context)),
-        ("EquivalenceMargin", f"{context.equivalence_margin * 100:g}%"),
-        ("Vcpus", context.vcpus),
-        ("HostCpus", context.host_cpus),
-        ("GuestMemory", f"{context.memory_mib}\N{NO-BREAK SPACE}MiB"),
+        ("Confidence", confidence_label(run)),
+        ("EquivalenceMargin", f"{run.equivalence_margin * 100:g}%"),
+        ("Vcpus", run.vcpus),
+        ("HostCpus", run.host_cpus),
+        ("GuestMemory", f"{run.memory_mib}\N{NO-BREAK SPACE}MiB"),
     ):
         yield what, escape(value)
 
 
-def _effect(
-    frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm, metric: str
-) -> Iterator[tuple[str, Tex]]:
-    row = frames.overall_of(regime.name, arm.name, metric)
+def _effect(run: Results, regime: Regime, arm: Arm, metric: str) -> Iterator[tuple[str, Tex]]:
+    row = run.frames.overall_of(regime.name, arm.name, metric)
     invalid = row is not None and row["verdict"] == INVALID
     if row is None or invalid or not math.isfinite(number(row["ratio"])):
         verdict = INVALID if invalid else _NO_RESULT
@@ -236,10 +235,10 @@ def _percent(value: object) -> Tex:
     return escape(typeset_minus(format_percent(number(value), HEADLINE_DECIMALS)))
 
 
-def _claims(frames: ReportFrames, context: ReportContext) -> Iterator[tuple[str, int]]:
-    names = Names(context.metrics)
-    for metric, rows in frames.claims.groupby("metric", sort=False):
-        if context.metric(str(metric)):
+def _claims(run: Results) -> Iterator[tuple[str, int]]:
+    names = Names(run.metrics)
+    for metric, rows in run.frames.claims.groupby("metric", sort=False):
+        if run.metric(str(metric)):
             yield names.claims(str(metric)), len(rows)
             for status in CLAIM_STATUSES:
                 count = int((rows["status"] == status).sum())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Regime
 from kdelta.report.formatting import (
     cell_heads,
     cell_labels,
@@ -23,8 +23,8 @@ from kdelta.report.formatting import (
 )
 from kdelta.report.frames import ReportFrames, number
 from kdelta.report.grid import Grid, Group
+from kdelta.report.results import Results
 from kdelta.report.sentences import acceleration_label
-from kdelta.report.tables import factor_levels
 
 BEFORE, UNDER = "pages_before_lock_per_write", "pages_under_lock_per_write"
 WAIT = "wait_us_per_write"
@@ -61,37 +61,40 @@ class MechanismPart:
     cells: tuple[Grid, ...]
 
 
-def mechanism(frames: ReportFrames, context: ReportContext) -> MechanismPart | None:
+def mechanism(run: Results) -> MechanismPart | None:
     """Tables and sentences of the traced boots; None where there were none."""
-    if frames.mechanism.empty:
+    if run.frames.mechanism.empty:
         return None
-    traced = traced_regimes(frames, context)
+    traced = traced_regimes(run)
     return MechanismPart(
         sentences=tuple(
-            (regime, (*_place(frames, context, regime), *_waiting(frames, context, regime)))
-            for regime in traced
+            (regime, (*_place(run, regime), *_waiting(run, regime))) for regime in traced
         ),
-        problems=_problems(frames, context),
+        problems=_problems(run),
         pages=Grid(
             "Where a write's pages are allocated: median over cells (lowest to highest), one "
-            f"traced boot per arm; acceleration: {acceleration_label(context)}. Reclaims are "
+            f"traced boot per arm; acceleration: {acceleration_label(run)}. Reclaims are "
             "direct reclaims that the writer entered, over the whole trace of a cell.",
             ("arm", "share before the lock", *(title for _, title in _PAGES)),
-            _groups(frames, context, traced, _page_row),
+            _groups(run, traced, _page_row),
         ),
         waits=Grid(
             f"Waiting for pipe->mutex: median over cells (lowest to highest), {ONE_BOOT}; "
-            f"acceleration: {acceleration_label(context)}.",
-            ("arm", *(title for _, title in _WAITS), f"wait per write against {context.baseline}"),
-            _groups(frames, context, traced, _wait_row),
+            f"acceleration: {acceleration_label(run)}.",
+            (
+                "arm",
+                *(title for _, title in _WAITS),
+                f"wait per write against {run.baseline}",
+            ),
+            _groups(run, traced, _wait_row),
         ),
-        cells=tuple(_cells(frames, context, regime) for regime in traced),
+        cells=tuple(_cells(run, regime) for regime in traced),
     )
 
 
-def traced_regimes(frames: ReportFrames, context: ReportContext) -> list[Regime]:
+def traced_regimes(run: Results) -> list[Regime]:
     """The regimes of which there are traces, timed or not."""
-    return [r for r in context.traced_regimes if not mechanism_rows(frames, r).empty]
+    return [r for r in run.traced_regimes if not mechanism_rows(run.frames, r).empty]
 
 
 def mechanism_rows(frames: ReportFrames, regime: Regime, arm: str | None = None) -> pd.DataFrame:
@@ -115,16 +118,16 @@ def wait_ratios(rows: pd.DataFrame, baseline: pd.DataFrame, factors: list[str]) 
     return [float(ratio) for ratio in ratios[np.isfinite(ratios)]]
 
 
-def _place(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[str]:
-    shares = [(a, share_before(mechanism_rows(frames, regime, a.name))) for a in context.arms]
+def _place(run: Results, regime: Regime) -> list[str]:
+    shares = [(a, share_before(mechanism_rows(run.frames, regime, a.name))) for a in run.arms]
     known = [(arm, share) for arm, share in shares if math.isfinite(share)]
     if not known:
         return ["No page was seen to be allocated by a writer."]
     words = join_words(f"{arm.name} {format_share(share)}" for arm, share in known)
     found = [f"Share of pages allocated before the lock: {words}."]
     for arm, share in known:
-        if arm in context.treatments:
-            sizes = _by_size(frames, context, regime, arm)
+        if arm in run.treatments:
+            sizes = _by_size(run, regime, arm)
             found.append(f"{arm.name}: allocation {_left(share)}{sizes}.")
     return found
 
@@ -137,24 +140,24 @@ def _left(share: float) -> str:
     return f"left the critical section in part, {format_share(1 - share)} of the pages are under it"
 
 
-def _by_size(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> str:
+def _by_size(run: Results, regime: Regime, arm: Arm) -> str:
     """The share before the lock by write size, where that is a factor: it decides on it."""
-    if SIZE_FACTOR not in frames.factors:
+    if SIZE_FACTOR not in run.frames.factors:
         return ""
-    factor = context.factor(SIZE_FACTOR)
-    rows = mechanism_rows(frames, regime, arm.name)
+    factor = run.factor(SIZE_FACTOR)
+    rows = mechanism_rows(run.frames, regime, arm.name)
     shares = (
         (level_label(factor, level), share_before(rows[rows[SIZE_FACTOR] == level]))
-        for level in factor_levels(frames, context, SIZE_FACTOR)
+        for level in run.levels(SIZE_FACTOR)
     )
     words = (f"{label} {format_share(share)}" for label, share in shares if math.isfinite(share))
     return f"; before the lock by {factor.title}: {', '.join(words)}"
 
 
-def _waiting(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[str]:
+def _waiting(run: Results, regime: Regime) -> list[str]:
     words = []
-    for arm in context.compared:
-        ratios = _ratios_of(frames, context, regime, arm)
+    for arm in run.compared:
+        ratios = _ratios_of(run, regime, arm)
         if ratios:
             words.append(
                 f"{arm.name} {format_spread(ratios)}, below 1 in {sum(r < 1 for r in ratios)} of "
@@ -163,23 +166,21 @@ def _waiting(frames: ReportFrames, context: ReportContext, regime: Regime) -> li
     if not words:
         return []
     return [
-        f"Wait for pipe->mutex per write, as a multiple of {context.baseline}'s (median over "
+        f"Wait for pipe->mutex per write, as a multiple of {run.baseline}'s (median over "
         f"cells, lowest to highest): {'; '.join(words)} ({ONE_BOOT})."
     ]
 
 
-def _ratios_of(
-    frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm
-) -> list[float]:
-    base = mechanism_rows(frames, regime, context.baseline)
-    return wait_ratios(mechanism_rows(frames, regime, arm.name), base, list(frames.factors))
+def _ratios_of(run: Results, regime: Regime, arm: Arm) -> list[float]:
+    base = mechanism_rows(run.frames, regime, run.baseline)
+    return wait_ratios(mechanism_rows(run.frames, regime, arm.name), base, list(run.frames.factors))
 
 
-def _problems(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
+def _problems(run: Results) -> tuple[str, ...]:
     found = []
-    for regime in context.regimes:
-        for arm in context.arms:
-            rows = mechanism_rows(frames, regime, arm.name)
+    for regime in run.regimes:
+        for arm in run.arms:
+            rows = mechanism_rows(run.frames, regime, arm.name)
             lost = pd.to_numeric(rows["lost_events"]).fillna(0)
             if lost.sum() > 0:
                 found.append(
@@ -196,59 +197,56 @@ def _problems(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
     return tuple(found)
 
 
-_MakeRow = Callable[[ReportFrames, ReportContext, Regime, Arm], tuple[str, ...]]
+_MakeRow = Callable[[Results, Regime, Arm], tuple[str, ...]]
 
 
-def _groups(
-    frames: ReportFrames, context: ReportContext, regimes: list[Regime], make: _MakeRow
-) -> tuple[Group, ...]:
+def _groups(run: Results, regimes: list[Regime], make: _MakeRow) -> tuple[Group, ...]:
     return tuple(
         Group(
             regime.title,
             tuple(
-                make(frames, context, regime, arm)
-                for arm in context.arms
-                if not mechanism_rows(frames, regime, arm.name).empty
+                make(run, regime, arm)
+                for arm in run.arms
+                if not mechanism_rows(run.frames, regime, arm.name).empty
             ),
         )
         for regime in regimes
     )
 
 
-def _page_row(
-    frames: ReportFrames, _context: ReportContext, regime: Regime, arm: Arm
-) -> tuple[str, ...]:
-    rows = mechanism_rows(frames, regime, arm.name)
+def _page_row(run: Results, regime: Regime, arm: Arm) -> tuple[str, ...]:
+    rows = mechanism_rows(run.frames, regime, arm.name)
     share = format_share(share_before(rows))
     return (arm.name, share, *(format_spread(pd.to_numeric(rows[c])) for c, _ in _PAGES))
 
 
-def _wait_row(
-    frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm
-) -> tuple[str, ...]:
-    rows = mechanism_rows(frames, regime, arm.name)
+def _wait_row(run: Results, regime: Regime, arm: Arm) -> tuple[str, ...]:
+    rows = mechanism_rows(run.frames, regime, arm.name)
     ratio = "1"
-    if arm.name != context.baseline:
-        ratio = format_spread(_ratios_of(frames, context, regime, arm))
+    if arm.name != run.baseline:
+        ratio = format_spread(_ratios_of(run, regime, arm))
     return (arm.name, *(format_spread(pd.to_numeric(rows[c])) for c, _ in _WAITS), ratio)
 
 
-def _cells(frames: ReportFrames, context: ReportContext, regime: Regime) -> Grid:
+def _cells(run: Results, regime: Regime) -> Grid:
     columns = (*_PAGES, *_WAITS, ("lost_events", "lost events"))
     groups = tuple(
         Group(
             arm.name,
             tuple(
-                (*cell_labels(context, row), *(format_quantity(number(row[c])) for c, _ in columns))
-                for row in mechanism_rows(frames, regime, arm.name).to_dict("records")
+                (
+                    *cell_labels(run, row),
+                    *(format_quantity(number(row[c])) for c, _ in columns),
+                )
+                for row in mechanism_rows(run.frames, regime, arm.name).to_dict("records")
             ),
         )
-        for arm in context.arms
+        for arm in run.arms
     )
     return Grid(
         f"Mechanism in {regime.title}, per arm and cell, one traced boot per arm; acceleration: "
-        f"{acceleration_label(context)}.",
-        (*cell_heads(context), *(title for _, title in columns)),
+        f"{acceleration_label(run)}.",
+        (*cell_heads(run), *(title for _, title in columns)),
         tuple(group for group in groups if group.rows),
-        labels=len(context.factors),
+        labels=len(run.factors),
     )

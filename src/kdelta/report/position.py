@@ -7,10 +7,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kdelta.report.context import Regime, ReportContext
+from kdelta.report.context import Regime
 from kdelta.report.formatting import Row, format_interval, format_percent, plural
-from kdelta.report.frames import ReportFrames, number, whole
+from kdelta.report.frames import number, whole
 from kdelta.report.grid import Grid, Group
+from kdelta.report.results import Results
 from kdelta.report.sentences import HEADLINE_DECIMALS, confidence_label, magnitude
 
 
@@ -22,9 +23,9 @@ class BootOrder:
     grid: Grid
 
 
-def boot_order(frames: ReportFrames, context: ReportContext) -> BootOrder:
+def boot_order(run: Results) -> BootOrder:
     """The table of all regimes and what it says."""
-    found = list(position_rows(frames, context))
+    found = list(position_rows(run))
     rows = tuple(
         (
             regime.title,
@@ -44,11 +45,11 @@ def boot_order(frames: ReportFrames, context: ReportContext) -> BootOrder:
             "interval."
         )
     return BootOrder(
-        f"How much {context.primary.short} changes from one arm that runs a cell to the next, "
+        f"How much {run.primary.short} changes from one arm that runs a cell to the next, "
         f"whichever they are. {verdict}",
         Grid(
-            f"Change of {context.primary.short} per place later in a cell's run "
-            f"[{confidence_label(context)} interval over blocks], its p-value adjusted for the "
+            f"Change of {run.primary.short} per place later in a cell's run "
+            f"[{confidence_label(run)} interval over blocks], its p-value adjusted for the "
             "number of regimes, and the most that it moves the delta of any arm in any cell, given "
             "the orders that were measured.",
             ("regime", "per position", "p", "largest bias", "blocks"),
@@ -57,10 +58,10 @@ def boot_order(frames: ReportFrames, context: ReportContext) -> BootOrder:
     )
 
 
-def position_rows(frames: ReportFrames, context: ReportContext) -> Iterator[tuple[Regime, Row]]:
+def position_rows(run: Results) -> Iterator[tuple[Regime, Row]]:
     """The regimes that have a row, with it."""
-    table = frames.position[frames.position["metric"] == context.primary.name]
-    for regime in context.regimes:
+    table = run.frames.position[run.frames.position["metric"] == run.primary.name]
+    for regime in run.regimes:
         for row in table[table["regime"] == regime.name].to_dict("records"):
             yield regime, row
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.context import Regime, ReportContext
+from kdelta.report.context import Regime
 from kdelta.report.formatting import (
     Row,
     cell_heads,
@@ -19,8 +19,9 @@ from kdelta.report.formatting import (
     join_words,
     plural,
 )
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number
 from kdelta.report.grid import Grid, Group
+from kdelta.report.results import Results
 from kdelta.report.sentences import acceleration_label
 
 _COUNTS = ("samples", "with_direct_reclaim")
@@ -67,35 +68,35 @@ class PressurePanel:
     cells: Grid
 
 
-def pressure_panel(frames: ReportFrames, context: ReportContext, regime: Regime) -> PressurePanel:
+def pressure_panel(run: Results, regime: Regime) -> PressurePanel:
     """The counters of a regime; its grids are empty where nothing was counted."""
-    rows = frames.pressure[frames.pressure["regime"] == regime.name]
-    arms = [arm.name for arm in context.arms]
+    rows = run.frames.pressure[run.frames.pressure["regime"] == regime.name]
+    arms = [arm.name for arm in run.arms]
     by_arm = [(name, rows[rows["arm"] == name]) for name in arms if (rows["arm"] == name).any()]
     heads = ("samples", "with direct reclaim", *(title for _, title in _COLUMNS))
     overall = tuple((name, *_over_cells(part)) for name, part in by_arm)
     cells = tuple(
         Group(
             name,
-            tuple((*cell_labels(context, row), *_values(row)) for row in part.to_dict("records")),
+            tuple((*cell_labels(run, row), *_values(row)) for row in part.to_dict("records")),
         )
         for name, part in by_arm
     )
     return PressurePanel(
-        expectations=expectations(frames, context, regime),
+        expectations=expectations(run, regime),
         arms=Grid(
             f"Kernel counters in {regime.title}, per arm: means over cells, per second of wall time"
             "; OOM kills are a sum; n/a: the kernel has no such counter; acceleration: "
-            f"{acceleration_label(context)}.",
+            f"{acceleration_label(run)}.",
             ("arm", *heads),
             (Group("", overall),),
         ),
         cells=Grid(
             f"Kernel counters in {regime.title}, per arm and cell; acceleration: "
-            f"{acceleration_label(context)}.",
-            (*cell_heads(context), *heads),
+            f"{acceleration_label(run)}.",
+            (*cell_heads(run), *heads),
             cells,
-            labels=len(context.factors),
+            labels=len(run.factors),
         ),
     )
 
@@ -103,14 +104,16 @@ def pressure_panel(frames: ReportFrames, context: ReportContext, regime: Regime)
 MOST_MOVED = 20
 
 
-def moved_counters(frames: ReportFrames, context: ReportContext, regime: Regime) -> Grid:
+def moved_counters(run: Results, regime: Regime) -> Grid:
     """Kernel counters that moved with an arm in a regime, as the kernel test robot tells them.
 
     Those of the smallest q-value, at most `MOST_MOVED`; empty where none moved.
     """
-    table = frames.counters[frames.counters["moved"] & (frames.counters["regime"] == regime.name)]
+    table = run.frames.counters[
+        run.frames.counters["moved"] & (run.frames.counters["regime"] == regime.name)
+    ]
     groups = []
-    for arm in context.treatments:
+    for arm in run.treatments:
         ours = table[table["arm"] == arm.name].sort_values("q_value", kind="stable")
         groups.append(
             Group(arm.name, tuple(_moved(row) for row in ours[:MOST_MOVED].to_dict("records")))
@@ -120,8 +123,8 @@ def moved_counters(frames: ReportFrames, context: ReportContext, regime: Regime)
     return Grid(
         f"Kernel counters that moved in {regime.title}: growth per second of the slices, mean over "
         "blocks and its standard deviation (false discovery rate 5%). They explain, and prove "
-        f"nothing; acceleration: {acceleration_label(context)}.{more}",
-        ("counter", context.baseline, "change", "arm"),
+        f"nothing; acceleration: {acceleration_label(run)}.{more}",
+        ("counter", run.baseline, "change", "arm"),
         tuple(group for group in groups if group.rows),
     )
 
@@ -135,13 +138,11 @@ def _moved(row: Row) -> tuple[str, ...]:
     return str(row["counter"]), base, format_percent(number(row["change_percent"]), 1), ours
 
 
-def expectations(
-    frames: ReportFrames, context: ReportContext, regime: Regime
-) -> tuple[Expectation, ...]:
+def expectations(run: Results, regime: Regime) -> tuple[Expectation, ...]:
     """One sentence per expectation of a regime, in their order."""
-    rows = frames.expectations[frames.expectations["regime"] == regime.name]
+    rows = run.frames.expectations[run.frames.expectations["regime"] == regime.name]
     key = ["counter", "bound", "limit", "share_wanted"]
-    order = {arm.name: i for i, arm in enumerate(context.arms)}
+    order = {arm.name: i for i, arm in enumerate(run.arms)}
     return tuple(
         _expectation(group.sort_values("arm", key=lambda names: names.map(order), kind="stable"))
         for _, group in rows.groupby(key, sort=False)

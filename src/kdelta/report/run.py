@@ -16,6 +16,7 @@ from kdelta.report.frames import ReportFrames, load_frames
 from kdelta.report.html import render_html
 from kdelta.report.latex import LatexReport
 from kdelta.report.pdf import compile_pdf
+from kdelta.report.results import Results
 from kdelta.report.text import DEFAULT_WIDTH, render_brief, render_text
 
 __all__ = [
@@ -47,7 +48,7 @@ def write_text(
     width: int = DEFAULT_WIDTH,
 ) -> Path:
     """Write ``report/tables.txt`` and return its path."""
-    return _write(results_dir / TEXT, render_text(frames, context, assets, width=width))
+    return _write(results_dir / TEXT, render_text(Results.of(frames, context), assets, width=width))
 
 
 def write_figures(frames: ReportFrames, context: ReportContext, results_dir: Path) -> list[Path]:
@@ -55,14 +56,14 @@ def write_figures(frames: ReportFrames, context: ReportContext, results_dir: Pat
     # Imported late: text, page and paper need no plotting library, and it takes a second.
     from kdelta.report.figures.draw import write_figures as draw
 
-    return draw(frames, context, results_dir / FIGURES)
+    return draw(Results.of(frames, context), results_dir / FIGURES)
 
 
 def write_html(
     frames: ReportFrames, context: ReportContext, results_dir: Path, assets: Path
 ) -> Path:
     """Write ``report/index.html``, with the figures of the results folder in it."""
-    text = render_html(frames, context, assets, results_dir / FIGURES)
+    text = render_html(Results.of(frames, context), assets, results_dir / FIGURES)
     return _write(results_dir / PAGE, text)
 
 
@@ -74,7 +75,7 @@ def write_latex(
     The paper includes ``../figures/*.pdf`` and ``macros.tex``, which lies beside it;
     ``report/tables/*.tex`` are for other documents. Tables of an earlier run are removed.
     """
-    report = LatexReport(frames, context, assets)
+    report = LatexReport(Results.of(frames, context), assets)
     source = _write(results_dir / PAPER_SOURCE, report.paper(results_dir / FIGURES))
     _write(results_dir / MACROS, report.macros())
     pieces = report.pieces()

@@ -12,11 +12,13 @@ import pandas as pd
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     NO_INTERVAL,
+    Row,
     format_interval,
     format_percent,
     plural,
 )
-from kdelta.report.frames import ReportFrames, number, whole
+from kdelta.report.frames import number, whole
+from kdelta.report.results import Results
 from kdelta.report.tables import (
     INVALID,
     NO_VERDICT_MARK,
@@ -126,27 +128,27 @@ def setup_sentence(context: ReportContext) -> str:
     )
 
 
-def answer(frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm) -> Answer:
+def answer(run: Results, regime: Regime, arm: Arm) -> Answer:
     """The overall effect of an arm in a regime on the primary metric."""
-    row = frames.overall_of(regime.name, arm.name, context.primary.name)
-    base = context.baseline
+    row = run.overall(regime, arm)
+    base = run.baseline
     if row is not None and row["verdict"] == INVALID:
-        return _invalid_answer(frames, context, regime, arm, row)
+        return _invalid_answer(run, regime, arm, row)
     if row is None or not math.isfinite(number(row["ratio"])):
         sentence = f"{arm.name} against {base}: no valid pair of samples, no result."
         return Answer(regime, arm, "", NO_VERDICT_MARK, "n/a", NO_INTERVAL, sentence)
     verdict = str(row["verdict"])
     delta, interval = effect(row)
     counts = f"{plural(int(number(row['cells'])), 'cell')}, {plural(_blocks(row), 'block')}"
-    floor = noise_floor(frames, context, regime)
-    words = ", ".join(filter(None, (f"{context.primary.short} {delta} {interval}", floor)))
+    floor = noise_floor(run, regime)
+    words = ", ".join(filter(None, (f"{run.primary.short} {delta} {interval}", floor)))
     if interval == NO_INTERVAL:
         words += f" ({counts})"
         claim = f"{arm.name} against {base}: no claim, too few blocks for an interval"
     else:
-        words += f" ({confidence_label(context)} interval, {counts})"
-        claim = _claim(arm.name, base, verdict, context)
-    if context.emulated:
+        words += f" ({confidence_label(run)} interval, {counts})"
+        claim = _claim(arm.name, base, verdict, run)
+    if run.emulated:
         claim += " (under emulation)"
     return Answer(
         regime=regime,
@@ -168,53 +170,45 @@ def _claim(arm: str, base: str, verdict: str, context: ReportContext) -> str:
     return f"{arm} against {base}: not settled"
 
 
-def noise_floor(
-    frames: ReportFrames, context: ReportContext, regime: Regime, metric: Metric | None = None
-) -> str:
+def noise_floor(run: Results, regime: Regime, metric: Metric | None = None) -> str:
     """What stands beside an answer: ``noise floor of a cell 8.0%``; empty without a control arm."""
-    if not context.controls:
+    if not run.controls:
         return ""
-    row = frames.control_of(regime.name, (metric or context.primary).name)
+    row = run.frames.control_of(regime.name, (metric or run.primary).name)
     floor = math.nan if row is None else number(row["noise_floor_percent"])
     return f"{NOISE_FLOOR} {magnitude(floor)}"
 
 
-def _invalid_answer(
-    frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm, row: pd.Series
-) -> Answer:
-    lost, planned = pairs_set_aside(frames, regime, arm, context.primary)
+def _invalid_answer(run: Results, regime: Regime, arm: Arm, row: pd.Series) -> Answer:
+    lost, planned = pairs_set_aside(run, regime, arm, run.primary)
     sentence = (
-        f"{arm.name} against {context.baseline}: invalid, no claim: {lost} of "
+        f"{arm.name} against {run.baseline}: invalid, no claim: {lost} of "
         f"{plural(planned, 'pair')} of samples set aside or missing."
     )
-    rows = frames.deltas_of(regime.name, arm.name, context.primary.name)
-    gone = int((pd.to_numeric(rows["blocks"]) < min(2, context.blocks)).sum())
+    rows = run.deltas(regime, arm)
+    gone = int((pd.to_numeric(rows["blocks"]) < min(2, run.blocks)).sum())
     if gone:
         verb = "has" if gone == 1 else "have"
         cells = plural(len(rows), "cell")
         sentence += f" {gone} of {cells} {verb} fewer than two pairs left."
     if math.isfinite(number(row["ratio"])):
-        sentence += f" What is left: {context.primary.short} {' '.join(effect(row))}."
+        sentence += f" What is left: {run.primary.short} {' '.join(effect(row))}."
     return Answer(regime, arm, INVALID, VERDICT_MARKS[INVALID], "no result", "", sentence)
 
 
-def pairs_set_aside(
-    frames: ReportFrames, regime: Regime, arm: Arm, metric: Metric
-) -> tuple[int, int]:
+def pairs_set_aside(run: Results, regime: Regime, arm: Arm, metric: Metric) -> tuple[int, int]:
     """Pairs of samples set aside and pairs planned, over the cells of a table."""
-    rows = frames.deltas_of(regime.name, arm.name, metric.name)
+    rows = run.deltas(regime, arm, metric)
     lost = int(pd.to_numeric(rows["set_aside"]).sum())
     return lost, lost + int(pd.to_numeric(rows["blocks"]).sum())
 
 
-def overall_line(
-    frames: ReportFrames, context: ReportContext, regime: Regime, arm: Arm, metric: Metric
-) -> str:
+def overall_line(run: Results, regime: Regime, arm: Arm, metric: Metric) -> str:
     """The overall effect under a table."""
-    row = frames.overall_of(regime.name, arm.name, metric.name)
+    row = run.overall(regime, arm, metric)
     aside = ""
     if row is not None and row["verdict"] == INVALID:
-        lost, planned = pairs_set_aside(frames, regime, arm, metric)
+        lost, planned = pairs_set_aside(run, regime, arm, metric)
         aside = f" ({lost} of {plural(planned, 'pair')} set aside)"
     if row is None or not math.isfinite(number(row["ratio"])):
         return f"Overall: no valid pair of samples{f': {INVALID}{aside}' if aside else ''}."
@@ -238,20 +232,18 @@ def tally_line(tables: tuple[DeltaTable, ...]) -> str:
     return f"Cells: {', '.join(words)}." if words else ""
 
 
-def control_line(
-    frames: ReportFrames, context: ReportContext, regime: Regime, metric: Metric
-) -> str:
+def control_line(run: Results, regime: Regime, metric: Metric) -> str:
     """What the control arm says about a table; empty without a control arm."""
-    if not context.controls:
+    if not run.controls:
         return ""
-    arm = context.controls[0]
-    row = frames.control_of(regime.name, metric.name)
+    arm = run.controls[0]
+    row = run.control(regime, metric)
     if row is None:
         return "Control arm: no valid pair of samples, the noise floor is unknown."
     parts = []
     if math.isfinite(number(row["largest_delta_percent"])):
         parts.append(f"largest cell {magnitude(row['largest_delta_percent'])}")
-    overall = frames.overall_of(regime.name, arm.name, metric.name)
+    overall = run.overall(regime, arm, metric)
     if overall is not None and math.isfinite(number(overall["ratio"])):
         parts.insert(0, " ".join(("overall", *effect(overall))))
     false, cells = whole(row["false_verdicts"]), whole(row["cells"])
@@ -263,15 +255,23 @@ def control_line(
         return f"{known}Noise floor unknown (too few blocks)."
     return (
         f"{known}Noise floor {magnitude(floor)}: the smallest true effect that this table would "
-        f"have called faster or slower with {context.power * 100:g}% probability."
+        f"have called faster or slower with {run.power * 100:g}% probability."
     )
 
 
-def effect(row: pd.Series) -> tuple[str, str]:
-    """Delta and interval of a row, in per cent with one digit after the point."""
-    delta = format_percent(number(row["delta_percent"]), HEADLINE_DECIMALS)
-    low, high = number(row["delta_low_percent"]), number(row["delta_high_percent"])
-    return delta, format_interval(low, high, HEADLINE_DECIMALS)
+def effect(row: Row | pd.Series, decimals: int = HEADLINE_DECIMALS) -> tuple[str, str]:
+    """Delta and interval of a row, in per cent."""
+    delta, low, high = (
+        number(row.get(name))
+        for name in ("delta_percent", "delta_low_percent", "delta_high_percent")
+    )
+    return format_percent(delta, decimals), format_interval(low, high, decimals)
+
+
+def effect_words(row: Row | pd.Series, decimals: int) -> str:
+    """Both as one text; ``n/a`` alone where there is no delta."""
+    words = effect(row, decimals)
+    return words[0] if math.isnan(number(row.get("delta_percent"))) else " ".join(words)
 
 
 def _blocks(row: pd.Series) -> int:

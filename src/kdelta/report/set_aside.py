@@ -3,22 +3,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
-from kdelta.report.context import ReportContext
+from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.formatting import (
     Row,
     cell_heads,
     cell_labels,
-    format_interval,
-    format_percent,
     plural,
 )
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number, select
 from kdelta.report.grid import Grid, Group
-from kdelta.report.sentences import acceleration_label, confidence_label
+from kdelta.report.results import Results
+from kdelta.report.sentences import acceleration_label, confidence_label, effect_words
 from kdelta.report.tables import Precision
 
 _FIXED = ("boots", "boots_failed", "samples", "set_aside")
@@ -45,17 +45,17 @@ class SetAside:
         return self.total > 0
 
 
-def set_aside(frames: ReportFrames, context: ReportContext, precision: Precision) -> SetAside:
-    """Count per regime and arm, in the order of the context, and compare both analyses."""
-    changed, cells, compared = _changed(frames, context)
+def set_aside(run: Results, precision: Precision) -> SetAside:
+    """Count per regime and arm, in the order of the run, and compare both analyses."""
+    changed, cells, compared = _changed(run)
     return SetAside(
-        total=int(frames.set_aside["set_aside"].sum()),
-        samples=int(frames.set_aside["samples"].sum()),
-        counts=_counts(frames, context),
-        overall=_overall(frames, context, precision),
+        total=int(run.frames.set_aside["set_aside"].sum()),
+        samples=int(run.frames.set_aside["samples"].sum()),
+        counts=_counts(run),
+        overall=_overall(run, precision),
         changed=changed,
         changed_sentence=(
-            f"{_overall_changes(frames, context)} The verdict on the {context.primary.short} "
+            f"{_overall_changes(run)} The verdict on the {run.primary.short} "
             f"of {cells} of {plural(compared, 'cell')} differs between the two analyses."
             if compared
             else ""
@@ -63,97 +63,90 @@ def set_aside(frames: ReportFrames, context: ReportContext, precision: Precision
     )
 
 
-def _counts(frames: ReportFrames, context: ReportContext) -> Grid:
-    table = frames.set_aside
+def _counts(run: Results) -> Grid:
+    table = run.frames.set_aside
     groups = tuple(
         Group(
             regime.title,
             tuple(
-                (arm.name, *(str(int(number(row[c]))) for c in (*_FIXED, *frames.rules)))
-                for arm in context.arms
-                for row in table[
-                    (table["regime"] == regime.name) & (table["arm"] == arm.name)
-                ].to_dict("records")
+                (arm.name, *(str(int(number(row[c]))) for c in (*_FIXED, *run.frames.rules)))
+                for arm in run.arms
+                for row in select(table, regime=regime.name, arm=arm.name).to_dict("records")
             ),
         )
-        for regime in context.regimes
+        for regime in run.regimes
     )
     return Grid(
         "Boots and samples planned, boots that failed, samples set aside and the rules they broke. "
         "A sample that breaks several rules is counted under each of them.",
-        ("arm", *_HEADS, *frames.rules),
+        ("arm", *_HEADS, *run.frames.rules),
         groups,
     )
 
 
-def _overall(frames: ReportFrames, context: ReportContext, precision: Precision) -> Grid:
-    groups = []
-    for regime in context.regimes:
-        rows = []
-        for arm in context.compared:
-            kept = frames.overall_of(regime.name, arm.name, context.primary.name)
-            table = frames.overall_all
-            every = table[
-                (table["regime"] == regime.name)
-                & (table["arm"] == arm.name)
-                & (table["metric"] == context.primary.name)
-            ].to_dict("records")
-            if every:
-                without: Row = {} if kept is None else kept.to_dict()
-                rows.append((arm.name, *_result(without, precision), *_result(every[0], precision)))
-        groups.append(Group(regime.title, tuple(rows)))
+def _both(run: Results) -> Iterator[tuple[Regime, Arm, Row, Row]]:
+    """Every overall effect of the second analysis, behind that of the first."""
+    second = run.with_tables(overall=run.frames.overall_all)
+    for regime in run.regimes:
+        for arm in run.compared:
+            kept, every = (one.overall(regime, arm) for one in (run, second))
+            if every is not None:
+                yield regime, arm, {} if kept is None else kept.to_dict(), every.to_dict()
+
+
+def _overall(run: Results, precision: Precision) -> Grid:
+    rows: dict[Regime, list[tuple[str, ...]]] = {}
+    for regime, arm, *results in _both(run):
+        words = (w for r in results for w in (effect_words(r, precision.percent), _verdict(r)))
+        rows.setdefault(regime, []).append((arm.name, *words))
     return Grid(
-        f"Overall effect on {context.primary.short} [{confidence_label(context)} interval "
-        f"over at most {plural(context.blocks, 'block')}], without and with the samples that "
-        f"were set aside; acceleration: {acceleration_label(context)}.",
+        f"Overall effect on {run.primary.short} [{confidence_label(run)} interval "
+        f"over at most {plural(run.blocks, 'block')}], without and with the samples that "
+        f"were set aside; acceleration: {acceleration_label(run)}.",
         ("arm", "without", "verdict", "with all", "verdict"),
-        tuple(group for group in groups if group.rows),
+        tuple(Group(regime.title, tuple(found)) for regime, found in rows.items()),
         statuses=frozenset({2, 4}),
     )
 
 
-def _overall_changes(frames: ReportFrames, context: ReportContext) -> str:
+def _overall_changes(run: Results) -> str:
     """Which answers the samples that were set aside would turn: the first thing to look for."""
-    results, turned = 0, []
-    for regime in context.regimes:
-        for arm in context.compared:
-            kept = frames.overall_of(regime.name, arm.name, context.primary.name)
-            every = replace(frames, overall=frames.overall_all).overall_of(
-                regime.name, arm.name, context.primary.name
-            )
-            if every is None:
-                continue
-            results += 1
-            verdicts = ["" if row is None else str(row["verdict"]) for row in (kept, every)]
-            if verdicts[0] != verdicts[1]:
-                change = " without, ".join(verdict or "none" for verdict in verdicts)
-                turned.append(f"{arm.name}, {regime.title} ({change} with them)")
+    results = list(_both(run))
+    turned = [
+        f"{arm.name}, {regime.title} ({_verdict(without)} without, {_verdict(every)} with them)"
+        for regime, arm, without, every in results
+        if _verdict(without) != _verdict(every)
+    ]
     which = f": {'; '.join(turned)}" if turned else ""
-    return f"The overall verdict differs in {len(turned)} of {plural(results, 'result')}{which}."
+    return (
+        f"The overall verdict differs in {len(turned)} of {plural(len(results), 'result')}{which}."
+    )
 
 
-def _changed(frames: ReportFrames, context: ReportContext) -> tuple[Grid, int, int]:
+def _changed(run: Results) -> tuple[Grid, int, int]:
     """The cells with another verdict, one row per change; how many these are, and of how many."""
-    key = ["regime", "arm", *frames.factors]
-    tables = [t[t["metric"] == context.primary.name] for t in (frames.deltas, frames.deltas_all)]
+    key = ["regime", "arm", *run.frames.factors]
+    tables = [
+        t[t["metric"] == run.primary.name] for t in (run.frames.deltas, run.frames.deltas_all)
+    ]
     both = tables[0].merge(tables[1], on=key, suffixes=("", "_all"))
     differ = both[both["verdict"] != both["verdict_all"]]
     groups = []
-    for regime in context.regimes:
+    for regime in run.regimes:
         rows = []
-        for arm in context.compared:
+        for arm in run.compared:
             of_arm = both[(both["regime"] == regime.name) & (both["arm"] == arm.name)]
             part = differ[differ.index.isin(of_arm.index)]
             for (without, every), cells in part.groupby(["verdict", "verdict_all"], sort=False):
                 which = "all cells"
                 if len(cells) < len(of_arm):
-                    which = _cells(context, cells)
+                    which = _cells(run, cells)
                 count = f"{len(cells)} of {len(of_arm)}"
                 rows.append((arm.name, str(without), str(every), count, which))
         groups.append(Group(regime.title, tuple(rows)))
-    names = " / ".join(cell_heads(context))
+    names = " / ".join(cell_heads(run))
     grid = Grid(
-        f"Cells whose verdict on the {context.primary.short} differs, without and with the "
+        f"Cells whose verdict on the {run.primary.short} differs, without and with the "
         "samples that were set aside.",
         ("arm", "without", "with all", "cells", names),
         tuple(group for group in groups if group.rows),
@@ -167,11 +160,5 @@ def _cells(context: ReportContext, cells: pd.DataFrame) -> str:
     return ", ".join("/".join(cell_labels(context, row)) for row in cells.to_dict("records"))
 
 
-def _result(row: Row, precision: Precision) -> tuple[str, str]:
-    delta, low, high = (
-        number(row.get(c)) for c in ("delta_percent", "delta_low_percent", "delta_high_percent")
-    )
-    effect = format_percent(delta, precision.percent)
-    if not pd.isna(delta):
-        effect += f" {format_interval(low, high, precision.percent)}"
-    return effect, str(row.get("verdict") or "none")
+def _verdict(row: Row) -> str:
+    return str(row.get("verdict") or "none")

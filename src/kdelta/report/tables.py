@@ -20,12 +20,12 @@ from kdelta.report.formatting import (
     format_value,
     level_label,
     level_words,
-    order_levels,
     percent_decimals,
     plural,
     value_decimals,
 )
-from kdelta.report.frames import ReportFrames, number, whole
+from kdelta.report.frames import number, whole
+from kdelta.report.results import Results
 
 INVALID = "invalid"
 VERDICT_MARKS = {"faster": "+", "slower": "-", "equivalent": "=", "inconclusive": "~", INVALID: "x"}
@@ -114,46 +114,31 @@ class Precision:
         return self.values.get(metric.name, 0)
 
 
-def choose_precision(frames: ReportFrames, context: ReportContext) -> Precision:
+def choose_precision(run: Results) -> Precision:
     """Digits that the run's own intervals and magnitudes deserve."""
-    names = [arm.name for arm in context.compared]
-    shown = frames.deltas[
-        frames.deltas["metric"].isin([m.name for m in context.main_metrics])
-        & frames.deltas["arm"].isin(names)
+    names = [arm.name for arm in run.compared]
+    shown = run.frames.deltas[
+        run.frames.deltas["metric"].isin([m.name for m in run.main_metrics])
+        & run.frames.deltas["arm"].isin(names)
     ]
     values = {
         str(name): value_decimals([*group["baseline"], *group["value"]])
-        for name, group in frames.deltas.groupby("metric")
+        for name, group in run.frames.deltas.groupby("metric")
     }
     percent = percent_decimals(shown["delta_low_percent"], shown["delta_high_percent"])
     return Precision(percent, values)
 
 
-def factor_levels(frames: ReportFrames, context: ReportContext, name: str) -> tuple[str, ...]:
-    """Every planned or observed level of a factor, in order."""
-    return order_levels(frames.levels(name), context.factor(name).levels)
-
-
-def cell_count(frames: ReportFrames, context: ReportContext) -> int:
-    """The number of cells of the matrix, planned or observed."""
-    return math.prod(len(factor_levels(frames, context, f.name)) for f in context.factors)
-
-
-def table_columns(frames: ReportFrames, context: ReportContext) -> tuple[str, ...]:
+def table_columns(run: Results) -> tuple[str, ...]:
     """The labels across a table; one empty label for a matrix of one factor."""
-    if context.column_factor is None:
+    if run.column_factor is None:
         return ("",)
-    return factor_levels(frames, context, context.column_factor)
+    return run.levels(run.column_factor)
 
 
-def extra_levels(
-    frames: ReportFrames, context: ReportContext
-) -> tuple[tuple[tuple[Factor, str], ...], ...]:
+def extra_levels(run: Results) -> tuple[tuple[tuple[Factor, str], ...], ...]:
     """Every combination of levels of the extra factors; one empty one when there are none."""
-    axes = [
-        [(factor, level) for level in factor_levels(frames, context, factor.name)]
-        for factor in context.extra_factors
-    ]
+    axes = [[(factor, level) for level in run.levels(factor.name)] for factor in run.extra_factors]
     return tuple(itertools.product(*axes))
 
 
@@ -165,38 +150,37 @@ def at_levels(frame: pd.DataFrame, extra: tuple[tuple[Factor, str], ...]) -> pd.
 
 
 def delta_tables(
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     regime: Regime,
     arm: Arm,
     metric: Metric,
     precision: Precision,
 ) -> tuple[DeltaTable, ...]:
     """The tables of one regime, arm and metric: one per combination of extra levels."""
-    data = frames.deltas_of(regime.name, arm.name, metric.name)
-    columns = table_columns(frames, context)
-    column = context.column_factor
+    data = run.deltas(regime, arm, metric)
+    columns = table_columns(run)
+    column = run.column_factor
     tables = []
-    for extra in extra_levels(frames, context):
+    for extra in extra_levels(run):
         part = at_levels(data, extra)
         found = {
-            (row[context.row_factor], row[column] if column else ""): row
+            (row[run.row_factor], row[column] if column else ""): row
             for row in part.to_dict("records")
         }
         rows = tuple(
             tuple(
-                make_cell(level, label, found.get((level, label)), metric, precision, context)
+                make_cell(level, label, found.get((level, label)), metric, precision, run)
                 for label in columns
             )
-            for level in factor_levels(frames, context, context.row_factor)
+            for level in run.levels(run.row_factor)
         )
         tables.append(
             DeltaTable(
                 regime=regime,
                 metric=metric,
                 arm=arm,
-                row_factor=context.factor(context.row_factor),
-                column_factor=context.factor(column) if column else None,
+                row_factor=run.factor(run.row_factor),
+                column_factor=run.factor(column) if column else None,
                 extra=extra,
                 columns=columns,
                 rows=rows,

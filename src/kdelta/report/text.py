@@ -5,30 +5,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment
 
-from kdelta.report.context import ReportContext
-from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid
+from kdelta.report.results import Results
 from kdelta.report.sentences import Banner, legend
-from kdelta.report.tables import DeltaTable
 from kdelta.report.templating import make_environment
-from kdelta.report.text_tables import (
-    GAP,
-    Column,
-    column_width,
-    format_grid,
-    groups,
-    heading,
-    label_width,
-    mark,
-    render,
-    unmeasured,
-    widest,
-)
+from kdelta.report.text_tables import form_of, format_grid, format_table
 from kdelta.report.view import build_view
 
 DEFAULT_WIDTH = 160
@@ -76,67 +61,6 @@ def fold_command(text: str, indent: str = "", hanging: str = "", width: int = PR
     return "\n".join(lines).rstrip()
 
 
-def fits_one_line(table: DeltaTable, width: int) -> bool:
-    """Whether the cover letter's form, one line per row, fits the width."""
-    return _width(table, _one_line_columns(table)) <= width
-
-
-def format_table(table: DeltaTable, width: int = DEFAULT_WIDTH, one_line: bool = True) -> str:
-    """Lay a table out within a width.
-
-    Args:
-        table: What to show.
-        width: Columns of the output; a single column of a table may exceed it.
-        one_line: The cover letter's form. Otherwise two lines per row (values above, delta and
-            interval below), with the columns in groups below each other where they do not fit.
-    """
-    if one_line:
-        return render(table, _one_line_columns(table), _INDENT)
-    fitting = groups(_two_line_columns(table), lambda group: _width(table, group) <= width)
-    return "\n\n".join(render(table, group, _INDENT) for group in fitting)
-
-
-def _one_line_columns(table: DeltaTable) -> list[Column]:
-    columns = []
-    for index, label in enumerate(table.columns):
-        cells = [row[index] for row in table.rows]
-        base = widest(c.baseline for c in cells)
-        value = widest(c.value for c in cells)
-        effect = widest(f"{c.delta} {c.interval}" for c in cells)
-        lines = [
-            [
-                f"{c.baseline:>{base}} -> {c.value:>{value}} "
-                f"{f'({c.delta} {c.interval})':<{effect + 2}} {mark(c)}"
-                if c.measured
-                else unmeasured(c)
-            ]
-            for c in cells
-        ]
-        columns.append((heading(table, label), lines))
-    return columns
-
-
-def _two_line_columns(table: DeltaTable) -> list[Column]:
-    columns = []
-    for index, label in enumerate(table.columns):
-        lines = [
-            [
-                f"{cell.baseline} -> {cell.value}",
-                f"{cell.delta} {cell.interval} {mark(cell)}",
-            ]
-            if cell.measured
-            else [unmeasured(cell), ""]
-            for cell in (row[index] for row in table.rows)
-        ]
-        columns.append((heading(table, label), lines))
-    return columns
-
-
-def _width(table: DeltaTable, columns: Sequence[Column]) -> int:
-    cells = sum(len(GAP) + column_width(column) for column in columns)
-    return len(_INDENT) + label_width(table) + cells
-
-
 def titled_grid(grid: Grid, width: int, prose_width: int = PROSE_WIDTH) -> str:
     """A plain table with its caption above it, in the letters of a mail."""
     text = f"\n{wrap(grid.caption, '  ', width=prose_width)}\n{format_grid(grid, width)}"
@@ -147,51 +71,45 @@ BRIEF_LINES = 36
 """Of `render_brief`: with the paths of the reports it is a screen of 40."""
 
 
-def render_brief(
-    frames: ReportFrames, context: ReportContext, assets: Path, *, width: int = DEFAULT_WIDTH
-) -> str:
+def render_brief(run: Results, assets: Path, *, width: int = DEFAULT_WIDTH) -> str:
     """What was compared, the answer, and what weakens it, in at most `BRIEF_LINES` lines.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         assets: The repository's ``report/`` folder.
         width: Columns available; prose is folded there, but at 78 at most.
     """
-    view = build_view(frames, context)
+    view = build_view(run)
     template = _environment(assets, width).get_template("brief.txt.j2")
     against = [*(notice.headline for notice in view.notices), *view.weaknesses]
     # The gravest come first: what does not fit is counted.
     for kept in range(len(against), -1, -1):
         left = len(against) - kept
         more = [f"{left} more: `kdelta show` prints everything."] if left else []
-        text = template.render(view=view, context=context, held=[*against[:kept], *more])
+        text = template.render(view=view, context=run, held=[*against[:kept], *more])
         if len(text.splitlines()) <= BRIEF_LINES:
             break
     return text
 
 
-def render_text(
-    frames: ReportFrames, context: ReportContext, assets: Path, *, width: int = DEFAULT_WIDTH
-) -> str:
+def render_text(run: Results, assets: Path, *, width: int = DEFAULT_WIDTH) -> str:
     """The report as plain text, the form the terminal and ``tables.txt`` show.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         assets: The repository's ``report/`` folder.
         width: Columns available to tables; prose is folded there, but at 78 at most.
     """
-    view = build_view(frames, context)
+    view = build_view(run)
     # One form for the whole report: a reader compares its tables with each other.
-    one_line = all(fits_one_line(table, width) for table in view.main_tables)
+    lines = form_of(view.main_tables, width, (1, 2), _INDENT)
     environment = _environment(assets, width)
-    environment.filters["table"] = lambda table: format_table(table, width, one_line)
+    environment.filters["table"] = lambda table: format_table(table, width, lines, _INDENT)
     return environment.get_template("tables.txt.j2").render(
         view=view,
-        context=context,
-        baseline=context.baseline,
-        legend=f"Marks: {legend(context, view.any_short_of_blocks)}",
+        context=run,
+        baseline=run.baseline,
+        legend=f"Marks: {legend(run, view.any_short_of_blocks)}",
     )
 
 

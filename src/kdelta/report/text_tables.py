@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tables as aligned text within a width: plain ones, and the columns of delta tables.
-
-Which lines a cell of a delta table has is for the report's text and for the mails to say; how
-columns become lines is here.
-"""
+"""Tables as aligned text within a width, for terminals and mails: plain ones and delta tables."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from kdelta.report.formatting import level_words
 from kdelta.report.grid import Grid
 from kdelta.report.tables import Cell, DeltaTable
 
 _INDENT = "    "
-GAP = "  "
+_GAP = "  "
 _MIN_PROSE = 20
 _MISSING = "missing"
 
-Column = tuple[str, list[list[str]]]
-"""A laid-out column: its heading, then one list of lines per row of the table."""
+
+class _Column(NamedTuple):
+    """A laid-out column: its heading, and one list of lines per row of the table."""
+
+    head: str
+    rows: list[list[str]]
 
 
 def format_grid(grid: Grid, width: int) -> str:
@@ -62,7 +63,7 @@ def _fold_prose(grid: Grid, widths: list[int], width: int) -> None:
 
 
 def _total(widths: Sequence[int], columns: Sequence[int]) -> int:
-    return len(_INDENT) + sum(widths[c] for c in columns) + len(GAP) * (len(columns) - 1)
+    return len(_INDENT) + sum(widths[c] for c in columns) + len(_GAP) * (len(columns) - 1)
 
 
 def _part(grid: Grid, columns: Sequence[int], widths: Sequence[int]) -> str:
@@ -92,53 +93,98 @@ def _lines(
             part.ljust(widths[c]) if grid.flush_left(c) else part.rjust(widths[c])
             for part, c in zip(parts, columns, strict=True)
         )
-        out.append((_INDENT + GAP.join(padded)).rstrip())
+        out.append((_INDENT + _GAP.join(padded)).rstrip())
     return out
 
 
-def heading(table: DeltaTable, label: str) -> str:
-    """The head of a column; empty without a column factor: the line above names the metric."""
+def form_of(tables: Sequence[DeltaTable], width: int, forms: Sequence[int], indent: str) -> int:
+    """The most compact form in which all tables fit: readers compare them, hence one for all.
+
+    Args:
+        tables: to be laid out.
+        width: columns of the output.
+        forms: lines that a row may take, the fewest first: one, as in a cover letter; two,
+            values above and delta with interval below; three, the interval in a line of its own.
+        indent: before every line.
+
+    Returns:
+        One of the forms; the last where none fits.
+    """
+    for lines in forms:
+        if all(_fits(table, _columns(table, lines), width, indent) for table in tables):
+            return lines
+    return forms[-1]
+
+
+def format_table(table: DeltaTable, width: int, lines: int, indent: str) -> str:
+    """A delta table in a form as `form_of` gives it, without a line end.
+
+    Columns that do not fit beside each other follow below in groups. A column is never cut: one
+    that is wider than the output stays whole, and aligned.
+    """
+    groups: list[list[_Column]] = [[]]
+    for column in _columns(table, lines):
+        if groups[-1] and not _fits(table, [*groups[-1], column], width, indent):
+            groups.append([])
+        groups[-1].append(column)
+    return "\n\n".join(_render(table, group, indent) for group in groups)
+
+
+def _columns(table: DeltaTable, lines: int) -> list[_Column]:
+    """Every column with its heading, which needs no name of the metric: that stands above."""
     factor = table.column_factor
-    return level_words(factor, label).replace(" = ", "=") if factor else ""
+    return [
+        _Column(
+            level_words(factor, label).replace(" = ", "=") if factor else "",
+            _cells([row[index] for row in table.rows], lines),
+        )
+        for index, label in enumerate(table.columns)
+    ]
 
 
-def mark(cell: Cell) -> str:
-    """The sign of a cell's verdict, with a star if it rests on fewer blocks than planned."""
-    return f"{cell.mark}{'*' if cell.short_of_blocks else ''}"
+def _cells(cells: Sequence[Cell], lines: int) -> list[list[str]]:
+    """The cells of a column, with 1, 2 or 3 lines each."""
+    base, value = _widest(c.baseline for c in cells), _widest(c.value for c in cells)
+    delta, interval = _widest(c.delta for c in cells), _widest(c.interval for c in cells)
+
+    def laid(cell: Cell) -> list[str]:
+        if not cell.measured:
+            instead = f"{cell.mark} {cell.verdict}" if cell.invalid else _MISSING
+            return [instead, *[""] * (lines - 1)]
+        values = f"{cell.baseline:>{base}} -> {cell.value:>{value}}"
+        mark = f"{cell.mark}{'*' if cell.short_of_blocks else ''}"
+        if lines == 1:
+            effect = f"({cell.delta:>{delta}} {cell.interval})"
+            return [f"{values} {effect:<{delta + interval + 3}} {mark}"]
+        if lines == 2:
+            return [values, f"{cell.delta} {cell.interval} {mark}"]
+        return [values, f"{cell.delta} {mark}", cell.interval]
+
+    return [laid(cell) for cell in cells]
 
 
-def unmeasured(cell: Cell) -> str:
-    """What stands in the place of a cell that has no values."""
-    return f"{cell.mark} {cell.verdict}" if cell.invalid else _MISSING
+def _fits(table: DeltaTable, columns: Sequence[_Column], width: int, indent: str) -> bool:
+    return _widest(_render(table, columns, indent).split("\n")) <= width
 
 
-def groups(
-    columns: Sequence[Column], fits: Callable[[Sequence[Column]], bool]
-) -> list[list[Column]]:
-    """The columns in groups that fit beside each other; one that never fits stands alone."""
-    found: list[list[Column]] = [[]]
-    for column in columns:
-        if found[-1] and not fits([*found[-1], column]):
-            found.append([])
-        found[-1].append(column)
-    return found
-
-
-def render(table: DeltaTable, columns: Sequence[Column], indent: str) -> str:
-    """The columns beside each other, the row factor's levels before them; no line end.
+def _render(table: DeltaTable, columns: Sequence[_Column], indent: str) -> str:
+    """The columns beside each other, the row factor's levels before them.
 
     Lines of a row that no cell has anything on, as all are missing, say nothing and are left out.
     """
-    labels = label_width(table)
-    widths = [column_width(column) for column in columns]
+    labels = max(len(table.row_factor.title), _widest(table.row_labels))
+    widths = [
+        max(len(column.head), _widest(line for row in column.rows for line in row))
+        for column in columns
+    ]
 
     def line(label: str, parts: Sequence[str]) -> str:
         cells = (f"{part:<{width}}" for part, width in zip(parts, widths, strict=True))
-        return f"{indent}{label:>{labels}}{GAP}{GAP.join(cells)}".rstrip()
+        return f"{indent}{label:>{labels}}{_GAP}{_GAP.join(cells)}".rstrip()
 
-    lines = [line(table.row_factor.title, [column[0] for column in columns])]
+    lines = [line(table.row_factor.title, [column.head for column in columns])]
     for row, label in enumerate(table.row_labels):
-        parts = zip(*(column[1][row] for column in columns), strict=True)
+        parts = zip(*(column.rows[row] for column in columns), strict=True)
         lines += [
             line("" if number else label, part)
             for number, part in enumerate(parts)
@@ -147,17 +193,6 @@ def render(table: DeltaTable, columns: Sequence[Column], indent: str) -> str:
     return "\n".join(lines)
 
 
-def column_width(column: Column) -> int:
-    """Letters of a column's widest line, heading included."""
-    title, rows = column
-    return max(len(title), widest(line for row in rows for line in row))
-
-
-def label_width(table: DeltaTable) -> int:
-    """Letters of the widest label of a row, the factor's title included."""
-    return max(len(table.row_factor.title), widest(table.row_labels))
-
-
-def widest(texts: Iterable[str]) -> int:
+def _widest(texts: Iterable[str]) -> int:
     """Letters of the longest text; 0 if there is none."""
     return max(map(len, texts), default=0)

@@ -12,13 +12,13 @@ from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.costs import CostsPart, costs
 from kdelta.report.disturbance import HostState, host_state
 from kdelta.report.formatting import format_seconds, plural
-from kdelta.report.frames import ReportFrames
 from kdelta.report.grid import Grid, Group
 from kdelta.report.locks import LockPart, lock_contention
 from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, environment_grids, methods
 from kdelta.report.position import BootOrder, boot_order
 from kdelta.report.pressure import PressurePanel, moved_counters, pressure_panel
+from kdelta.report.results import Results
 from kdelta.report.sentences import (
     NOISE_FLOOR,
     Answer,
@@ -116,61 +116,57 @@ class View:
         return any(cell.short_of_blocks for table in self.main_tables for cell in table.cells)
 
 
-def build_view(frames: ReportFrames, context: ReportContext) -> View:
-    """Bring tables and context together."""
-    precision = choose_precision(frames, context)
-    sections = tuple(_section(frames, context, r, precision) for r in context.regimes)
+def build_view(run: Results) -> View:
+    """Bring tables and run together."""
+    precision = choose_precision(run)
+    sections = tuple(_section(run, r, precision) for r in run.regimes)
     return View(
-        context=context,
+        context=run,
         precision=precision,
-        banner=emulation_banner(context),
-        notices=notices(frames, context),
-        setup=setup_sentence(context),
-        host=host_state(frames, context),
-        confidence=confidence_label(context),
+        banner=emulation_banner(run),
+        notices=notices(run),
+        setup=setup_sentence(run),
+        host=host_state(run),
+        confidence=confidence_label(run),
         sections=sections,
-        answers=_answers(sections, context),
-        weaknesses=weaknesses(frames, context),
-        costs=costs(frames, context),
-        mechanism=mechanism(frames, context),
-        locks=lock_contention(frames, context),
-        claims=claim_check(frames, context, precision),
-        negative_controls=negative_controls(frames, context, precision),
-        boot_order=boot_order(frames, context),
-        environment=environment_grids(context),
-        set_aside=set_aside(frames, context, precision),
-        methods=methods(frames, context),
+        answers=_answers(sections, run),
+        weaknesses=weaknesses(run),
+        costs=costs(run),
+        mechanism=mechanism(run),
+        locks=lock_contention(run),
+        claims=claim_check(run, precision),
+        negative_controls=negative_controls(run, precision),
+        boot_order=boot_order(run),
+        environment=environment_grids(run),
+        set_aside=set_aside(run, precision),
+        methods=methods(run),
     )
 
 
-def _section(
-    frames: ReportFrames, context: ReportContext, regime: Regime, precision: Precision
-) -> Section:
-    seconds = context.seconds_per_cell.get(regime.name)
+def _section(run: Results, regime: Regime, precision: Precision) -> Section:
+    seconds = run.seconds_per_cell.get(regime.name)
     parts = [f"{format_seconds(seconds)} per cell"] if seconds is not None else []
-    left = context.blocks - len(missing_blocks(frames, context, regime))
-    there = "" if left == context.blocks else f"{left} of "
-    parts.append(f"{there}{plural(context.blocks, 'block')}")
-    present = set(frames.deltas["metric"])
-    with_all = replace(frames, deltas=frames.deltas_all, overall=frames.overall_all)
+    left = run.blocks - len(missing_blocks(run, regime))
+    there = "" if left == run.blocks else f"{left} of "
+    parts.append(f"{there}{plural(run.blocks, 'block')}")
+    present = set(run.frames.deltas["metric"])
+    with_all = run.with_tables(deltas=run.frames.deltas_all, overall=run.frames.overall_all)
     # The noise floor is one of the first analysis alone.
-    no_control = replace(context, arms=tuple(a for a in context.arms if not a.is_control))
+    with_all = replace(with_all, arms=tuple(a for a in run.arms if not a.is_control))
     return Section(
         regime=regime,
         subtitle=", ".join(parts),
-        answers=tuple(answer(frames, context, regime, arm) for arm in context.treatments),
-        main=tuple(_metric(frames, context, regime, m, precision) for m in context.main_metrics),
+        answers=tuple(answer(run, regime, arm) for arm in run.treatments),
+        main=tuple(_metric(run, regime, m, precision) for m in run.main_metrics),
         details=tuple(
-            _metric(frames, context, regime, m, precision)
-            for m in context.detail_metrics
-            if m.name in present
+            _metric(run, regime, m, precision) for m in run.detail_metrics if m.name in present
         ),
-        pressure=pressure_panel(frames, context, regime),
-        moved=moved_counters(frames, context, regime),
+        pressure=pressure_panel(run, regime),
+        moved=moved_counters(run, regime),
         with_all=tuple(
-            _metric(with_all, no_control, regime, m, precision)
-            for m in context.main_metrics
-            if not frames.deltas_all.empty
+            _metric(with_all, regime, m, precision)
+            for m in run.main_metrics
+            if not run.frames.deltas_all.empty
         ),
     )
 
@@ -206,16 +202,10 @@ def _answers(sections: tuple[Section, ...], context: ReportContext) -> Grid:
     )
 
 
-def _metric(
-    frames: ReportFrames,
-    context: ReportContext,
-    regime: Regime,
-    metric: Metric,
-    precision: Precision,
-) -> MetricTables:
+def _metric(run: Results, regime: Regime, metric: Metric, precision: Precision) -> MetricTables:
     arms = []
-    for arm in context.treatments:
-        tables = delta_tables(frames, context, regime, arm, metric, precision)
-        overall = overall_line(frames, context, regime, arm, metric)
+    for arm in run.treatments:
+        tables = delta_tables(run, regime, arm, metric, precision)
+        overall = overall_line(run, regime, arm, metric)
         arms.append(ArmTables(arm, tables, overall, tally_line(tables)))
-    return MetricTables(metric, tuple(arms), control_line(frames, context, regime, metric))
+    return MetricTables(metric, tuple(arms), control_line(run, regime, metric))

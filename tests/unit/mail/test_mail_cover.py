@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from report_cases import make_run
 from report_facts import make_context
-from report_synthetic import AXES, FLAGSHIP, FOUR, GAPS, WIDE, Plan, write_results
+from report_synthetic import AXES, FLAGSHIP, FOUR, GAPS, WIDE, Plan
 
 from kdelta.errors import KdeltaError
 from kdelta.mail.choice import read_prose
@@ -37,10 +38,7 @@ def letter(arm: str = "patched", commit: str | None = None) -> Letter:
 
 
 def cover(plan: Plan, folder: Path, said: Letter | None = None, **changes: object) -> str:
-    write_results(plan, folder)
-    return render_cover(
-        load_frames(folder), make_context(plan, **changes), said or letter(), TEMPLATES
-    )
+    return render_cover(make_run(plan, folder, **changes), said or letter(), TEMPLATES)
 
 
 def test_the_authors_prose_comes_first_and_as_it_is(tmp_path: Path) -> None:
@@ -96,17 +94,16 @@ def test_a_metric_without_a_table_has_its_line(tmp_path: Path) -> None:
 def test_nothing_is_told_twice(tmp_path: Path) -> None:
     """A list's readers skim: the noise floor is explained once and told once a regime."""
     words = " ".join(cover(GAPS, tmp_path).split())
-    context = make_context(GAPS)
+    run = make_run(GAPS, tmp_path)
     assert words.count("Noise floor:") == 1
     answered = [
         regime
-        for regime in context.regimes
+        for regime in run.regimes
         if f"{regime.title}: patched against baseline: invalid" not in words
     ]
     assert words.count("noise floor ") == len(answered) == 1
-    frames = load_frames(tmp_path)
-    for regime in context.regimes:
-        for expectation in expectations(frames, context, regime):
+    for regime in run.regimes:
+        for expectation in expectations(run, regime):
             assert words.count(expectation.sentence) == (not expectation.met)
 
 
@@ -122,7 +119,7 @@ def test_expectations_that_were_met_are_told_shortly(tmp_path: Path) -> None:
 def test_the_mechanism_is_one_table(tmp_path: Path) -> None:
     """Of each arm the share of pages before the lock and the wait, as the report has them."""
     text = cover(FLAGSHIP, tmp_path)
-    part = mechanism(load_frames(tmp_path), make_context(FLAGSHIP))
+    part = mechanism(make_run(FLAGSHIP, tmp_path))
     assert part is not None
     rows = [(p[0], p[1], w[-1]) for p, w in zip(part.pages.rows, part.waits.rows, strict=True)]
     assert rows[1][0] == "patched"

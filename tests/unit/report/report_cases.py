@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from report_facts import make_context
 from report_synthetic import Plan, write_results
 
 from kdelta.report import run as report
-from kdelta.report.context import ReportContext
 from kdelta.report.frames import ReportFrames, load_frames
+from kdelta.report.results import Results
 
 ASSETS = Path(__file__).resolve().parents[3] / "report"
 EMULATED = {
@@ -28,11 +28,23 @@ class Case:
     """A results folder and what was rendered from it."""
 
     folder: Path
-    frames: ReportFrames
-    context: ReportContext
+    run: Results
     text: str
     html: str
     tex: str
+
+    @property
+    def frames(self) -> ReportFrames:
+        return self.run.frames
+
+    def changed(self, **tables: object) -> Case:
+        """With some of its tables replaced; what was rendered stays."""
+        return replace(self, run=self.run.with_tables(**tables))
+
+
+def make_run(plan: Plan, folder: Path, **changes: object) -> Results:
+    """Make a results folder and read it."""
+    return Results.of(load_frames(write_results(plan, folder)), make_context(plan, **changes))
 
 
 def render(plan: Plan, folder: Path, figures: bool | Path = True, **changes: object) -> Case:
@@ -45,16 +57,14 @@ def render(plan: Plan, folder: Path, figures: bool | Path = True, **changes: obj
             run, for pages and papers whose text matters.
         changes: of the context.
     """
-    write_results(plan, folder)
-    frames = load_frames(folder)
-    context = make_context(plan, **changes)
-    text = report.write_text(frames, context, folder, ASSETS).read_text()
+    run = make_run(plan, folder, **changes)
+    text = report.write_text(run.frames, run, folder, ASSETS).read_text()
     html = tex = ""
     if figures:
         if isinstance(figures, Path):
             shutil.copytree(figures, folder / "figures")
         else:
-            report.write_figures(frames, context, folder)
-        html = report.write_html(frames, context, folder, ASSETS).read_text()
-        tex = report.write_latex(frames, context, folder, ASSETS).read_text()
-    return Case(folder, frames, context, text, html, tex)
+            report.write_figures(run.frames, run, folder)
+        html = report.write_html(run.frames, run, folder, ASSETS).read_text()
+        tex = report.write_latex(run.frames, run, folder, ASSETS).read_text()
+    return Case(folder, run, text, html, tex)

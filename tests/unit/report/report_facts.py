@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from report_synthetic import Plan
@@ -45,7 +46,7 @@ def make_context(plan: Plan, **changes: object) -> ReportContext:
         arms=tuple(Arm(a, f"the kernel called {a}", a == plan.control) for a in plan.arms),
         factors=tuple(units.get(name, Factor(name, name)) for name in plan.matrix),
         row_factor=next(iter(plan.matrix)),
-        column_factor=list(plan.matrix)[1],
+        column_factor=next(itertools.islice(plan.matrix, 1, None), None),
         regimes=regimes,
         traced_regimes=regimes,
         protocol="quick",

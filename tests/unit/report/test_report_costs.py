@@ -16,6 +16,7 @@ from kdelta.mail.cover import Letter, render_cover
 from kdelta.report.costs import SHOWN, costs
 from kdelta.report.frames import ReportFrames, load_frames
 from kdelta.report.latex import LatexReport
+from kdelta.report.results import Results
 from kdelta.report.run import write_html, write_text
 
 CONTEXT = make_context(WIDE)
@@ -77,13 +78,14 @@ def everywhere(frames: ReportFrames, folder: Path) -> dict[str, str]:
     (folder / "figures").mkdir(exist_ok=True)
     text = write_text(frames, CONTEXT, folder, ASSETS).read_text()
     letter = Letter("Dear all,", "bulk", "Linux", "base", "A <a@b>", "log", "stat")
-    mail = render_cover(frames, CONTEXT, letter, ASSETS / "mail")
-    pieces = "".join(LatexReport(frames, CONTEXT, ASSETS).pieces().values())
+    run = Results.of(frames, CONTEXT)
+    mail = render_cover(run, letter, ASSETS / "mail")
+    pieces = "".join(LatexReport(run, ASSETS).pieces().values())
     return {"text": text, "mail": mail, "pieces": pieces}
 
 
 def test_totals_of_every_arm(folder: Path) -> None:
-    found = costs(with_costs(folder, BULK + LOOP + CONTROL), CONTEXT)
+    found = costs(Results.of(with_costs(folder, BULK + LOOP + CONTROL), CONTEXT))
     assert found is not None
     rows = {row[0]: row[1:] for row in found.totals.rows}
     assert rows == {
@@ -96,7 +98,7 @@ def test_totals_of_every_arm(folder: Path) -> None:
 
 
 def test_stack_use_is_told_old_and_new(folder: Path) -> None:
-    found = costs(with_costs(folder, BULK), CONTEXT)
+    found = costs(Results.of(with_costs(folder, BULK), CONTEXT))
     assert found is not None
     assert found.stack.rows == (("pipe_write", "fs/pipe.o", "96", "224", "+128"),)
 
@@ -104,7 +106,7 @@ def test_stack_use_is_told_old_and_new(folder: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1, SHOWN, SHOWN + 1, 5321])
 def test_the_largest_symbols_and_how_many_there_are(folder: Path, count: int) -> None:
     counted = cost("bulk", "symbols_changed", 0, count)
-    found = costs(with_costs(folder, [*BULK, counted], count), CONTEXT)
+    found = costs(Results.of(with_costs(folder, [*BULK, counted], count), CONTEXT))
     assert found is not None
     assert len(found.symbols.rows) == min(count, SHOWN)
     assert bool(found.symbols) == (count > 0)
@@ -120,7 +122,7 @@ def test_of_another_compiler_symbols_are_counted_and_not_listed(folder: Path) ->
     frames = with_costs(folder, [*BULK, *counted], 40)
     compilers = {"bulk": "clang 19"}
     arms = tuple(arm._replace(compiler=compilers.get(arm.name, "gcc 12")) for arm in CONTEXT.arms)
-    found = costs(frames, replace(CONTEXT, arms=arms))
+    found = costs(Results.of(frames, replace(CONTEXT, arms=arms)))
     assert found is not None
     assert "22496 symbols of another size and 1 function of another stack use" in found.sentence
     assert [len(grid.groups) for grid in (found.symbols, found.stack)] == [
@@ -133,7 +135,7 @@ def test_of_another_compiler_symbols_are_counted_and_not_listed(folder: Path) ->
 def test_memory_alone_is_shown_alone(folder: Path) -> None:
     """A run of ready images has no sizes."""
     frames = with_costs(folder, [cost("bulk", "memory_used", 61_000, 61_040, same_kernel=False)])
-    found = costs(replace(frames, symbols=frames.symbols.iloc[:0]), CONTEXT)
+    found = costs(Results.of(frames, CONTEXT).with_tables(symbols=frames.symbols.iloc[:0]))
     assert found is not None
     assert found.totals.head == ("arm", "memory after boot (KiB)")
     assert found.totals.rows == (("baseline", "61000"), ("bulk", "+40 [n/a]"))
@@ -161,10 +163,10 @@ def test_page_and_paper(measured: Case, tmp_path: Path) -> None:
     rows = [{**row, "arm": "patched"} for row in BULK]
     table = pd.DataFrame(rows, columns=measured.frames.costs.columns)
     table["same_kernel"] = table["same_kernel"].astype(bool)
-    frames = replace(measured.frames, costs=table)
-    tex = LatexReport(frames, measured.context, ASSETS).paper(measured.folder / "figures")
+    run = measured.run.with_tables(costs=table)
+    tex = LatexReport(run, ASSETS).paper(measured.folder / "figures")
     (tmp_path / "figures").symlink_to(measured.folder / "figures")
-    page = write_html(frames, measured.context, tmp_path, ASSETS).read_text()
+    page = write_html(run.frames, run, tmp_path, ASSETS).read_text()
     for output in (tex, page):
         assert "What it costs" in output
         assert "+1100" in output.replace("\N{NARROW NO-BREAK SPACE}", "")
@@ -172,7 +174,7 @@ def test_page_and_paper(measured: Case, tmp_path: Path) -> None:
 
 
 def test_runs_without_records_say_nothing(measured: Case, folder: Path) -> None:
-    assert costs(measured.frames, measured.context) is None
+    assert costs(measured.run) is None
     outputs = everywhere(load_frames(folder), folder)
     for output in (measured.text, measured.html, measured.tex, *outputs.values()):
         assert "What it costs" not in output

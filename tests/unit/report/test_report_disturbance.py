@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
-import pandas as pd
 import pytest
-from report_cases import Case, render
+from report_cases import ASSETS, Case, render
 from report_synthetic import FLAGSHIP
 
 from kdelta.report.disturbance import HostState, host_state
@@ -34,7 +32,7 @@ def hogged(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def state(case: Case, **columns: object) -> HostState:
     """Of a case whose table of disturbances has some columns replaced."""
     table = case.frames.disturbance.assign(**columns)
-    return host_state(replace(case.frames, disturbance=table), case.context)
+    return host_state(case.run.with_tables(disturbance=table))
 
 
 def words(text: str) -> str:
@@ -42,7 +40,7 @@ def words(text: str) -> str:
 
 
 def test_a_disturbed_run_says_so_first_with_its_worst_values(hogged: Case) -> None:
-    found = host_state(hogged.frames, hogged.context)
+    found = host_state(hogged.run)
     assert found.disturbed == LINE
     assert found.details == (
         "No memory pressure: 1 of 12 boots (host-other-cpu 1 and cpu-speed 1), 1 sample set aside. "
@@ -56,7 +54,7 @@ def test_a_disturbed_run_says_so_first_with_its_worst_values(hogged: Case) -> No
 
 
 def test_a_quiet_run_says_that_it_was_checked_in_one_line(measured: Case) -> None:
-    found = host_state(measured.frames, measured.context)
+    found = host_state(measured.run)
     assert not found.flagged
     assert (found.weakness, found.but) == ("", "")
     line = "quiet in all 24 boots"
@@ -93,8 +91,8 @@ def test_a_run_without_a_check_says_that(measured: Case) -> None:
 def test_a_spread_that_nothing_explains_does_not_stand_behind_passed_rules(measured: Case) -> None:
     wide = {"control_spread_percent": 35.0, "times_quiet": 7.0, "unexplained": True}
     table = measured.frames.disturbance.assign(samples_checked=0, **wide)
-    frames = replace(measured.frames, disturbance=table)
-    text = words(render_text(frames, measured.context, Path(__file__).parents[3] / "report"))
+    run = measured.run.with_tables(disturbance=table)
+    text = words(render_text(run, ASSETS))
     spread = "control's cells spread by up to 35.0% from block to block, 7.0 times as much as on a"
     assert text.index(f"! The {spread} quiet host") < text.index(" Answer: ")
     assert f"passed every rule. But the {spread} quiet host." in text
@@ -110,31 +108,30 @@ def test_other_disturbances_have_words_of_their_own(measured: Case, rule: str) -
 
 
 def test_a_table_without_rows_says_nothing(measured: Case) -> None:
-    empty = replace(measured.frames, disturbance=measured.frames.disturbance.iloc[:0])
-    found = host_state(empty, measured.context)
+    empty = measured.run.with_tables(disturbance=measured.frames.disturbance.iloc[:0])
+    found = host_state(empty)
     assert (found.sentence, found.flagged, found.weakness) == ("", False, "")
 
 
 def test_the_noise_floor_stands_beside_each_answer(measured: Case) -> None:
     control = measured.frames.control
-    for regime in measured.context.regimes:
+    for regime in measured.run.regimes:
         rows = control[(control["regime"] == regime.name)]
         (floor,) = rows.loc[rows["metric"] == "throughput_mib_s", "noise_floor_percent"]
         told = f"noise floor of a cell {floor:.1f}%"
         answer = measured.text.partition("Answer:")[2].partition("What weakens it:")[0]
         assert re.search(rf"{re.escape(regime.title)} .* {floor:.1f}%\n", answer)
         assert f"], {told} (95" in words(measured.html)
-        name = Names(measured.context.metrics).noise_floor(regime.name, "throughput_mib_s")
+        name = Names(measured.run.metrics).noise_floor(regime.name, "throughput_mib_s")
         assert f"], noise floor of a cell \\{name}{{}} (95" in words(measured.tex)
-        bodies = {macro.name: macro.body for macro in macros(measured.frames, measured.context)}
+        bodies = {macro.name: macro.body for macro in macros(measured.run)}
         assert bodies[name] == f"{floor:.1f}\\%"
 
 
 def test_without_a_control_no_answer_has_a_noise_floor(measured: Case) -> None:
-    arms = tuple(arm for arm in measured.context.arms if not arm.is_control)
-    context = replace(measured.context, arms=arms)
-    frames = replace(measured.frames, control=pd.DataFrame(measured.frames.control.iloc[:0]))
-    text = render_text(frames, context, Path(__file__).parents[3] / "report")
+    arms = tuple(arm for arm in measured.run.arms if not arm.is_control)
+    run = replace(measured.run, arms=arms).with_tables(control=measured.frames.control.iloc[:0])
+    text = render_text(run, ASSETS)
     answer = text.partition("Answer:")[2].partition("What weakens it:")[0]
     assert "unknown" in answer
     assert not re.search(r"[0-9]%\n", answer.partition("noise floor\n")[2])

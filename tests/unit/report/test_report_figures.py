@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +71,7 @@ def test_titles_say_emulated(emulated: Case, measured: Case) -> None:
 
 def test_heat_map_shows_deltas_intervals_control_and_gaps(emulated: Case) -> None:
     with figure_style("test"):
-        (figure,) = heatmap_figures(emulated.frames, emulated.context, THROUGHPUT)
+        (figure,) = heatmap_figures(emulated.run, THROUGHPUT)
     shown = texts(figure)
     notes = [t for t in shown if re.match(r"[+−][\d.]+%\n\[", t)]
     # One invalid and one missing cell in idle, and nothing but invalid ones under pressure.
@@ -89,11 +88,11 @@ def test_heat_map_shows_deltas_intervals_control_and_gaps(emulated: Case) -> Non
 def test_heat_map_colours_are_one_scale_with_faster_in_blue(measured: Case) -> None:
     rows = measured.frames.deltas
     largest = rows[rows["metric"] == "throughput_mib_s"]["delta_percent"].abs().max()
-    limit = colour_limit(measured.frames, THROUGHPUT, measured.context)
+    limit = colour_limit(measured.run, THROUGHPUT)
     assert largest <= limit < largest + 5
     for metric, faster in ((THROUGHPUT, 1), (LATENCY_MEAN, -1)):
         with figure_style("test"):
-            (figure,) = heatmap_figures(measured.frames, measured.context, metric)
+            (figure,) = heatmap_figures(measured.run, metric)
         meshes = [c for axis in figure.axes for c in axis.collections if c.get_array() is not None]
         cells = [m for m in meshes if m.get_array().size == 9]
         assert len(cells) == 4
@@ -104,7 +103,7 @@ def test_heat_map_colours_are_one_scale_with_faster_in_blue(measured: Case) -> N
 
 def test_wide_heat_map_is_split_into_pages_that_fit(wide: Case) -> None:
     with figure_style("test"):
-        pages = heatmap_figures(wide.frames, wide.context, THROUGHPUT, PAGE_HEIGHT)
+        pages = heatmap_figures(wide.run, THROUGHPUT, PAGE_HEIGHT)
     assert len(pages) > 1
     assert all(p.get_figheight() <= PAGE_HEIGHT for p in pages)
     notes = [t for page in pages for t in texts(page) if re.match(r"[+−][\d.]+%$", t)]
@@ -124,13 +123,13 @@ def test_pages_are_pictures_too(
     # Two of them tell; the others stay as they are.
     some = {
         stem: how
-        for stem, how in draw.drawings(measured.frames, measured.context).items()
+        for stem, how in draw.drawings(measured.run).items()
         if stem in ("heatmap-throughput_mib_s", "latency")
     }
     monkeypatch.setattr(draw, "drawings", lambda *_: some)
     with monkeypatch.context() as small:
         small.setattr(draw, "PAGE_HEIGHT", 4.0)
-        write_figures(measured.frames, measured.context, tmp_path)
+        write_figures(measured.frames, measured.run, tmp_path)
     stems = [path.stem for path in tmp_path.glob("*.pdf")]
     pages = {stem: count_pages(tmp_path / f"{stem}.pdf") for stem in stems}
     parts = {stem: [path.name for path in figure_parts(tmp_path, stem)] for stem in stems}
@@ -138,19 +137,19 @@ def test_pages_are_pictures_too(
     for stem, count in pages.items():
         expected = [f"{stem}-{n}.svg" for n in range(1, count + 1)] if count > 1 else []
         assert parts[stem] == expected
-    html = render_html(measured.frames, measured.context, ASSETS, tmp_path)
+    html = render_html(measured.run, ASSETS, tmp_path)
     for number in range(1, pages["latency"] + 1):
         assert f' Part {number} of {pages["latency"]}."' in html
     ids = re.findall(r' id="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     # The next run may need fewer pages.
-    write_figures(measured.frames, measured.context, tmp_path)
+    write_figures(measured.frames, measured.run, tmp_path)
     assert figure_parts(tmp_path, "heatmap-throughput_mib_s") == []
 
 
 def test_bars_of_pages_are_those_of_the_table(measured: Case) -> None:
     with figure_style("test"):
-        (figure,) = pages_figures(measured.frames, measured.context)
+        (figure,) = pages_figures(measured.run)
     axis = next(a for a in figure.axes if a.get_title(loc="left") == "No memory pressure")
     heights = [(bar.get_height(), bar.get_hatch()) for bar in axis.patches]
     # baseline, patched, control: under the lock, then before it
@@ -161,7 +160,7 @@ def test_bars_of_pages_are_those_of_the_table(measured: Case) -> None:
 
 def test_pages_stand_by_write_size_where_it_is_a_factor(axes: Case) -> None:
     with figure_style("test"):
-        (figure,) = pages_figures(axes.frames, axes.context, PAGE_HEIGHT)
+        (figure,) = pages_figures(axes.run, PAGE_HEIGHT)
     ticks = [t.get_text() for t in figure.axes[0].get_xticklabels()]
     assert ticks == ["1 B", "4 KiB", "8 KiB", "32 KiB", "64 KiB", "128 KiB"]
     assert len(figure.axes[0].patches) == 6 * 4 * 2
@@ -169,7 +168,7 @@ def test_pages_stand_by_write_size_where_it_is_a_factor(axes: Case) -> None:
 
 def test_waits_are_those_of_the_table(axes: Case) -> None:
     with figure_style("test"):
-        (figure,) = wait_figures(axes.frames, axes.context, PAGE_HEIGHT)
+        (figure,) = wait_figures(axes.run, PAGE_HEIGHT)
     idle = axes.frames.mechanism[axes.frames.mechanism["regime"] == "idle"]
     drawn = np.concatenate([np.asarray(line.get_xdata()) for line in figure.axes[0].lines])
     assert sorted(drawn) == pytest.approx(sorted(idle["wait_us_per_write"]))
@@ -181,7 +180,7 @@ def test_waits_of_many_magnitudes_get_a_logarithmic_axis_that_shows_zero(axes: C
     table = axes.frames.mechanism.copy()
     table.loc[table.index[:2], "wait_us_per_write"] = [0.0, 1e5]
     with figure_style("test"):
-        (figure,) = wait_figures(replace(axes.frames, mechanism=table), axes.context)
+        (figure,) = wait_figures(axes.run.with_tables(mechanism=table))
     assert figure.axes[0].get_xscale() == "symlog"
     assert figure.axes[0].get_xlim()[0] < 0
     assert figure.axes[0].get_xlim()[1] > 1e5
@@ -207,8 +206,8 @@ def test_paths_of_an_svg_are_rounded_and_its_text_is_not(tmp_path: Path) -> None
 def test_layouts_are_on_a_grid(measured: Case) -> None:
     # The layout's last bits depend on the order of sums in its solver, which is not ours to set.
     with figure_style("test"):
-        figures = [*wait_figures(measured.frames, measured.context)]
-        figures += latency_figures(measured.frames, measured.context)
+        figures = [*wait_figures(measured.run)]
+        figures += latency_figures(measured.run)
     assert figures[1].subfigs
     for figure in figures:
         boxes = [axis.get_position().bounds for axis in figure.axes]

@@ -13,7 +13,6 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from report_cases import NASTY, Case
-from report_facts import make_context
 from report_synthetic import FLAGSHIP
 
 from kdelta.report.context import Arm, Factor, Regime, ReportContext
@@ -22,19 +21,17 @@ from kdelta.report.figures.axes import ARM, BLOCK, REGIME, cells_name, factor_na
 from kdelta.report.figures.draw import drawings
 from kdelta.report.figures.style import PAGE_HEIGHT, PAGE_WIDTH, arm_styles, figure_style
 from kdelta.report.figures.svg import ARM_COLOURS, BASELINE_COLOUR, CONTROL_COLOUR, PAPER
-from kdelta.report.frames import ReportFrames
+from kdelta.report.results import Results
 from tests.workloads import PIPE_BENCH
 
 STEMS = figure_stems(PIPE_BENCH, mechanism=True)
 DARK_PAGE = "#181d23"
 
 
-def draw(
-    frames: ReportFrames, context: ReportContext, stem: str, height: float | None = None
-) -> list[Figure]:
+def draw(run: Results, stem: str, height: float | None = None) -> list[Figure]:
     """A figure's pages."""
     with figure_style(stem):
-        return drawings(frames, context)[stem](height)
+        return drawings(run)[stem](height)
 
 
 def texts(figure: Figure) -> list[str]:
@@ -65,13 +62,13 @@ def assert_labelled(figure: Figure, context: ReportContext) -> None:
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_axis_has_a_unit_or_is_one_of_categories(emulated: Case, stem: str) -> None:
-    (figure,) = draw(emulated.frames, emulated.context, stem)
-    assert_labelled(figure, emulated.context)
+    (figure,) = draw(emulated.run, stem)
+    assert_labelled(figure, emulated.run)
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_type_is_at_least_eight_points_and_fits_the_page(emulated: Case, stem: str) -> None:
-    (figure,) = draw(emulated.frames, emulated.context, stem, PAGE_HEIGHT)
+    (figure,) = draw(emulated.run, stem, PAGE_HEIGHT)
     assert figure.get_figwidth() == pytest.approx(PAGE_WIDTH)
     assert figure.get_figheight() <= PAGE_HEIGHT
     shown = [t for t in figure.findobj(match=lambda a: hasattr(a, "get_fontsize")) if t.get_text()]
@@ -81,10 +78,10 @@ def test_type_is_at_least_eight_points_and_fits_the_page(emulated: Case, stem: s
 
 @pytest.mark.parametrize("stem", figure_stems(PIPE_BENCH))
 def test_pages_of_four_regimes_fit(four: Case, stem: str) -> None:
-    pages = draw(four.frames, four.context, stem, PAGE_HEIGHT)
+    pages = draw(four.run, stem, PAGE_HEIGHT)
     assert all(page.get_figheight() <= PAGE_HEIGHT for page in pages)
     for page in pages:
-        assert_labelled(page, four.context)
+        assert_labelled(page, four.run)
 
 
 def assert_inside(figure: Figure) -> None:
@@ -109,20 +106,20 @@ def assert_inside(figure: Figure) -> None:
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_nothing_leaves_the_figure(four: Case, stem: str) -> None:
-    (figure,) = draw(four.frames, four.context, stem)
+    (figure,) = draw(four.run, stem)
     assert_inside(figure)
 
 
 @pytest.mark.parametrize("stem", [s for s in STEMS if not s.startswith("heatmap")])
 def test_an_arm_has_one_colour_in_every_figure(four: Case, stem: str) -> None:
-    (figure,) = draw(four.frames, four.context, stem)
+    (figure,) = draw(four.run, stem)
     used = set()
     for artist in figure.findobj(match=lambda a: hasattr(a, "get_color")):
         if not isinstance(artist.get_color(), (np.ndarray, list)):
             used.add(to_hex(artist.get_color()))
     for artist in figure.findobj(match=lambda a: hasattr(a, "get_facecolor")):
         used |= {to_hex(colour) for colour in np.atleast_2d(artist.get_facecolor())}
-    wanted = {arm: colour for arm, (colour, _) in arm_styles(four.context).items()}
+    wanted = {arm: colour for arm, (colour, _) in arm_styles(four.run).items()}
     shown = ["bulk", "loop", "control"]
     if stem in ("latency", "pressure", "mechanism-pages", "mechanism-wait"):
         shown.append("baseline")
@@ -132,7 +129,7 @@ def test_an_arm_has_one_colour_in_every_figure(four: Case, stem: str) -> None:
 
 
 def test_arms_differ_in_colour_and_marker(wide: Case) -> None:
-    styles = arm_styles(wide.context)
+    styles = arm_styles(wide.run)
     assert list(styles) == ["baseline", "bulk", "loop", "control"]
     assert len({colour for colour, _ in styles.values()}) == 4
     assert len({marker for _, marker in styles.values()}) == 4
@@ -199,40 +196,35 @@ def test_colours_of_arms_stand_out_on_both_pages() -> None:
 def test_text_of_users_is_text(measured: Case, stem: str) -> None:
     names = {"patched": "bulk-" + "x" * 50 + "-v2", "control": "control"}
     arms = tuple(
-        Arm(names.get(arm.name, arm.name), arm.title, arm.is_control)
-        for arm in measured.context.arms
+        Arm(names.get(arm.name, arm.name), arm.title, arm.is_control) for arm in measured.run.arms
     )
-    regimes = tuple(Regime(r.name, f"{NASTY} {r.title}") for r in measured.context.regimes)
-    factors = tuple(Factor(f.name, f"$\\{f.name}_x$ & <b>") for f in measured.context.factors)
+    regimes = tuple(Regime(r.name, f"{NASTY} {r.title}") for r in measured.run.regimes)
+    factors = tuple(Factor(f.name, f"$\\{f.name}_x$ & <b>") for f in measured.run.factors)
     context = replace(
-        measured.context, arms=arms, regimes=regimes, traced_regimes=regimes, factors=factors
+        measured.run, arms=arms, regimes=regimes, traced_regimes=regimes, factors=factors
     )
     changed = {
         name: frame.assign(arm=frame["arm"].replace(names))
         for name, frame in vars(measured.frames).items()
         if name != "factors" and "arm" in frame
     }
-    (figure,) = draw(replace(measured.frames, **changed), context, stem)
+    (figure,) = draw(context.with_tables(**changed), stem)
     shown = " ".join(texts(figure))
     assert "<script>" in shown
     assert re.search(r"bulk-x+…x*-v2|bulk-x+-v2", shown)
     assert_inside(figure)
 
 
-def empty(frames: ReportFrames) -> ReportFrames:
-    """The same tables without a row."""
-    tables = {n: frame.iloc[:0] for n, frame in vars(frames).items() if n != "factors"}
-    return replace(frames, **tables)
-
-
 @pytest.mark.parametrize("stem", figure_stems(PIPE_BENCH))
 def test_empty_tables_still_draw(measured: Case, stem: str) -> None:
     # Nothing at all but the plan: what was to be run is known from the experiment.
-    context = make_context(FLAGSHIP)
     planned = tuple(
-        replace_levels(factor, FLAGSHIP.matrix[factor.name]) for factor in context.factors
+        factor._replace(levels=tuple(map(str, FLAGSHIP.matrix[factor.name])))
+        for factor in measured.run.factors
     )
-    (figure,) = draw(empty(measured.frames), replace(context, factors=planned), stem)
+    frames = vars(measured.frames)
+    empty = {name: frame.iloc[:0] for name, frame in frames.items() if name != "factors"}
+    (figure,) = draw(replace(measured.run, factors=planned).with_tables(**empty), stem)
     shown = texts(figure)
     if stem.startswith("heatmap"):
         assert shown.count("missing") == 4 * 9
@@ -242,11 +234,6 @@ def test_empty_tables_still_draw(measured: Case, stem: str) -> None:
         assert shown.count("no latencies") == 2 * 9
     if stem == "pressure":
         assert shown.count("no such counter") == 6
-
-
-def replace_levels(factor: Factor, levels: tuple[object, ...]) -> Factor:
-    """The factor with its planned levels."""
-    return factor._replace(levels=tuple(str(level) for level in levels))
 
 
 def test_long_names_keep_both_ends() -> None:

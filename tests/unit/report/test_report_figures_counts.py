@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from report_cases import ASSETS, Case
 
 from kdelta.report.captions import Captions
-from kdelta.report.context import Factor, ReportContext
+from kdelta.report.context import Factor
 from kdelta.report.figures.latency import latency_figures, line_styles
 from kdelta.report.figures.pressure import COUNTERS, pressure_figures
 from kdelta.report.figures.selection import (
@@ -23,20 +23,18 @@ from kdelta.report.figures.selection import (
     shown_cells,
 )
 from kdelta.report.figures.style import PAGE_HEIGHT, arm_styles, figure_style
-from kdelta.report.frames import ReportFrames
+from kdelta.report.results import Results
 from kdelta.report.view import build_view
 
 
-def latency(
-    frames: ReportFrames, context: ReportContext, height: float | None = None
-) -> list[Figure]:
+def latency(run: Results, height: float | None = None) -> list[Figure]:
     with figure_style("test"):
-        return latency_figures(frames, context, height)
+        return latency_figures(run, height)
 
 
-def pressure(frames: ReportFrames, context: ReportContext) -> Figure:
+def pressure(run: Results) -> Figure:
     with figure_style("test"):
-        (figure,) = pressure_figures(frames, context, PAGE_HEIGHT)
+        (figure,) = pressure_figures(run, PAGE_HEIGHT)
     return figure
 
 
@@ -46,14 +44,14 @@ def panel(figure: Figure, title: str) -> Axes:
 
 
 def test_lines_are_the_quantiles_of_the_table(measured: Case) -> None:
-    (figure,) = latency(measured.frames, measured.context)
+    (figure,) = latency(measured.run)
     assert len(figure.axes) == 2 * 9
     axis = panel(figure, "writers = 1, readers = 5")
     table = measured.frames.latency
     table = table[
         (table["regime"] == "idle") & (table["writers"] == "1") & (table["readers"] == "5")
     ]
-    colours = {arm: colour for arm, (colour, _) in arm_styles(measured.context).items()}
+    colours = {arm: colour for arm, (colour, _) in arm_styles(measured.run).items()}
     assert [line.get_color() for line in axis.lines] == [
         colours[arm] for arm in ("baseline", "patched", "control")
     ]
@@ -67,7 +65,7 @@ def test_lines_are_the_quantiles_of_the_table(measured: Case) -> None:
 
 
 def test_axes_hold_every_line_and_are_the_same_along_a_row(measured: Case) -> None:
-    (figure,) = latency(measured.frames, measured.context)
+    (figure,) = latency(measured.run)
     for axis in figure.axes:
         x = np.concatenate([np.asarray(line.get_xdata()) for line in axis.lines])
         assert axis.get_xscale() == "log"
@@ -81,7 +79,7 @@ def test_axes_hold_every_line_and_are_the_same_along_a_row(measured: Case) -> No
 
 
 def test_lines_of_arms_differ_in_dashes_too(wide: Case) -> None:
-    styles = line_styles(wide.context)
+    styles = line_styles(wide.run)
     assert list(styles) == ["baseline", "bulk", "loop", "control"]
     assert len({str(style["linestyle"]) for style in styles.values()}) == 4
 
@@ -89,7 +87,7 @@ def test_lines_of_arms_differ_in_dashes_too(wide: Case) -> None:
 def test_a_cell_without_latencies_says_so(measured: Case) -> None:
     table = measured.frames.latency
     hole = (table["regime"] == "idle") & (table["writers"] == "2") & (table["readers"] == "5")
-    (figure,) = latency(replace(measured.frames, latency=table[~hole]), measured.context)
+    (figure,) = latency(measured.run.with_tables(latency=table[~hole]))
     assert [t.get_text() for t in panel(figure, "writers = 2, readers = 5").texts] == [
         "no latencies"
     ]
@@ -111,25 +109,25 @@ def test_the_level_of_other_factors() -> None:
 
 
 def test_large_matrices_show_nine_cells_and_say_which(axes: Case) -> None:
-    names = [f.name for f in axes.context.factors]
+    names = [f.name for f in axes.run.factors]
     levels = {name: sorted(set(axes.frames.latency[name]), key=str) for name in names}
     levels["write_size"] = sorted(levels["write_size"], key=int)
-    grid = shown_cells(axes.context, levels)
+    grid = shown_cells(axes.run, levels)
     sizes = [row[0][0][1] for row in grid]
     assert sizes == ["1", "32768", "131072"]
     assert [cell[1][1] for cell in grid[0]] == ["false", "true"]
-    (figure, *_) = latency(axes.frames, axes.context, PAGE_HEIGHT)
+    (figure, *_) = latency(axes.run, PAGE_HEIGHT)
     titles = [a.get_title().replace("\n", " ") for a in figure.axes]
     assert titles[0] == "write size = 1 B, non-blocking writers = false"
     sentence = (
         "Drawn: the first, middle and last level of write size, of the cells with "
         "processes = false."
     )
-    assert selection_sentence(axes.context, levels) == sentence
+    assert selection_sentence(axes.run, levels) == sentence
 
 
 def test_a_matrix_of_one_factor_is_drawn_in_rows_of_three(measured: Case) -> None:
-    context = replace(measured.context, factors=(Factor("writers", "writers"),), column_factor=None)
+    context = replace(measured.run, factors=(Factor("writers", "writers"),), column_factor=None)
     grid = shown_cells(context, {"writers": [str(n) for n in range(1, 6)]})
     assert [[cell[0][1] for cell in row] for row in grid] == [["1", "2", "3"], ["4", "5"]]
     assert selection_sentence(context, {"writers": ["1", "2"]}) == ""
@@ -139,20 +137,20 @@ def test_a_matrix_of_one_factor_is_drawn_in_rows_of_three(measured: Case) -> Non
 
 def test_captions_name_n_acceleration_and_what_is_left_out(axes: Case, emulated: Case) -> None:
     for case, cut in ((axes, True), (emulated, False)):
-        captions = Captions(ASSETS, build_view(case.frames, case.context))
+        captions = Captions(ASSETS, build_view(case.run))
         by_stem = {entry.stem: entry for entry in captions.figures()}
         assert ("Drawn: the first, middle and last" in by_stem["latency"].caption) == cut
         for stem, entry in by_stem.items():
-            label = "emulated (TCG)" if case.context.emulated else "KVM"
+            label = "emulated (TCG)" if case.run.emulated else "KVM"
             assert f"acceleration: {label}" in entry.caption, stem
-            assert ("Emulated" in entry.alternative) == case.context.emulated, stem
+            assert ("Emulated" in entry.alternative) == case.run.emulated, stem
         assert "95% interval" in by_stem["forest"].caption
-        assert f"at most {case.context.blocks} blocks" in by_stem["forest"].caption
+        assert f"at most {case.run.blocks} blocks" in by_stem["forest"].caption
         assert "noise floor" in by_stem["forest"].caption
 
 
 def test_markers_are_means_over_cells_and_lines_their_range(measured: Case) -> None:
-    figure = pressure(measured.frames, measured.context)
+    figure = pressure(measured.run)
     axis = panel(figure, "direct reclaim")
     table = measured.frames.pressure
     groups = table.groupby(["regime", "arm"])["pgscan_direct_per_s"]
@@ -167,16 +165,16 @@ def test_markers_are_means_over_cells_and_lines_their_range(measured: Case) -> N
 
 
 def test_regimes_without_a_counter_are_told_from_zero(measured: Case) -> None:
-    axis = panel(pressure(measured.frames, measured.context), "swapped in")
+    axis = panel(pressure(measured.run), "swapped in")
     assert [t.get_text() for t in axis.texts] == ["n/a"]
-    assert not panel(pressure(measured.frames, measured.context), "allocation stalls").texts
+    assert not panel(pressure(measured.run), "allocation stalls").texts
 
 
 def test_rates_of_many_magnitudes_have_plain_numbers(emulated: Case) -> None:
     table = emulated.frames.pressure.copy()
     for column in table.columns[table.dtypes == "float64"]:
         table[column] = np.geomspace(0.2, 20_000, len(table))
-    figure = pressure(replace(emulated.frames, pressure=table), emulated.context)
+    figure = pressure(emulated.run.with_tables(pressure=table))
     figure.draw_without_rendering()
     assert "symlog" in {axis.get_xscale() for axis in figure.axes}
     shown = [t.get_text() for a in figure.axes for t in a.get_xticklabels()]
@@ -185,7 +183,7 @@ def test_rates_of_many_magnitudes_have_plain_numbers(emulated: Case) -> None:
 
 
 def test_no_pressure_anywhere_is_said(emulated: Case) -> None:
-    figure = pressure(emulated.frames, emulated.context)
+    figure = pressure(emulated.run)
     for counter in COUNTERS:
         axis = panel(figure, counter.title)
         assert [t.get_text() for t in axis.texts] == ["0 everywhere"], counter
@@ -194,9 +192,7 @@ def test_no_pressure_anywhere_is_said(emulated: Case) -> None:
 
 def test_a_counter_that_no_kernel_has_is_said(measured: Case) -> None:
     table = measured.frames.pressure.assign(pswpout_per_s=np.nan)
-    axis = panel(
-        pressure(replace(measured.frames, pressure=table), measured.context), "swapped out"
-    )
+    axis = panel(pressure(measured.run.with_tables(pressure=table)), "swapped out")
     assert [t.get_text() for t in axis.texts] == ["no such counter"]
 
 
@@ -204,7 +200,7 @@ def with_rates(case: Case, rates: list[float]) -> Axes:
     table = case.frames.pressure.copy()
     values = np.resize(np.array(rates), len(table))
     table["allocstall_per_s"] = pd.Series(values, index=table.index)
-    return panel(pressure(replace(case.frames, pressure=table), case.context), "allocation stalls")
+    return panel(pressure(case.run.with_tables(pressure=table)), "allocation stalls")
 
 
 def test_rates_of_many_magnitudes_get_a_logarithmic_axis_that_shows_zero(measured: Case) -> None:

@@ -27,12 +27,12 @@ IDLE = Regime("idle", "No memory pressure")
 
 def forest(case: Case, height: float | None = None) -> list[Figure]:
     with figure_style("test"):
-        return forest_figures(case.frames, case.context, height)
+        return forest_figures(case.run, height)
 
 
 def drift(case: Case, height: float | None = None) -> list[Figure]:
     with figure_style("test"):
-        return drift_figures(case.frames, case.context, height)
+        return drift_figures(case.run, height)
 
 
 def panel(figure: Figure, title: str) -> Axes:
@@ -131,15 +131,14 @@ def test_bands_are_noise_floor_and_margin(measured: Case) -> None:
 
 def test_an_unknown_noise_floor_is_no_band(measured: Case) -> None:
     control = measured.frames.control.assign(noise_floor_percent=math.nan)
-    case = replace(measured, frames=replace(measured.frames, control=control))
-    axis = panel(forest(case)[0], "No memory pressure")
+    axis = panel(forest(measured.changed(control=control))[0], "No memory pressure")
     assert len(bands(axis)) == 1
     assert "noise floor unknown" in [t.get_text() for t in axis.texts]
 
 
 def test_without_control_arm_there_is_no_word_on_noise(measured: Case) -> None:
-    arms = tuple(a for a in measured.context.arms if not a.is_control)
-    case = replace(measured, context=replace(measured.context, arms=arms))
+    arms = tuple(a for a in measured.run.arms if not a.is_control)
+    case = replace(measured, run=replace(measured.run, arms=arms))
     (figure,) = forest(case)
     words = [t.get_text() for t in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
     assert not any("noise" in text for text in words)
@@ -161,8 +160,7 @@ def test_intervals_that_leave_the_panel_end_in_an_arrow(measured: Case) -> None:
     deltas = measured.frames.deltas.copy()
     first = rows(deltas).index[0]
     deltas.loc[first, "ratio_high"] = 50.0
-    case = replace(measured, frames=replace(measured.frames, deltas=deltas))
-    axis = panel(forest(case)[0], "No memory pressure")
+    axis = panel(forest(measured.changed(deltas=deltas))[0], "No memory pressure")
     arrows = [line for line in axis.lines if line.get_marker() in ("<", ">")]
     assert [line.get_marker() for line in arrows] == [">"]
     assert axis.get_xlim()[1] < 3
@@ -170,12 +168,11 @@ def test_intervals_that_leave_the_panel_end_in_an_arrow(measured: Case) -> None:
 
 def test_too_few_blocks_leave_markers_without_interval(measured: Case) -> None:
     nothing = {"ratio_low": math.nan, "ratio_high": math.nan, "verdict": "inconclusive"}
-    frames = replace(
-        measured.frames,
+    case = measured.changed(
         deltas=measured.frames.deltas.assign(**nothing),
         overall=measured.frames.overall.assign(**nothing),
     )
-    axis = panel(forest(replace(measured, frames=frames))[0], "No memory pressure")
+    axis = panel(forest(case)[0], "No memory pressure")
     assert not axis.collections
     assert len([line for line in axis.lines if line.get_marker() in ("o", "D")]) == 2 * (9 + 1)
 
@@ -191,23 +188,19 @@ def test_many_cells_are_split_into_equal_pages(wide: Case) -> None:
     assert len({page.axes[0].get_xlim() for page in pages}) == 1
     (whole,) = forest(wide)
     assert len(whole.axes) == 3
-    assert len(all_cells(wide.frames, wide.context)) == 36
+    assert len(all_cells(wide.run)) == 36
 
 
 def test_one_factor_and_one_block(measured: Case) -> None:
-    frames = measured.frames
     tables = {
         name: table[table["readers"] == "5"].drop(columns="readers")
-        for name, table in vars(frames).items()
+        for name, table in vars(measured.frames).items()
         if name != "factors" and "readers" in table
     }
     tables["ratios"] = tables["ratios"][tables["ratios"]["block"] == 1]
-    context = replace(
-        measured.context, factors=measured.context.factors[:1], column_factor=None, blocks=1
-    )
-    case = replace(
-        measured, frames=replace(frames, **tables, factors=("writers",)), context=context
-    )
+    case = measured.changed(**tables, factors=("writers",))
+    factors = measured.run.factors[:1]
+    case = replace(case, run=replace(case.run, factors=factors, column_factor=None, blocks=1))
     labels = [t.get_text() for t in forest(case)[0].axes[0].get_yticklabels()]
     assert labels == ["1", "2", "5", "overall"]
     (figure,) = drift(case)
@@ -272,11 +265,11 @@ def test_ticks_are_round_and_apart(low: float, high: float, wanted: list[float])
 def test_limits_hold_the_ratios_and_not_the_widest_interval(measured: Case) -> None:
     deltas = measured.frames.deltas.copy()
     deltas["ratio_high"] = 1e6
-    frames = replace(measured.frames, deltas=deltas)
-    low, high = ratio_limits(frames, measured.context, THROUGHPUT)
+    run = measured.run.with_tables(deltas=deltas)
+    low, high = ratio_limits(run, THROUGHPUT)
     ratios = measured.frames.ratios
     ratios = ratios[ratios["metric"] == THROUGHPUT.name]["ratio"]
     assert low < min(1, ratios.min())
     assert ratios.max() < high < 2
-    narrow = ratio_limits(frames, measured.context, THROUGHPUT, [IDLE])
+    narrow = ratio_limits(run, THROUGHPUT, [IDLE])
     assert low <= narrow[0] < narrow[1] <= high

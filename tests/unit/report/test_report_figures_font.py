@@ -55,9 +55,9 @@ def test_without_the_font_figures_are_drawn_all_the_same(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert font_files() is None
     # How one is drawn, all of them are.
-    forest = draw.drawings(measured.frames, measured.context)["forest"]
+    forest = draw.drawings(measured.run)["forest"]
     monkeypatch.setattr(draw, "drawings", lambda *_: {"forest": forest})
-    written = draw.write_figures(measured.frames, measured.context, tmp_path / "figures")
+    written = draw.write_figures(measured.run, tmp_path / "figures")
     assert [path.name for path in written] == ["forest.svg", "forest.pdf"]
     for path in (tmp_path / "figures").glob("*.pdf"):
         assert fonts(path) <= {"DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique"}

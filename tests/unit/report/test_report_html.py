@@ -165,8 +165,8 @@ def test_a_figure_s_words_are_the_user_s(title: str) -> None:
     "field", ["title", "summary", "reproduce", "generated_from", "experiment", "protocol"]
 )
 def test_every_text_of_the_context_is_escaped(measured: Case, field: str) -> None:
-    context = replace(measured.context, **{field: "<b id='x'>&amp;"})
-    html = render_html(measured.frames, context, ASSETS, measured.folder / "figures")
+    context = replace(measured.run, **{field: "<b id='x'>&amp;"})
+    html = render_html(context, ASSETS, measured.folder / "figures")
     assert "<b id=" not in html
     assert "&lt;b id=&#39;x&#39;&gt;&amp;amp;" in html
 
@@ -255,7 +255,7 @@ def test_methods_and_provenance_hold_the_runs_numbers(page: Page) -> None:
 
 def test_an_answer_begins_with_its_arm(page: Page, measured: Case) -> None:
     assert measured.html.count("<p><b>patched</b> ") == 2
-    view = build_view(measured.frames, measured.context)
+    view = build_view(measured.run)
     words = Page(measured.html).words
     for section in view.sections:
         for answer in section.answers:
@@ -265,7 +265,7 @@ def test_an_answer_begins_with_its_arm(page: Page, measured: Case) -> None:
 
 def test_the_arms_are_explained_above_the_answer(measured: Case) -> None:
     html = measured.html
-    for arm in measured.context.arms:
+    for arm in measured.run.arms:
         place = html.index(f"<dt>{arm.name}</dt><dd>{arm.title}</dd>")
         assert html.index("<h1>") < place < html.index('<h2 id="answer">')
 
@@ -275,16 +275,16 @@ def test_tables_of_several_arms_and_levels_have_their_names_on_top(
 ) -> None:
     for stem in figure_stems(PIPE_BENCH, mechanism=False):
         (tmp_path / f"{stem}.svg").write_text('<svg viewBox="0 0 1 1"></svg>')
-    html = render_html(wide.frames, wide.context, ASSETS, tmp_path, wide.folder)
+    html = render_html(wide.run, ASSETS, tmp_path, wide.folder)
     assert html.count('<h4 class="arm">bulk against baseline</h4>') == 3 * 4
     assert html.count("<caption><span><b>write size = 4 KiB</b> ") == 3 * 4 * 2
 
 
 def test_missing_figure_is_named(measured: Case, tmp_path: Path) -> None:
     with pytest.raises(KdeltaError, match=r"heatmap-throughput_mib_s\.svg: not readable"):
-        render_html(measured.frames, measured.context, ASSETS, tmp_path)
+        render_html(measured.run, ASSETS, tmp_path)
 
 
 def test_same_input_same_page(measured: Case) -> None:
-    again = render_html(measured.frames, measured.context, ASSETS, measured.folder / "figures")
+    again = render_html(measured.run, ASSETS, measured.folder / "figures")
     assert again == measured.html

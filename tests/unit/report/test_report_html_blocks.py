@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_cases import ASSETS, Case
-from report_facts import make_context
-from report_synthetic import FLAGSHIP, WIDE, Plan, write_results
+from report_cases import ASSETS, Case, make_run
+from report_synthetic import FLAGSHIP, WIDE, Plan
 
+from kdelta.report.context import Factor
 from kdelta.report.drilldown import CellBlocks, Drilldown, drilldown
 from kdelta.report.figures import figure_stems
 from kdelta.report.figures.answers import answer_scale
-from kdelta.report.frames import load_frames, number
+from kdelta.report.frames import number
 from kdelta.report.html import render_html
 from kdelta.report.run_files import Consoles, run_files
 from kdelta.report.tables import choose_precision
@@ -23,10 +23,9 @@ from kdelta.report.view import build_view
 from tests.workloads import PIPE_BENCH
 
 
-def blocks_of(case: Case, folder: Path = Path("nowhere"), **frames: object) -> Drilldown:
-    changed = replace(case.frames, **frames)
-    precision = choose_precision(changed, case.context)
-    return drilldown(changed, case.context, precision, Consoles(folder))
+def blocks_of(case: Case, folder: Path = Path("nowhere"), **tables: object) -> Drilldown:
+    run = case.run.with_tables(**tables)
+    return drilldown(run, choose_precision(run), Consoles(folder))
 
 
 def cell_of(found: Drilldown, regime: str, arm: str, *levels: str) -> CellBlocks:
@@ -37,7 +36,7 @@ def cell_of(found: Drilldown, regime: str, arm: str, *levels: str) -> CellBlocks
 def test_every_cell_of_every_table_has_its_blocks(wide: Case) -> None:
     found = blocks_of(wide)
     keys = []
-    for table in build_view(wide.frames, wide.context).main_tables:
+    for table in build_view(wide.run).main_tables:
         for cell in table.cells:
             key = found.key(table, cell)
             blocks = next(c for c in found.of(table.regime, table.arm) if c.key == key)
@@ -103,13 +102,11 @@ def test_consoles_and_files_are_linked_where_they_are(measured: Case, tmp_path: 
     log.parent.mkdir(parents=True)
     log.touch()
     (tmp_path / "manifest.json").touch()
-    html = render_html(
-        measured.frames, measured.context, ASSETS, measured.folder / "figures", tmp_path
-    )
+    html = render_html(measured.run, ASSETS, measured.folder / "figures", tmp_path)
     address = "../raw/idle/block-002/patched.console.log"
     assert html.count(f'<a href="{address}">log</a>') == 9, "once for each cell"
     assert (tmp_path / "report" / address).resolve() == log.resolve()
-    names = [file.name for file in run_files(tmp_path, measured.context)]
+    names = [file.name for file in run_files(tmp_path, measured.run)]
     assert names == ["manifest.json", "raw/idle/"]
     for name in names:
         assert f'<a href="../{name}">{name}</a>' in html
@@ -123,11 +120,9 @@ def test_odd_names_make_valid_addresses(tmp_path: Path) -> None:
 
 
 def test_answers_lie_on_one_scale(measured: Case, emulated: Case) -> None:
-    scale = answer_scale(measured.frames, measured.context)
+    scale = answer_scale(measured.run)
     assert scale is not None
-    idle, pressed = (
-        scale.mark(r, measured.context.treatments[0]) for r in measured.context.regimes
-    )
+    idle, pressed = (scale.mark(r, measured.run.treatments[0]) for r in measured.run.regimes)
     assert idle is not None
     assert pressed is not None
     zero = next(tick.at for tick in scale.ticks if tick.label == "0%")
@@ -139,9 +134,9 @@ def test_answers_lie_on_one_scale(measured: Case, emulated: Case) -> None:
     place = zero + (ten - zero) * number(row["delta_percent"]) / 10
     assert idle.at == pytest.approx(place, abs=0.05)
     # An invalid answer has no place on the scale.
-    lost = answer_scale(emulated.frames, emulated.context)
+    lost = answer_scale(emulated.run)
     assert lost is not None
-    assert lost.mark(emulated.context.regimes[1], emulated.context.treatments[0]) is None
+    assert lost.mark(emulated.run.regimes[1], emulated.run.treatments[0]) is None
 
 
 def big_plan() -> Plan:
@@ -151,7 +146,7 @@ def big_plan() -> Plan:
 
 def test_ten_thousand_samples_make_a_light_page(tmp_path: Path) -> None:
     plan = big_plan()
-    write_results(plan, tmp_path)
+    run = make_run(plan, tmp_path)
     (tmp_path / "figures").mkdir()
     for stem in figure_stems(PIPE_BENCH):
         (tmp_path / "figures" / f"{stem}.svg").write_text('<svg viewBox="0 0 9 9"></svg>')
@@ -161,21 +156,18 @@ def test_ten_thousand_samples_make_a_light_page(tmp_path: Path) -> None:
             folder.mkdir(parents=True)
             for arm in plan.arms:
                 (folder / f"{arm}.console.log").touch()
-    frames = load_frames(tmp_path)
-    html = render_html(frames, make_context(plan), ASSETS, tmp_path / "figures")
-    assert len(frames.samples) > 10_000
+    html = render_html(run, ASSETS, tmp_path / "figures")
+    assert len(run.frames.samples) > 10_000
     assert len(re.findall(r'<tr><th scope="row">\d+</th>', html)) >= 3 * 2 * 36 * 24
     assert len(html.encode()) < 4_000_000
 
 
 def test_a_plan_of_one_factor_has_blocks_too(tmp_path: Path) -> None:
     plan = replace(FLAGSHIP, matrix={"writers": (1, 2)}, traced=(), claimed=False)
-    write_results(plan, tmp_path)
-    frames = load_frames(tmp_path)
-    context = make_context(replace(plan, matrix={"writers": (1, 2), "readers": ()}))
-    context = replace(context, factors=context.factors[:1], column_factor=None)
-    found = drilldown(frames, context, choose_precision(frames, context), Consoles(tmp_path))
+    factors = (Factor("writers", "writers"),)
+    run = make_run(plan, tmp_path, factors=factors, column_factor=None)
+    found = drilldown(run, choose_precision(run), Consoles(tmp_path))
     assert [c.title for c in found.cells["idle", "patched"]] == ["writers = 1", "writers = 2"]
-    for table in build_view(frames, context).main_tables:
+    for table in build_view(run).main_tables:
         for cell in table.cells:
             assert found.key(table, cell).startswith("cell-")

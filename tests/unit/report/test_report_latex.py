@@ -138,8 +138,8 @@ def test_nothing_runs_over_the_margin(emulated: Case, tmp_path: Path) -> None:
 
 def test_a_long_title_of_a_kernel_stays_within_the_margin(measured: Case) -> None:
     long = Image("patched", "a title as long as a sentence " * 4, ("fs/pipe: x",))
-    context = replace(measured.context, images=(long,))
-    tex = LatexReport(measured.frames, context, ASSETS).paper(measured.folder / "figures")
+    context = replace(measured.run, images=(long,))
+    tex = LatexReport(context, ASSETS).paper(measured.folder / "figures")
     assert r"\item[{Patches of patched}] fs/pipe: x" in tex
     assert "as long as a sentence" not in tex.split(r"\section*{Provenance}")[1]
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,25 +16,25 @@ from kdelta.report.locks import lock_contention
 def waiting(case: Case) -> Case:
     """The case with waits for `pipe->mutex` and, in one cell, a failed trace."""
     cells = case.frames.samples[["writers", "readers"]].drop_duplicates()
-    table = cells.merge(pd.DataFrame({"arm": [a.name for a in case.context.arms]}), how="cross")
+    table = cells.merge(pd.DataFrame({"arm": [a.name for a in case.run.arms]}), how="cross")
     table = table.assign(regime="idle", status="ok", lock="mutex", caller="pipe_write", reason="")
     table = table.assign(waits=50, waits_per_s=500.0, wait_us_per_operation=7.5, wait_share=0.25)
     table.loc[0, ["status", "reason"]] = ("failed", "it has no trace event <b>x_y</b>")
     missing = [name for name in case.frames.locks if name not in table]
     locks = table.reindex(columns=[*table, *missing])
-    return replace(case, frames=replace(case.frames, locks=locks))
+    return case.changed(locks=locks)
 
 
 def test_the_page_and_the_paper_show_the_heaviest_locks(measured: Case, assets: Path) -> None:
     case = waiting(measured)
     assert 'id="locks"' not in measured.html
-    page = report.write_html(case.frames, case.context, case.folder, assets).read_text()
-    report.write_html(measured.frames, measured.context, case.folder, assets)  # as it was
+    page = report.write_html(case.frames, case.run, case.folder, assets).read_text()
+    report.write_html(measured.frames, measured.run, case.folder, assets)  # as it was
     assert '<section id="locks"' in page
     assert '<a href="#locks">' in page
     assert '<th scope="row">pipe_write</th><th scope="row">mutex</th><td>500</td>' in page
     assert "no trace event &lt;b&gt;x_y&lt;/b&gt;." in page
-    sources = LatexReport(case.frames, case.context, assets)
+    sources = LatexReport(case.run, assets)
     piece = sources.pieces()["lock-contention.tex"]
     assert r"pipe\_write" in piece
     paper = sources.paper(case.folder / "figures")
@@ -49,4 +48,4 @@ def test_the_methods_say_what_was_traced(measured: Case) -> None:
 
 
 def test_without_a_trace_there_is_nothing_to_tell(measured: Case) -> None:
-    assert lock_contention(measured.frames, measured.context) is None
+    assert lock_contention(measured.run) is None

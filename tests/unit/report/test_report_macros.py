@@ -127,16 +127,16 @@ def test_a_number_of_an_emulated_run_says_so(emulated: Case, measured: Case) -> 
 
 def test_the_short_form_is_the_claimed_arm(measured: Case) -> None:
     claimed = measured.frames.claims["arm"]
-    first = str(claimed.iloc[0]) if len(claimed) else measured.context.treatments[0].name
-    found = {macro.name: macro.body for macro in macros(measured.frames, measured.context)}
-    regime = measured.context.regimes[0].name
+    first = str(claimed.iloc[0]) if len(claimed) else measured.run.treatments[0].name
+    found = {macro.name: macro.body for macro in macros(measured.run)}
+    regime = measured.run.regimes[0].name
     short = NAMED.overall("", regime, "throughput_mib_s")
     assert found[short] == "\\" + NAMED.overall(first, regime, "throughput_mib_s")
 
 
 def test_the_paper_takes_its_answer_from_the_macros(measured: Case) -> None:
     answer = measured.tex[measured.tex.index(r"\section*{Answer}") :].split(r"\section*")[1]
-    regimes = [regime.name for regime in measured.context.regimes]
+    regimes = [regime.name for regime in measured.run.regimes]
     for regime in regimes:
         assert NAMED.overall("", regime, "throughput_mib_s") + "{}" in answer
     sentences = re.findall(r"throughput (.*?) \(", answer)
@@ -185,10 +185,10 @@ def test_pieces_compile_with_what_they_name(emulated: Case, tmp_path: Path) -> N
 def test_a_piece_per_table_each_with_its_numbers(measured: Case) -> None:
     folder = measured.folder / "report" / "tables"
     deltas = measured.frames.deltas
-    treatments = [arm.name for arm in measured.context.treatments]
+    treatments = [arm.name for arm in measured.run.treatments]
     keys = deltas[deltas["arm"].isin(treatments)].groupby(["regime", "metric", "arm"])
     assert len(list(folder.glob("delta-*.tex"))) == len(keys)
-    regime = measured.context.regimes[0].name
+    regime = measured.run.regimes[0].name
     text = (folder / f"delta-{regime}-throughput-{treatments[0]}.tex").read_text()
     rows = keys.get_group((regime, "throughput_mib_s", treatments[0]))
     for row in rows.to_dict("records"):
@@ -197,7 +197,7 @@ def test_a_piece_per_table_each_with_its_numbers(measured: Case) -> None:
 
 
 def test_several_tables_of_one_metric_have_names_of_their_own(axes: Case) -> None:
-    pieces = LatexReport(axes.frames, axes.context, ASSETS).pieces()
+    pieces = LatexReport(axes.run, ASSETS).pieces()
     extra = [name for name in pieces if re.match(r"delta-.*throughput-.*-2\.tex", name)]
     assert extra
     captions = [
@@ -213,5 +213,5 @@ def test_tables_of_an_earlier_report_are_removed(measured: Case) -> None:
 
     old = measured.folder / "report" / "tables" / "delta-gone-throughput-bulk.tex"
     old.write_text("old")
-    write_latex(measured.frames, measured.context, measured.folder, ASSETS)
+    write_latex(measured.frames, measured.run, measured.folder, ASSETS)
     assert not old.exists()

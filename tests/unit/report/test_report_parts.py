@@ -16,20 +16,20 @@ from kdelta.report.sentences import acceleration_label, magnitude
 from kdelta.report.view import View, build_view
 
 
-def view_of(case: Case, **frames: pd.DataFrame) -> View:
+def view_of(case: Case, **tables: pd.DataFrame) -> View:
     """The view of a case with some of its tables replaced."""
-    return build_view(replace(case.frames, **frames), case.context)
+    return build_view(case.run.with_tables(**tables))
 
 
 def test_met_expectation_counts_every_arm_at_once_where_they_are_alike(measured: Case) -> None:
-    first, second = expectations(measured.frames, measured.context, measured.context.regimes[1])
+    first, second = expectations(measured.run, measured.run.regimes[1])
     assert first.met
     assert first.sentence == (
         "Met: direct reclaim (pgscan_direct at least 1 in 95% of samples): 36 of 36 samples in "
         "each of baseline, patched and control."
     )
     assert second.sentence.startswith("Met: OOM kills (oom_kill at most 0 in every sample): ")
-    assert expectations(measured.frames, measured.context, measured.context.regimes[0]) == ()
+    assert expectations(measured.run, measured.run.regimes[0]) == ()
 
 
 def test_unmet_expectation_says_what_was_measured_instead_and_where_it_was_met(
@@ -38,8 +38,8 @@ def test_unmet_expectation_says_what_was_measured_instead_and_where_it_was_met(
     table = measured.frames.expectations.copy()
     one = (table["arm"] == "patched") & (table["counter"] == "pgscan_direct")
     table.loc[one, ["samples_met", "met", "median", "lowest", "highest"]] = [3, False, 0, 0, 41]
-    frames = replace(measured.frames, expectations=table)
-    first, _ = expectations(frames, measured.context, measured.context.regimes[1])
+    run = measured.run.with_tables(expectations=table)
+    first, _ = expectations(run, run.regimes[1])
     assert not first.met
     assert first.sentence == (
         "Not met: direct reclaim (pgscan_direct at least 1 in 95% of samples) was seen in 3 of 36 "
@@ -51,8 +51,8 @@ def test_unmet_expectation_says_what_was_measured_instead_and_where_it_was_met(
 def test_a_counter_that_the_kernel_lacks_is_said(measured: Case) -> None:
     table = measured.frames.expectations.copy()
     table = table.assign(median=float("nan"), lowest=float("nan"), highest=float("nan"), met=False)
-    frames = replace(measured.frames, expectations=table)
-    first, _ = expectations(frames, measured.context, measured.context.regimes[1])
+    run = measured.run.with_tables(expectations=table)
+    first, _ = expectations(run, run.regimes[1])
     assert "measured: nothing (no sample has this counter)." in first.sentence
 
 
@@ -179,8 +179,8 @@ def test_claims_are_counted_per_metric_and_shown_per_cell(measured: Case) -> Non
 
 
 def test_claims_checked_under_emulation_say_so(measured: Case) -> None:
-    context = replace(measured.context, acceleration="tcg")
-    check = build_view(measured.frames, context).claims
+    context = replace(measured.run, acceleration="tcg")
+    check = build_view(context).claims
     assert check is not None
     assert check.sentences[0].startswith("Throughput, under emulation: of 18 published cells, ")
     assert check.cells.caption.startswith(
@@ -197,7 +197,7 @@ def test_every_grid_of_numbers_says_how_they_came_about(emulated: Case, axes: Ca
         assert view.mechanism is not None
         grids += [view.mechanism.pages, view.mechanism.waits, *view.mechanism.cells]
         grids += [*view.negative_controls.grids] if view.negative_controls else []
-        label = acceleration_label(case.context)
+        label = acceleration_label(case.run)
         assert len(grids) > 6
         assert all(f"acceleration: {label}" in grid.caption for grid in grids)
 
@@ -214,7 +214,7 @@ def test_a_claim_in_a_regime_that_was_not_run_still_shows(measured: Case) -> Non
 
 def test_the_boot_order_has_a_row_per_regime_and_says_whether_it_matters(axes: Case) -> None:
     part = view_of(axes).boot_order
-    assert [row[0] for row in part.grid.rows] == [r.title for r in axes.context.regimes]
+    assert [row[0] for row in part.grid.rows] == [r.title for r in axes.run.regimes]
     assert {row[1:4] for row in part.grid.rows} == {("+0.4% [-0.7, +1.5]", "0.840", "0.1%")}
     regimes = len(part.grid.rows)
     noun = "regime" if regimes == 1 else "regimes"
@@ -251,8 +251,8 @@ def test_environment_lists_what_was_set_and_what_could_not_be(measured: Case) ->
         assert "governor of CPU 0 and 1" in words
         assert "performance" in words
         assert "the host has 1 physical core, the guest 2 vCPUs" in words
-    bare = replace(measured.context, environment_set=(), environment_not_set=())
-    assert build_view(measured.frames, bare).environment == ()
+    bare = replace(measured.run, environment_set=(), environment_not_set=())
+    assert build_view(bare).environment == ()
 
 
 def test_a_hopeless_noise_floor_is_no_exact_number() -> None:

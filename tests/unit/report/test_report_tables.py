@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_cases import Case
-from report_facts import make_context
-from report_synthetic import FLAGSHIP, write_results
+from report_cases import Case, make_run
+from report_synthetic import FLAGSHIP
 
 from kdelta.report.context import Factor
-from kdelta.report.frames import load_frames
 from kdelta.report.tables import Precision, choose_precision, delta_tables
 from kdelta.report.view import build_view
 from tests.workloads import THROUGHPUT
@@ -22,8 +20,8 @@ WHOLE = Precision(0, {"throughput_mib_s": 0})
 
 
 def test_every_cell_is_the_row_of_the_csv(measured: Case) -> None:
-    regime, arm = measured.context.regimes[0], measured.context.treatments[0]
-    (table,) = delta_tables(measured.frames, measured.context, regime, arm, THROUGHPUT, WHOLE)
+    regime, arm = measured.run.regimes[0], measured.run.treatments[0]
+    (table,) = delta_tables(measured.run, regime, arm, THROUGHPUT, WHOLE)
     rows = measured.frames.deltas_of("idle", "patched", "throughput_mib_s")
     found = {(row["writers"], row["readers"]): row for row in rows.to_dict("records")}
     assert [c.row for c in table.cells] == [w for w in ("1", "2", "5") for _ in range(3)]
@@ -41,8 +39,8 @@ def test_every_cell_is_the_row_of_the_csv(measured: Case) -> None:
 
 
 def test_extra_factors_make_a_table_each(wide: Case) -> None:
-    regime, arm = wide.context.regimes[0], wide.context.treatments[1]
-    tables = delta_tables(wide.frames, wide.context, regime, arm, THROUGHPUT, WHOLE)
+    regime, arm = wide.run.regimes[0], wide.run.treatments[1]
+    tables = delta_tables(wide.run, regime, arm, THROUGHPUT, WHOLE)
     assert [t.extra_label for t in tables] == [
         f"write size = {size}" for size in ("1 B", "4 KiB", "64 KiB", "128 KiB")
     ]
@@ -50,8 +48,8 @@ def test_extra_factors_make_a_table_each(wide: Case) -> None:
 
 
 def test_lost_cell_is_missing_and_lost_boot_shortens_the_rest(emulated: Case) -> None:
-    regime, arm = emulated.context.regimes[0], emulated.context.treatments[0]
-    (table,) = delta_tables(emulated.frames, emulated.context, regime, arm, THROUGHPUT, WHOLE)
+    regime, arm = emulated.run.regimes[0], emulated.run.treatments[0]
+    (table,) = delta_tables(emulated.run, regime, arm, THROUGHPUT, WHOLE)
     missing = [(c.row, c.column) for c in table.cells if not c.measured]
     assert missing == [("5", "10")]
     assert all(c.short_of_blocks for c in table.cells if c.measured)
@@ -62,29 +60,29 @@ def test_lost_cell_is_missing_and_lost_boot_shortens_the_rest(emulated: Case) ->
 
 def test_a_planned_level_without_any_sample_is_missing(measured: Case) -> None:
     context = replace(
-        measured.context,
+        measured.run,
         factors=(Factor("writers", "writers", "", ("1", "2", "5", "9")), Factor("readers", "r")),
     )
     regime, arm = context.regimes[0], context.treatments[0]
-    (table,) = delta_tables(measured.frames, context, regime, arm, THROUGHPUT, WHOLE)
+    (table,) = delta_tables(context, regime, arm, THROUGHPUT, WHOLE)
     assert [c.measured for c in table.rows[-1]] == [False, False, False]
     assert "no valid pair of samples in 3 of 12 cells of patched" in " ".join(
-        build_view(measured.frames, context).weaknesses
+        build_view(context).weaknesses
     )
 
 
 def test_one_factor_makes_one_column(tmp_path: Path) -> None:
     plan = replace(FLAGSHIP, matrix={"writers": (1, 2), "readers": (1,)})
-    frames = load_frames(write_results(plan, tmp_path))
-    context = make_context(plan, factors=(Factor("writers", "writers"),), column_factor=None)
+    factors = (Factor("writers", "writers"),)
+    context = make_run(plan, tmp_path, factors=factors, column_factor=None)
     regime, arm = context.regimes[0], context.treatments[0]
-    (table,) = delta_tables(frames, context, regime, arm, THROUGHPUT, WHOLE)
+    (table,) = delta_tables(context, regime, arm, THROUGHPUT, WHOLE)
     assert table.columns == ("",)
     assert [c.measured for c in table.cells] == [True, True]
 
 
 def test_answer_names_effect_interval_and_counts(measured: Case) -> None:
-    view = build_view(measured.frames, measured.context)
+    view = build_view(measured.run)
     row = measured.frames.overall_of("idle", "patched", "throughput_mib_s")
     control = measured.frames.control_of("idle", "throughput_mib_s")
     assert row is not None
@@ -107,7 +105,7 @@ def test_answer_names_effect_interval_and_counts(measured: Case) -> None:
 )
 def test_answer_follows_the_verdict(measured: Case, verdict: str, words: str) -> None:
     overall = measured.frames.overall.assign(verdict=verdict, blocks_to_settle=17)
-    view = build_view(replace(measured.frames, overall=overall), measured.context)
+    view = build_view(measured.run.with_tables(overall=overall))
     sentence = view.sections[0].answers[0].sentence
     assert sentence.startswith(words)
     assert sentence.endswith("About 17 blocks would settle it.")
@@ -115,7 +113,7 @@ def test_answer_follows_the_verdict(measured: Case, verdict: str, words: str) ->
 
 def test_no_claim_without_an_interval(tmp_path: Path) -> None:
     plan = replace(FLAGSHIP, blocks=2)
-    view = build_view(load_frames(write_results(plan, tmp_path)), make_context(plan))
+    view = build_view(make_run(plan, tmp_path))
     sentence = view.sections[1].answers[0].sentence
     assert "no claim, too few blocks for an interval" in sentence
     assert "faster" not in sentence
@@ -123,7 +121,7 @@ def test_no_claim_without_an_interval(tmp_path: Path) -> None:
 
 
 def test_emulation_comes_first_among_the_weaknesses(emulated: Case) -> None:
-    weak = build_view(emulated.frames, emulated.context).weaknesses
+    weak = build_view(emulated.run).weaknesses
     assert weak[0].startswith("The numbers are emulated")
     assert "4 vCPUs on a host with 2 CPUs" in weak[1]
     table = emulated.frames.set_aside
@@ -139,13 +137,13 @@ def test_emulation_comes_first_among_the_weaknesses(emulated: Case) -> None:
 
 
 def test_a_run_without_control_says_so(measured: Case) -> None:
-    arms = tuple(a for a in measured.context.arms if not a.is_control)
-    view = build_view(measured.frames, replace(measured.context, arms=arms))
+    arms = tuple(a for a in measured.run.arms if not a.is_control)
+    view = build_view(replace(measured.run, arms=arms))
     assert "No control arm was run: the noise floor is unknown." in view.weaknesses
     assert all(group.control == "" for group in view.sections[0].main)
 
 
 def test_precision_is_one_for_the_whole_report(measured: Case) -> None:
-    precision = choose_precision(measured.frames, measured.context)
+    precision = choose_precision(measured.run)
     assert precision.percent == 1
     assert precision.values["throughput_mib_s"] == 0

@@ -7,14 +7,13 @@ import re
 import shlex
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from report_cases import ASSETS, NASTY, Case
-from report_facts import make_context
-from report_synthetic import FLAGSHIP, write_results
+from report_cases import ASSETS, NASTY, Case, make_run
+from report_synthetic import FLAGSHIP
 
 from kdelta.errors import KdeltaError
-from kdelta.report.frames import load_frames
 from kdelta.report.text import fold_command, render_text
 
 PERCENT = r"[+-]\d+(?:\.\d)?"
@@ -60,10 +59,10 @@ def test_emulation_is_the_first_thing_said(measured: Case, emulated: Case) -> No
 
 
 def test_missing_cells_and_intervals_are_said(emulated: Case) -> None:
-    text = render_text(emulated.frames, emulated.context, ASSETS, width=300)
+    text = render_text(emulated.run, ASSETS, width=300)
     lines = table_lines(text, "  Throughput in MiB/s (")
     assert lines[3].endswith("missing")
-    assert re.search(r"\(-\d+% \[n/a\]\) +x\*", lines[1])
+    assert re.search(r"\( *-\d+% \[n/a\]\) +x\*", lines[1])
     assert "[n/a] too few blocks for an interval" in " ".join(text.split())
     assert "* fewer than the 4 planned blocks" in " ".join(text.split())
     assert "x invalid (too many samples set aside)" in " ".join(text.split())
@@ -84,7 +83,7 @@ def test_tables_keep_to_the_width(
     emulated: Case, wide: Case, axes: Case, four: Case, width: int
 ) -> None:
     for case in (emulated, wide, axes, four):
-        text = render_text(case.frames, case.context, ASSETS, width=width)
+        text = render_text(case.run, ASSETS, width=width)
         too_long = [
             line
             for line in text.splitlines()
@@ -95,7 +94,7 @@ def test_tables_keep_to_the_width(
 
 def test_prose_fits_a_narrow_terminal(emulated: Case) -> None:
     """The box too: a terminal that wraps it shows no box."""
-    text = render_text(emulated.frames, emulated.context, ASSETS, width=60)
+    text = render_text(emulated.run, ASSETS, width=60)
     box = text.splitlines()[: text.splitlines().index("")]
     assert {len(line) for line in box} == {60}
     prose = [line for line in text.splitlines() if not line.startswith(("==", "    "))]
@@ -105,12 +104,12 @@ def test_prose_fits_a_narrow_terminal(emulated: Case) -> None:
 def test_a_level_and_its_unit_stay_in_one_line(wide: Case) -> None:
     """A heading that ends in `write size = 4` and goes on with `KiB` is misread."""
     for width in (40, 60, 78):
-        text = render_text(wide.frames, wide.context, ASSETS, width=width)
+        text = render_text(wide.run, ASSETS, width=width)
         assert not re.search(r"= \d+$", text, re.MULTILINE)
 
 
 def test_narrow_text_holds_the_same_cells(measured: Case) -> None:
-    narrow = render_text(measured.frames, measured.context, ASSETS, width=60)
+    narrow = render_text(measured.run, ASSETS, width=60)
     pairs = re.compile(r"\d+ +-> +\d+")
     effects = re.compile(rf"{PERCENT}% \[{PERCENT}, {PERCENT}\]")
 
@@ -130,10 +129,8 @@ def test_one_table_per_arm_and_extra_level(wide: Case) -> None:
     assert wide.text.count("write size = 4 KiB:") == 3 * 2 * 2
 
 
-def test_two_blocks_give_no_interval(tmp_path: object) -> None:
-    plan = replace(FLAGSHIP, blocks=2)
-    frames = load_frames(write_results(plan, tmp_path))  # type: ignore[arg-type]
-    text = render_text(frames, make_context(plan), ASSETS)
+def test_two_blocks_give_no_interval(tmp_path: Path) -> None:
+    text = render_text(make_run(replace(FLAGSHIP, blocks=2), tmp_path), ASSETS)
     tables = [line for line in text.splitlines() if "->" in line and line.startswith("      ")]
     assert len(tables) == 12
     assert all(line.count("[n/a]") == 3 for line in tables)
@@ -142,12 +139,12 @@ def test_two_blocks_give_no_interval(tmp_path: object) -> None:
 
 
 def test_same_input_same_text(measured: Case) -> None:
-    assert render_text(measured.frames, measured.context, ASSETS) == measured.text
+    assert render_text(measured.run, ASSETS) == measured.text
 
 
 def test_wrong_assets_folder_is_named(measured: Case) -> None:
     with pytest.raises(KdeltaError, match="templates: no such folder"):
-        render_text(measured.frames, measured.context, ASSETS / "style")
+        render_text(measured.run, ASSETS / "style")
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 200])

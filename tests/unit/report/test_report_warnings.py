@@ -35,18 +35,18 @@ def splat(measured: Case, tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 def found(case: Case, **frames: object) -> tuple[Notice, ...]:
     """The warnings of a case with some of its tables replaced."""
-    return notices(replace(case.frames, **frames), case.context)
+    return notices(case.run.with_tables(**frames))
 
 
 def test_a_clean_run_has_no_warnings(measured: Case) -> None:
-    assert notices(measured.frames, measured.context) == ()
+    assert notices(measured.run) == ()
     assert "WARNINGS" not in measured.text
     assert 'id="warnings"' not in measured.html
     assert r"\section*{Warnings}" not in measured.tex
 
 
 def test_an_invalid_arm_is_named_with_rule_count_and_first_line(splat: Case) -> None:
-    first = notices(splat.frames, splat.context)[0]
+    first = notices(splat.run)[0]
     assert first.headline == "patched: invalid in No memory pressure (overall and 9 of 9 cells)"
     assert first.details == (
         "No memory pressure, patched: 36 of 36 samples set aside: kernel-splat 36; first: "
@@ -73,7 +73,7 @@ def test_cells_without_a_pair_are_invalid_and_not_missing(splat: Case) -> None:
 
 
 def test_an_invalid_overall_result_is_no_claim(splat: Case) -> None:
-    answer = build_view(splat.frames, splat.context).sections[0].answers[0]
+    answer = build_view(splat.run).sections[0].answers[0]
     assert (answer.verdict, answer.mark, answer.delta) == ("invalid", "x", "no result")
     assert answer.sentence == (
         "patched against baseline: invalid, no claim: 36 of 36 pairs of samples set aside or "
@@ -84,12 +84,12 @@ def test_an_invalid_overall_result_is_no_claim(splat: Case) -> None:
 
 
 def test_baselines_loss_is_told_once_though_it_concerns_every_arm(emulated: Case) -> None:
-    lines = [d for n in notices(emulated.frames, emulated.context)[:2] for d in n.details]
+    lines = [d for n in notices(emulated.run)[:2] for d in n.details]
     assert sum("pressure, baseline: 19 of 36 samples set aside" in line for line in lines) == 1
 
 
 def test_failed_boots_are_counted_per_arm(emulated: Case) -> None:
-    notice = next(n for n in notices(emulated.frames, emulated.context) if "Boots" in n.headline)
+    notice = next(n for n in notices(emulated.run) if "Boots" in n.headline)
     assert notice.headline == "Boots failed: 2 of 8 of baseline and 1 of 8 of patched"
     assert notice.details[0] == (
         "Under memory pressure, baseline: 2 of 4 boots; first: block 1: no driver within 120 s."
@@ -115,7 +115,7 @@ def test_blocks_that_left_nothing_are_named(measured: Case) -> None:
             "No count of planned samples or boots in this report includes them.",
         ),
     )
-    view = build_view(replace(measured.frames, **tables), measured.context)
+    view = build_view(measured.run.with_tables(**tables))
     assert [s.subtitle for s in view.sections] == [
         "0.6 s per cell, 4 blocks",
         "0.6 s per cell, 3 of 4 blocks",
@@ -133,12 +133,12 @@ def test_weak_cells_are_told_in_one_sentence_per_regime(four: Case) -> None:
     deltas = four.frames.deltas.copy()
     primary = deltas["metric"] == "throughput_mib_s"
     idle = primary & (deltas["regime"] == "idle")
-    deltas.loc[primary, ["verdict", "blocks"]] = ["faster", four.context.blocks]
+    deltas.loc[primary, ["verdict", "blocks"]] = ["faster", four.run.blocks]
     bulk, loop = (deltas.index[idle & (deltas["arm"] == arm)] for arm in ("bulk", "loop"))
     deltas.loc[[*bulk, *loop[:2]], "verdict"] = "inconclusive"
     deltas.loc[[*bulk[:3], *loop[:3]], "blocks"] = 3
-    lines = weaknesses(replace(four.frames, deltas=deltas), four.context)
-    planned = four.context.blocks
+    lines = weaknesses(four.run.with_tables(deltas=deltas))
+    planned = four.run.blocks
     assert [line for line in lines if " cells of " in line] == [
         "No memory pressure: inconclusive in all 9 cells of bulk and 2 of 9 cells of loop; fewer "
         f"than the {planned} planned blocks (fewest: 3) in 3 of 9 cells of every arm."
@@ -192,14 +192,14 @@ def test_a_trend_over_the_arms_of_a_cell_is_named_with_its_size(measured: Case) 
 
 def test_hosts_that_differ_are_told_and_named(splat: Case) -> None:
     told = ("cpus: host 1: 8; host 2: 16.", "Host 2 measured blocks idle 3.")
-    case = replace(splat, context=replace(splat.context, host_differences=told))
+    case = replace(splat, run=replace(splat.run, host_differences=told))
     notice = Notice("Blocks were measured on hosts that differ", told)
     assert notice in found(case)
     assert notice not in found(splat)
 
 
 def test_earlier_attempts_come_last(emulated: Case) -> None:
-    assert notices(emulated.frames, emulated.context)[-1] == Notice(
+    assert notices(emulated.run)[-1] == Notice(
         "1 earlier attempt ended without data",
         ("No memory pressure, block 3, 2026-05-15 11:02: the host was shut down.",),
     )
@@ -207,11 +207,11 @@ def test_earlier_attempts_come_last(emulated: Case) -> None:
 
 def test_an_arm_that_was_compiled_to_the_baseline_s_code(measured: Case) -> None:
     """A patch of something that this configuration leaves out."""
-    baseline, patched = measured.context.images
+    baseline, patched = measured.run.images
     for changed, expected in ((None, 0), (1, 0), (0, 1)):
         images = (baseline, patched._replace(objects_changed=changed))
-        context = replace(measured.context, images=images)
-        told = notices(measured.frames, context)
+        context = replace(measured.run, images=images)
+        told = notices(context)
         assert len(told) == expected
     assert told[0].headline == "patched: compiled to the same code as the baseline"
     assert told[0].details == (
@@ -221,23 +221,23 @@ def test_an_arm_that_was_compiled_to_the_baseline_s_code(measured: Case) -> None
 
 
 def test_the_same_code_booted_otherwise_is_a_comparison(measured: Case) -> None:
-    baseline, patched = measured.context.images
+    baseline, patched = measured.run.images
     arms = tuple(
         arm._replace(booting="mitigations=off") if arm.name == "patched" else arm
-        for arm in measured.context.arms
+        for arm in measured.run.arms
     )
     images = (baseline, patched._replace(objects_changed=0))
-    context = replace(measured.context, images=images, arms=arms)
-    assert notices(measured.frames, context) == notices(measured.frames, measured.context)
-    text = render_text(measured.frames, context, ASSETS)
+    context = replace(measured.run, images=images, arms=arms)
+    assert notices(context) == notices(measured.run)
+    text = render_text(context, ASSETS)
     assert "booted with mitigations=off" in " ".join(text.split())
 
 
 def test_the_gravest_comes_first(emulated: Case) -> None:
     context = replace(
-        emulated.context, earlier_attempts=(EarlierAttempt("idle", 1, "now", "no reason"),)
+        emulated.run, earlier_attempts=(EarlierAttempt("idle", 1, "now", "no reason"),)
     )
-    order = [n.headline for n in notices(emulated.frames, context)]
+    order = [n.headline for n in notices(context)]
     ranks = [
         next(i for i, line in enumerate(order) if word in line)
         for word in ("invalid in", "Boots failed", "control arm", "expectation", "earlier attempt")
@@ -247,21 +247,19 @@ def test_the_gravest_comes_first(emulated: Case) -> None:
 
 def test_hostile_details_are_escaped(splat: Case) -> None:
     validity = splat.frames.validity.assign(detail="BUG: <b>&amp; 100% _x_")
-    frames = replace(splat.frames, validity=validity)
+    run = splat.run.with_tables(validity=validity)
     from kdelta.report.html import render_html
     from kdelta.report.latex import LatexReport
 
-    html = render_html(frames, splat.context, ASSETS, splat.folder / "figures")
+    html = render_html(run, ASSETS, splat.folder / "figures")
     assert "first: block 1: BUG: &lt;b&gt;&amp;amp; 100% _x_." in html
-    tex = LatexReport(frames, splat.context, ASSETS).paper(splat.folder / "figures")
+    tex = LatexReport(run, ASSETS).paper(splat.folder / "figures")
     assert r"BUG: \textless{}b\textgreater{}\&amp; 100\% \_x\_." in tex
-    assert "first: block 1: BUG: <b>&amp; 100% _x_." in " ".join(
-        render_text(frames, splat.context, ASSETS).split()
-    )
+    assert "first: block 1: BUG: <b>&amp; 100% _x_." in " ".join(render_text(run, ASSETS).split())
 
 
 def test_set_aside_is_counted_per_regime_arm_and_rule(emulated: Case) -> None:
-    part = build_view(emulated.frames, emulated.context).set_aside
+    part = build_view(emulated.run).set_aside
     assert (part.total, part.samples) == (29, 216)
     idle, pressure = part.counts.groups
     assert part.counts.head[5:] == emulated.frames.rules
@@ -274,7 +272,7 @@ def test_set_aside_is_counted_per_regime_arm_and_rule(emulated: Case) -> None:
 
 
 def test_both_analyses_are_shown_where_samples_were_set_aside(splat: Case) -> None:
-    part = build_view(splat.frames, splat.context).set_aside
+    part = build_view(splat.run).set_aside
     arm, without, verdict, every, verdict_all = part.overall.rows[0]
     row = splat.frames.overall_all.iloc[0]
     assert (arm, without, verdict) == ("patched", "n/a", "invalid")
@@ -292,7 +290,7 @@ def test_both_analyses_are_shown_where_samples_were_set_aside(splat: Case) -> No
 
 
 def test_cells_that_change_are_listed_unless_all_of_an_arm_do(emulated: Case) -> None:
-    part = build_view(emulated.frames, emulated.context).set_aside
+    part = build_view(emulated.run).set_aside
     rows = [(g.heading, *row) for g in part.changed.groups for row in g.rows]
     assert ("No memory pressure", "patched", "invalid", "inconclusive", "1 of 9", "1/1") in rows
     assert (
@@ -301,7 +299,7 @@ def test_cells_that_change_are_listed_unless_all_of_an_arm_do(emulated: Case) ->
 
 
 def test_one_analysis_where_nothing_was_set_aside(measured: Case, tmp_path: Path) -> None:
-    view = build_view(measured.frames, measured.context)
+    view = build_view(measured.run)
     assert not view.set_aside.any
     assert not view.set_aside.overall
     assert all(section.with_all == () for section in view.sections)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kdelta.report.context import Arm, Regime, ReportContext
+from kdelta.report.context import Arm, Regime
 from kdelta.report.formatting import format_percent
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number
+from kdelta.report.results import Results
 from kdelta.report.tables import INVALID
 
 _PADDING = 0.06
@@ -48,12 +49,12 @@ class AnswerScale:
         return self.marks.get((regime.name, arm.name))
 
 
-def answer_scale(frames: ReportFrames, context: ReportContext) -> AnswerScale | None:
+def answer_scale(run: Results) -> AnswerScale | None:
     """The scale of a run; None where there is nothing to draw."""
     effects = {}
-    for regime in context.regimes:
-        for arm in context.treatments:
-            row = frames.overall_of(regime.name, arm.name, context.primary.name)
+    for regime in run.regimes:
+        for arm in run.treatments:
+            row = run.overall(regime, arm)
             if row is None or row["verdict"] == INVALID:
                 continue
             delta, low, high = (
@@ -64,7 +65,7 @@ def answer_scale(frames: ReportFrames, context: ReportContext) -> AnswerScale | 
                 effects[regime.name, arm.name] = (delta, *ends)
     if not effects:
         return None
-    margin = context.equivalence_margin
+    margin = run.equivalence_margin
     band = ((1 / (1 + margin) - 1) * 100, margin * 100)
     low = min(*band, *(e[1] for e in effects.values()))
     high = max(*band, *(e[2] for e in effects.values()))

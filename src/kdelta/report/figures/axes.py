@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from kdelta.report.context import Factor, Metric, Regime, ReportContext
+from kdelta.report.figures.style import arm_styles, marker_size
 from kdelta.report.formatting import group_digits, level_label, typeset_minus
-from kdelta.report.frames import ReportFrames
+from kdelta.report.results import Results
 from kdelta.report.tables import INVALID
 
 CHANGE = "change (%)"
@@ -34,6 +36,7 @@ _UP = (10, 20, 50, 100, 200, 300, 400, 900, 1900, 4900, 9900)
 _DOWN = (-10, -20, -30, -50, -60, -75, -80, -90, -95, -98, -99)
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 def tick_number(value: float) -> str:
@@ -126,8 +129,7 @@ def set_percent_axis(
 
 
 def ratio_limits(
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     metric: Metric,
     regimes: Sequence[Regime] | None = None,
 ) -> tuple[float, float]:
@@ -137,13 +139,12 @@ def ratio_limits(
     full it would flatten everything else, so it leaves the panel instead.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         metric: Whose ratios.
         regimes: Which of them are to fit; None for all.
     """
-    ratios = _rows(frames.ratios, context, metric, regimes)
-    deltas = _rows(frames.deltas, context, metric, regimes)
+    ratios = _rows(run.frames.ratios, run, metric, regimes)
+    deltas = _rows(run.frames.deltas, run, metric, regimes)
     drawn = deltas[deltas["verdict"] != INVALID]
     points = _logs(ratios["ratio"])
     ends = np.concatenate([_logs(drawn["ratio_low"]), _logs(drawn["ratio_high"])])
@@ -153,6 +154,39 @@ def ratio_limits(
     low, high = ends.min(initial=low), ends.max(initial=high)
     pad = 0.05 * max(high - low, 0.02)
     return math.exp(low - pad), math.exp(high + pad)
+
+
+def paged(
+    items: Sequence[T], page_height: float | None, title: float, line: float, across: int = 1
+) -> list[Sequence[T]]:
+    """The items of a figure page by page; a single line of them may exceed a page.
+
+    Args:
+        items: At least one.
+        page_height: Inches that a page may take; None for one page with everything.
+        title: Inches that are taken before the first line.
+        line: Inches of a line.
+        across: Items in a line.
+    """
+    count = len(items)
+    if page_height is not None:
+        count = across * max(1, int((page_height - title) / line))
+    return [items[i : i + count] for i in range(0, len(items), count)]
+
+
+def arm_lines(context: ReportContext, **style: Any) -> list[Line2D]:
+    """A legend's handle for every arm, with its colour and marker."""
+    return [
+        Line2D(
+            *([], []),
+            color=colour,
+            marker=marker,
+            markersize=marker_size(marker),
+            label=squeeze(arm, 30),
+            **style,
+        )
+        for arm, (colour, marker) in arm_styles(context).items()
+    ]
 
 
 def _rows(

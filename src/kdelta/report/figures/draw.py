@@ -9,7 +9,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from kdelta.report.context import ReportContext
 from kdelta.report.figures import figure_parts, mechanism_figures, run_figures
 from kdelta.report.figures.drift import drift_figures
 from kdelta.report.figures.font import document_font
@@ -20,7 +19,7 @@ from kdelta.report.figures.pressure import pressure_figures
 from kdelta.report.figures.style import PAGE_HEIGHT, figure_style, save_pdf, save_svg, set_font
 from kdelta.report.figures.trace_pages import pages_figures
 from kdelta.report.figures.trace_waits import wait_figures
-from kdelta.report.frames import ReportFrames
+from kdelta.report.results import Results
 
 # Called with the height of a page, or None for everything in one figure.
 Draw = Callable[[float | None], list[Figure]]
@@ -35,7 +34,7 @@ _ONE_EACH = {
 }
 
 
-def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) -> list[Path]:
+def write_figures(run: Results, folder: Path) -> list[Path]:
     """Draw every figure into ``folder``.
 
     The SVG holds everything in one picture. The PDF holds the same where that fits a page of
@@ -49,7 +48,7 @@ def write_figures(frames: ReportFrames, context: ReportContext, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with document_font() as family:
-        for stem, draw in drawings(frames, context).items():
+        for stem, draw in drawings(run).items():
             svg, pdf = folder / f"{stem}.svg", folder / f"{stem}.pdf"
             with figure_style(stem):
                 pages = draw(PAGE_HEIGHT)
@@ -74,14 +73,14 @@ def _save_parts(pages: Sequence[Figure], folder: Path, stem: str) -> list[Path]:
     return parts
 
 
-def drawings(frames: ReportFrames, context: ReportContext) -> dict[str, Draw]:
+def drawings(run: Results) -> dict[str, Draw]:
     """How each figure of a run is drawn, by its stem."""
-    names = run_figures(context.metrics, context.distribution)
-    if not frames.mechanism.empty:
-        names += mechanism_figures(context.metrics)
+    names = run_figures(run.metrics, run.distribution)
+    if not run.frames.mechanism.empty:
+        names += mechanism_figures(run.metrics)
     return {
-        name.stem: partial(heatmap_figures, frames, context, name.metric)
+        name.stem: partial(heatmap_figures, run, name.metric)
         if name.template == "heatmap"
-        else partial(_ONE_EACH[name.stem], frames, context)
+        else partial(_ONE_EACH[name.stem], run)
         for name in names
     }

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from kdelta.report.context import Arm, Metric, Regime, ReportContext
-from kdelta.report.figures.axes import BLOCK, CHANGE, ratio_limits, set_percent_axis, squeeze
+from kdelta.report.context import Arm, Metric, Regime
+from kdelta.report.figures.axes import BLOCK, CHANGE, paged, ratio_limits, set_percent_axis, squeeze
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -26,6 +26,7 @@ from kdelta.report.figures.style import (
 )
 from kdelta.report.figures.svg import INK, PAPER, RULE
 from kdelta.report.frames import ReportFrames
+from kdelta.report.results import Results
 
 _ACROSS = 3
 _PANEL_HEIGHT = 1.25
@@ -36,16 +37,14 @@ _TITLE_CHARACTERS = 90
 
 
 def drift_figures(
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     page_height: float | None = None,
     metric: Metric | None = None,
 ) -> list[Figure]:
     """Draw every ratio over the blocks: a row of panels per regime, a panel per arm.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         page_height: Inches that a figure may take; None draws everything into one. A single
             regime may exceed it.
         metric: Which one; the primary one without it.
@@ -54,15 +53,12 @@ def drift_figures(
         One figure per page. Within a regime the axes are the same; between regimes the one of
         changes differs, as a noisy regime would flatten a quiet one.
     """
-    metric = metric or context.primary
-    down = max(1, math.ceil(len(context.compared) / _ACROSS))
+    metric = metric or run.primary
+    down = max(1, math.ceil(len(run.compared) / _ACROSS))
     each = down * _PANEL_HEIGHT + _REGIME_HEIGHT
-    per_page = len(context.regimes)
-    if page_height is not None:
-        per_page = max(1, int((page_height - _TITLE_HEIGHT) / each))
     return [
-        _figure(frames, context, metric, context.regimes[i : i + per_page], down, each)
-        for i in range(0, len(context.regimes), per_page)
+        _figure(run, metric, regimes, down, each)
+        for regimes in paged(run.regimes, page_height, _TITLE_HEIGHT, each)
     ]
 
 
@@ -78,14 +74,13 @@ def after_baseline(frames: ReportFrames, regime: Regime, arm: str, baseline: str
 
 
 def _figure(
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     metric: Metric,
     regimes: Sequence[Regime],
     down: int,
     each: float,
 ) -> Figure:
-    arms = context.compared
+    arms = run.compared
     across = max(1, min(len(arms), _ACROSS))
     figure = new_figure(PAGE_WIDTH, len(regimes) * each + _TITLE_HEIGHT)
     parts = figure.subfigures(len(regimes), 1, squeeze=False)[:, 0]
@@ -103,39 +98,32 @@ def _figure(
             if index >= len(arms):
                 axis.set_axis_off()
                 continue
-            limits = ratio_limits(frames, context, metric, [regime])
+            limits = ratio_limits(run, metric, [regime])
             set_percent_axis(axis, "y", limits, _TICKS)
-            _draw(axis, frames, context, metric, regime, arms[index])
+            _draw(axis, run, metric, regime, arms[index])
             first, last = index % across == 0, index + across >= len(arms)
             axis.set_ylabel(CHANGE if first else "")
             axis.set_xlabel(BLOCK if last else "")
             axis.tick_params(labelleft=first, labelbottom=last)
     figure.legend(handles=_legend(), loc="outside lower left", ncols=4)
-    title = f"{metric.title}: change against {context.baseline}, block by block"
-    return finish(figure, context, title)
+    title = f"{metric.title}: change against {run.baseline}, block by block"
+    return finish(figure, run, title)
 
 
-def _draw(
-    axis: Axes,
-    frames: ReportFrames,
-    context: ReportContext,
-    metric: Metric,
-    regime: Regime,
-    arm: Arm,
-) -> None:
-    colour, marker = arm_styles(context)[arm.name]
+def _draw(axis: Axes, run: Results, metric: Metric, regime: Regime, arm: Arm) -> None:
+    colour, marker = arm_styles(run)[arm.name]
     axis.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    rows = frames.ratios[
-        (frames.ratios["regime"] == regime.name)
-        & (frames.ratios["arm"] == arm.name)
-        & (frames.ratios["metric"] == metric.name)
-        & (frames.ratios["ratio"] > 0)
+    rows = run.frames.ratios[
+        (run.frames.ratios["regime"] == regime.name)
+        & (run.frames.ratios["arm"] == arm.name)
+        & (run.frames.ratios["metric"] == metric.name)
+        & (run.frames.ratios["ratio"] > 0)
     ]
-    last = max(context.blocks, int(rows["block"].max()) if len(rows) else 1)
+    last = max(run.blocks, int(rows["block"].max()) if len(rows) else 1)
     blocks = np.arange(1, last + 1)
     logs = rows.assign(log=np.log(rows["ratio"].to_numpy(dtype=float)))
     cells = logs.pivot_table(
-        index="block", columns=list(frames.factors), values="log", observed=True
+        index="block", columns=list(run.frames.factors), values="log", observed=True
     ).reindex(blocks)
     # All cells in one line that is lifted between them: a path each would make the page heavy.
     gap = np.full((1, cells.shape[1]), np.nan)
@@ -150,7 +138,7 @@ def _draw(
     )
     mean = np.exp(cells.mean(axis="columns").to_numpy(dtype=float))
     axis.plot(blocks, mean, color=colour, linewidth=1.6, zorder=3)
-    later = after_baseline(frames, regime, arm.name, context.baseline)
+    later = after_baseline(run.frames, regime, arm.name, run.baseline)
     for filled in (True, False):
         chosen = [block for block in blocks if (block in later) == filled]
         axis.plot(

@@ -41,8 +41,9 @@ from kdelta.report.figures.style import (
 from kdelta.report.figures.svg import INK, INVALID_SIGN, PAPER, RULE
 from kdelta.report.formatting import Row as TableRow
 from kdelta.report.frames import ReportFrames, number
+from kdelta.report.results import Results
 from kdelta.report.sentences import confidence_label, magnitude
-from kdelta.report.tables import INVALID, factor_levels
+from kdelta.report.tables import INVALID
 
 SLOT = 0.12
 """Inches that one arm takes in one cell."""
@@ -75,8 +76,7 @@ class _Panel(NamedTuple):
 
 
 def forest_figures(
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     page_height: float | None = None,
     metric: Metric | None = None,
 ) -> list[Figure]:
@@ -85,38 +85,37 @@ def forest_figures(
     The axis of changes is the same in every panel.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         page_height: Inches that a figure may take; None draws everything into one.
         metric: Which one; the primary one without it.
 
     Returns:
         One figure per page.
     """
-    metric = metric or context.primary
-    cells = all_cells(frames, context)
-    step = (len(context.compared) + _CELL_GAP) * SLOT
+    metric = metric or run.primary
+    cells = all_cells(run)
+    step = (len(run.compared) + _CELL_GAP) * SLOT
     whole = (len(cells) + 1) * step + _AXIS_HEIGHT
-    across = _across(len(context.regimes), len(cells), whole)
+    across = _across(len(run.regimes), len(cells), whole)
     if page_height is None:
-        lines = _lines(context.regimes, cells, across, len(cells))
-        return [_figure(frames, context, metric, lines, across)]
+        lines = _lines(run.regimes, cells, across, len(cells))
+        return [_figure(run, metric, lines, across)]
     room = page_height - _TITLE_HEIGHT
     if whole > room:
         fit = max(1, int((room - _AXIS_HEIGHT) / step) - 1)
         # Equal parts, so that the last page does not hold a single cell.
         fit = math.ceil(len(cells) / math.ceil(len(cells) / fit))
-        pages = [[line] for line in _lines(context.regimes, cells, across, fit)]
+        pages = [[line] for line in _lines(run.regimes, cells, across, fit)]
     else:
-        lines = _lines(context.regimes, cells, across, len(cells))
+        lines = _lines(run.regimes, cells, across, len(cells))
         down = max(1, int(room / whole))
         pages = [lines[i : i + down] for i in range(0, len(lines), down)]
-    return [_figure(frames, context, metric, page, across) for page in pages]
+    return [_figure(run, metric, page, across) for page in pages]
 
 
-def all_cells(frames: ReportFrames, context: ReportContext) -> tuple[Cell, ...]:
+def all_cells(run: Results) -> tuple[Cell, ...]:
     """Every planned or observed cell, in display order."""
-    levels = [factor_levels(frames, context, factor.name) for factor in context.factors]
+    levels = [run.levels(factor.name) for factor in run.factors]
     return tuple(itertools.product(*levels))
 
 
@@ -141,19 +140,13 @@ def _lines(
     ]
 
 
-def _figure(
-    frames: ReportFrames,
-    context: ReportContext,
-    metric: Metric,
-    lines: Sequence[Sequence[_Panel]],
-    across: int,
-) -> Figure:
-    step = (len(context.compared) + _CELL_GAP) * SLOT
+def _figure(run: Results, metric: Metric, lines: Sequence[Sequence[_Panel]], across: int) -> Figure:
+    step = (len(run.compared) + _CELL_GAP) * SLOT
     rows = [len(line[0].cells) + line[0].with_overall for line in lines]
     heights = [count * step + _AXIS_HEIGHT for count in rows]
     figure = new_figure(PAGE_WIDTH, sum(heights) + _TITLE_HEIGHT)
     axes = figure.subplots(len(lines), across, squeeze=False, height_ratios=heights)
-    limits = ratio_limits(frames, context, metric)
+    limits = ratio_limits(run, metric)
     most = max(3, int((PAGE_WIDTH - 1.2) / across / _TICK_WIDTH))
     for line, places in zip(lines, axes, strict=True):
         for index, axis in enumerate(places):
@@ -161,10 +154,12 @@ def _figure(
                 axis.set_axis_off()
                 continue
             set_percent_axis(axis, "x", limits, most)
-            _draw(axis, frames, context, metric, line[index])
-            _label(axis, frames, context, metric, line[index], across, first=index == 0)
-    verdicts = {v for f in (frames.deltas, frames.overall) for v in _of(f, metric)["verdict"]}
-    handles, signs = legend(context, verdicts)
+            _draw(axis, run, metric, line[index])
+            _label(axis, run, metric, line[index], across, first=index == 0)
+    verdicts = {
+        v for f in (run.frames.deltas, run.frames.overall) for v in _of(f, metric)["verdict"]
+    }
+    handles, signs = legend(run, verdicts)
     figure.legend(
         handles=handles,
         title=signs,
@@ -174,38 +169,36 @@ def _figure(
         ncols=legend_columns(handles, 4),
         columnspacing=1.2,
     )
-    title = f"{metric.title}: change against {context.baseline}, cell by cell"
-    return finish(figure, context, title)
+    title = f"{metric.title}: change against {run.baseline}, cell by cell"
+    return finish(figure, run, title)
 
 
-def _draw(
-    axis: Axes, frames: ReportFrames, context: ReportContext, metric: Metric, panel: _Panel
-) -> None:
-    arms = context.compared
+def _draw(axis: Axes, run: Results, metric: Metric, panel: _Panel) -> None:
+    arms = run.compared
     step = len(arms) + _CELL_GAP
     rows = len(panel.cells) + panel.with_overall
     axis.set_ylim(rows * step, 0)
-    draw_bands(axis, context, noise_floor(frames, panel.regime, metric))
-    names = [factor.name for factor in context.factors]
+    draw_bands(axis, run, noise_floor(run.frames, panel.regime, metric))
+    names = [factor.name for factor in run.factors]
     for index, arm in enumerate(arms):
-        found = frames.deltas_of(panel.regime.name, arm.name, metric.name).to_dict("records")
+        found = run.frames.deltas_of(panel.regime.name, arm.name, metric.name).to_dict("records")
         by_cell = {tuple(str(row[n]) for n in names): row for row in found}
         places = {c: i * step + index + (_CELL_GAP + 1) / 2 for i, c in enumerate(panel.cells)}
-        blocks = _of(frames.ratios, metric)
+        blocks = _of(run.frames.ratios, metric)
         blocks = blocks[(blocks["regime"] == panel.regime.name) & (blocks["arm"] == arm.name)]
         ratios = [
             (places[cell], number(ratio))
             for *levels, ratio in blocks[[*names, "ratio"]].itertuples(index=False)
             if (cell := tuple(map(str, levels))) in places
         ]
-        draw_ticks(axis, context, arm, ratios)
+        draw_ticks(axis, run, arm, ratios)
         for cell, place in places.items():
-            draw_row(axis, context, arm, place, Row.of(by_cell.get(cell)))
+            draw_row(axis, run, arm, place, Row.of(by_cell.get(cell)))
         if panel.with_overall:
-            overall = frames.overall_of(panel.regime.name, arm.name, metric.name)
+            overall = run.frames.overall_of(panel.regime.name, arm.name, metric.name)
             place = len(panel.cells) * step + index + (_CELL_GAP + 1) / 2
             row = Row.of(None if overall is None else overall.to_dict())
-            draw_row(axis, context, arm, place, row, overall=True)
+            draw_row(axis, run, arm, place, row, overall=True)
     for edge in range(1, rows):
         last = edge == len(panel.cells)
         axis.axhline(
@@ -225,26 +218,25 @@ def noise_floor(frames: ReportFrames, regime: Regime, metric: Metric) -> float:
 
 def _label(
     axis: Axes,
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     metric: Metric,
     panel: _Panel,
     across: int,
     *,
     first: bool,
 ) -> None:
-    step = len(context.compared) + _CELL_GAP
-    labels = [cell_label(context, cell) for cell in panel.cells]
+    step = len(run.compared) + _CELL_GAP
+    labels = [cell_label(run, cell) for cell in panel.cells]
     labels += [OVERALL] * panel.with_overall
     axis.set_yticks([(i + 0.5) * step for i in range(len(labels))], labels if first else [])
     axis.tick_params(axis="y", length=0)
-    axis.set_ylabel(cells_name(context) if first else "")
+    axis.set_ylabel(cells_name(run) if first else "")
     axis.set_xlabel(f"{metric.short}: {CHANGE}" if across < 3 else CHANGE)
     room = int(84 / across) - 4
     title = textwrap.fill(squeeze(panel.regime.title, _TITLE_LINES[across > 2] * room), room)
     axis.set_title(f"{title}\n", loc="left", fontsize=FONT_SIZE, color=INK)
-    floor = noise_floor(frames, panel.regime, metric)
-    note = f"noise floor {magnitude(floor)}" if context.controls else ""
+    floor = noise_floor(run.frames, panel.regime, metric)
+    note = f"noise floor {magnitude(floor)}" if run.controls else ""
     axis.text(
         0, 1.0, note, transform=axis.transAxes, va="bottom", fontsize=SMALL_FONT_SIZE, color=INK
     ).set_in_layout(False)

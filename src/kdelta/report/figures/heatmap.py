@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
-from kdelta.report.figures.axes import factor_name, squeeze
+from kdelta.report.figures.axes import factor_name, paged, squeeze
 from kdelta.report.figures.style import (
     FONT_SIZE,
     MISSING_COLOUR,
@@ -31,6 +31,7 @@ from kdelta.report.figures.style import (
 from kdelta.report.figures.svg import INK, INVALID_COLOUR, INVALID_FILL, INVALID_SIGN
 from kdelta.report.formatting import level_label, typeset_minus
 from kdelta.report.frames import ReportFrames, number
+from kdelta.report.results import Results
 from kdelta.report.tables import INVALID, Cell, DeltaTable, choose_precision, delta_tables
 
 MISSING_NOTE = "missing"
@@ -70,17 +71,14 @@ class Panel:
     notes: NDArray[np.str_]
 
 
-def heatmap_figures(
-    frames: ReportFrames, context: ReportContext, metric: Metric, page_height: float | None = None
-) -> list[Figure]:
+def heatmap_figures(run: Results, metric: Metric, page_height: float | None = None) -> list[Figure]:
     """Draw every delta of a metric, regime by regime, arms before the control.
 
     The intervals stand in the cells if all arms of a regime then still stand side by side;
     otherwise they are left to the forest plot, which shows them better.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         metric: Which one.
         page_height: Inches that a figure may take; None draws everything into one. A single row
             of panels may exceed it.
@@ -88,24 +86,21 @@ def heatmap_figures(
     Returns:
         One figure per page; the colours mean the same in all of them.
     """
-    by_regime = _panels(frames, context, metric, intervals=True)
+    by_regime = _panels(run, metric, intervals=True)
     size = _panel_size(by_regime)
-    if len(context.compared) > _fit(size):
-        by_regime = _panels(frames, context, metric, intervals=False)
+    if len(run.compared) > _fit(size):
+        by_regime = _panels(run, metric, intervals=False)
         size = _panel_size(by_regime)
-    across = max(1, min(len(context.compared), _fit(size)))
+    across = max(1, min(len(run.compared), _fit(size)))
     lines = [
         panels[start : start + across]
         for panels in by_regime
         for start in range(0, len(panels), across)
     ]
-    per_page = len(lines)
-    if page_height is not None:
-        per_page = max(1, int((page_height - _TITLE_HEIGHT) / size.height))
-    limit = colour_limit(frames, metric, context)
+    limit = colour_limit(run, metric)
     return [
-        _figure(lines[start : start + per_page], across, size, context, metric, limit)
-        for start in range(0, len(lines), per_page)
+        _figure(page, across, size, run, metric, limit)
+        for page in paged(lines, page_height, _TITLE_HEIGHT, size.height)
     ]
 
 
@@ -114,12 +109,12 @@ def _fit(size: Size) -> int:
     return int((PAGE_WIDTH - size.margin) / size.width)
 
 
-def colour_limit(frames: ReportFrames, metric: Metric, context: ReportContext) -> float:
+def colour_limit(run: Results, metric: Metric) -> float:
     """The percent at which the colours end: the same for every regime and arm."""
-    rows = frames.deltas[
-        (frames.deltas["metric"] == metric.name)
-        & frames.deltas["arm"].isin([arm.name for arm in context.compared])
-        & (frames.deltas["verdict"] != INVALID)
+    rows = run.frames.deltas[
+        (run.frames.deltas["metric"] == metric.name)
+        & run.frames.deltas["arm"].isin([arm.name for arm in run.compared])
+        & (run.frames.deltas["verdict"] != INVALID)
     ]
     largest = rows["delta_percent"].abs().max()
     return max(5.0, math.ceil(largest / 5) * 5) if math.isfinite(number(largest)) else 5.0
@@ -159,23 +154,21 @@ def _figure(
     return finish(figure, context, f"{metric.title}: change against {context.baseline}")
 
 
-def _panels(
-    frames: ReportFrames, context: ReportContext, metric: Metric, *, intervals: bool
-) -> list[list[Panel]]:
+def _panels(run: Results, metric: Metric, *, intervals: bool) -> list[list[Panel]]:
     """The panels of each regime, one per arm."""
-    precision = choose_precision(frames, context)
+    precision = choose_precision(run)
     return [
         [
             _panel(
-                frames,
+                run.frames,
                 regime,
                 arm,
-                delta_tables(frames, context, regime, arm, metric, precision),
+                delta_tables(run, regime, arm, metric, precision),
                 intervals=intervals,
             )
-            for arm in context.compared
+            for arm in run.compared
         ]
-        for regime in context.regimes
+        for regime in run.regimes
     ]
 
 

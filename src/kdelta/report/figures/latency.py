@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figures.axes import squeeze, tick_number
+from kdelta.report.figures.axes import paged, squeeze, tick_number
 from kdelta.report.figures.selection import CellLevels, fixed_factors, shown_cells
 from kdelta.report.figures.style import (
     FONT_SIZE,
@@ -28,7 +28,8 @@ from kdelta.report.figures.style import (
 from kdelta.report.figures.svg import INK, PAPER, RULE
 from kdelta.report.formatting import level_words
 from kdelta.report.frames import ReportFrames
-from kdelta.report.tables import at_levels, factor_levels
+from kdelta.report.results import Results
+from kdelta.report.tables import at_levels
 
 LATENCY = "write latency (µs)"
 SHARE = "share below (%)"
@@ -43,14 +44,11 @@ _TITLE_HEIGHT = 0.85
 _TITLE_CHARACTERS = 90
 
 
-def latency_figures(
-    frames: ReportFrames, context: ReportContext, page_height: float | None = None
-) -> list[Figure]:
+def latency_figures(run: Results, page_height: float | None = None) -> list[Figure]:
     """Draw the share of writes below each latency: a grid of cells per regime, a line per arm.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         page_height: Inches that a figure may take; None draws everything into one. A single
             regime may exceed it.
 
@@ -58,33 +56,26 @@ def latency_figures(
         One figure per page. The axis of shares is the same everywhere, that of latencies along a
         row of cells.
     """
-    grid = shown_cells(context, _levels(frames, context))
+    grid = shown_cells(run, _levels(run))
     each = len(grid) * _PANEL_HEIGHT + _REGIME_HEIGHT
-    per_page = len(context.regimes)
-    if page_height is not None:
-        per_page = max(1, int((page_height - _TITLE_HEIGHT) / each))
     return [
-        _figure(frames, context, context.regimes[i : i + per_page], grid, each)
-        for i in range(0, len(context.regimes), per_page)
+        _figure(run, regimes, grid, each)
+        for regimes in paged(run.regimes, page_height, _TITLE_HEIGHT, each)
     ]
 
 
-def _levels(frames: ReportFrames, context: ReportContext) -> dict[str, tuple[str, ...]]:
-    return {
-        factor.name: factor_levels(frames, context, factor.name) or ("",)
-        for factor in context.factors
-    }
+def _levels(run: Results) -> dict[str, tuple[str, ...]]:
+    return {factor.name: run.levels(factor.name) or ("",) for factor in run.factors}
 
 
 def _figure(
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     regimes: Sequence[Regime],
     grid: Sequence[Sequence[CellLevels]],
     each: float,
 ) -> Figure:
     down, across = len(grid), len(grid[0])
-    fixed = fixed_factors(context, _levels(frames, context))
+    fixed = fixed_factors(run, _levels(run))
     at = "".join(f", {level_words(factor, level)}" for factor, level in fixed)
     figure = new_figure(PAGE_WIDTH, len(regimes) * each + _TITLE_HEIGHT)
     parts = figure.subfigures(len(regimes), 1, squeeze=False)[:, 0]
@@ -98,16 +89,16 @@ def _figure(
                 axis.set_axis_off()
                 continue
             # Rows differ in latency by far more than arms do.
-            _scale(axis, _limits(frames, regime, [(*fixed, *one) for one in grid[row]]))
+            _scale(axis, _limits(run.frames, regime, [(*fixed, *one) for one in grid[row]]))
             cell = grid[row][column]
-            _draw(axis, frames, context, regime, (*fixed, *cell))
+            _draw(axis, run, regime, (*fixed, *cell))
             words = ", ".join(level_words(factor, level) for factor, level in cell)
             axis.set_title(textwrap.fill(words, int(96 / across)), fontsize=SMALL_FONT_SIZE)
             below = row + 1 < down and column < len(grid[row + 1])
             axis.set_ylabel(SHARE if column == 0 else "", fontsize=SMALL_FONT_SIZE)
             axis.set_xlabel("" if below else LATENCY)
             axis.tick_params(labelleft=bool(column == 0))
-    return finish(figure, context, "Distribution of write latency", _legend(context), 5)
+    return finish(figure, run, "Distribution of write latency", _legend(run), 5)
 
 
 def _limits(
@@ -137,12 +128,10 @@ def _scale(axis: Axes, limits: tuple[float, float]) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw(
-    axis: Axes, frames: ReportFrames, context: ReportContext, regime: Regime, cell: CellLevels
-) -> None:
-    rows = at_levels(frames.latency[frames.latency["regime"] == regime.name], cell)
+def _draw(axis: Axes, run: Results, regime: Regime, cell: CellLevels) -> None:
+    rows = at_levels(run.frames.latency[run.frames.latency["regime"] == regime.name], cell)
     rows = rows[rows["quantile"].map(_is_drawn).astype(bool)]
-    for arm, style in line_styles(context).items():
+    for arm, style in line_styles(run).items():
         ours = rows[rows["arm"] == arm].sort_values("quantile")
         ours = ours[ours["latency_us"] > 0]
         if not ours.empty:

@@ -11,11 +11,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kdelta.report.context import ReportContext
-from kdelta.report.figures.axes import REGIME, squeeze, tick_number
+from kdelta.report.figures.axes import REGIME, arm_lines, squeeze, tick_number
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -25,7 +23,7 @@ from kdelta.report.figures.style import (
     new_figure,
 )
 from kdelta.report.figures.svg import INK, PAPER, RULE
-from kdelta.report.frames import ReportFrames
+from kdelta.report.results import Results
 
 NOTHING = "0 everywhere"
 UNKNOWN = "no such counter"
@@ -55,14 +53,11 @@ COUNTERS = (
 )
 
 
-def pressure_figures(
-    frames: ReportFrames, context: ReportContext, page_height: float | None = None
-) -> list[Figure]:
+def pressure_figures(run: Results, page_height: float | None = None) -> list[Figure]:
     """Draw each counter's rate: mean over cells, and the range of the cells as a line.
 
     Args:
-        frames: The analysed tables.
-        context: The facts of the run.
+        run: Tables and facts.
         page_height: Inches that a figure may take; the figure is one in any case, and higher
             only from a dozen regimes on.
 
@@ -71,25 +66,25 @@ def pressure_figures(
     """
     del page_height
     down = math.ceil(len(COUNTERS) / _ACROSS)
-    each = len(context.regimes) * max(0.42, (len(context.arms) + 0.6) * _SLOT) + _AXIS_HEIGHT
+    each = len(run.regimes) * max(0.42, (len(run.arms) + 0.6) * _SLOT) + _AXIS_HEIGHT
     figure = new_figure(PAGE_WIDTH, down * each + _TITLE_HEIGHT)
     axes = figure.subplots(down, _ACROSS, squeeze=False)
-    labels = [
-        textwrap.fill(squeeze(regime.title, _LABEL_CHARACTERS), 18) for regime in context.regimes
-    ]
+    labels = [textwrap.fill(squeeze(regime.title, _LABEL_CHARACTERS), 18) for regime in run.regimes]
     for index, (axis, counter) in enumerate(zip(axes.flat, COUNTERS, strict=True)):
-        _draw(axis, frames, context, counter)
+        _draw(axis, run, counter)
         axis.set_title(counter.title, loc="left", fontsize=FONT_SIZE, color=INK)
         axis.set_xlabel(f"rate ({counter.unit})" if "%" not in counter.unit else "share (%)")
         first = index % _ACROSS == 0
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_yticks(range(len(labels)), labels if first else [""] * len(labels))
         axis.set_ylabel(REGIME if first else "")
-    return [finish(figure, context, "Memory pressure that the guest saw", _legend(context), 5)]
+    return [
+        finish(figure, run, "Memory pressure that the guest saw", arm_lines(run, linewidth=1.2), 5)
+    ]
 
 
-def _draw(axis: Axes, frames: ReportFrames, context: ReportContext, counter: _Counter) -> None:
-    rows = frames.pressure.assign(_rate=pd.to_numeric(frames.pressure[counter.column]))
+def _draw(axis: Axes, run: Results, counter: _Counter) -> None:
+    rows = run.frames.pressure.assign(_rate=pd.to_numeric(run.frames.pressure[counter.column]))
     rows = rows[rows["_rate"].notna()]
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
@@ -99,20 +94,20 @@ def _draw(axis: Axes, frames: ReportFrames, context: ReportContext, counter: _Co
         note = UNKNOWN if rows.empty else NOTHING
         axis.text(0.5, 0.5, note, transform=axis.transAxes, ha="center", va="center", color=INK)
         return
-    styles = arm_styles(context)
-    step = 0.8 / len(context.arms)
-    for place, regime in enumerate(context.regimes):
+    styles = arm_styles(run)
+    step = 0.8 / len(run.arms)
+    for place, regime in enumerate(run.regimes):
         here = rows[rows["regime"] == regime.name]
         if here.empty:
             axis.annotate(
                 "n/a", (0, place), (3, 0), textcoords="offset points", va="center", color=INK
             )
-        for index, arm in enumerate(context.arms):
+        for index, arm in enumerate(run.arms):
             found = here[here["arm"] == arm.name]["_rate"]
             if found.empty:
                 continue
             colour, marker = styles[arm.name]
-            y = place + (index - (len(context.arms) - 1) / 2) * step
+            y = place + (index - (len(run.arms) - 1) / 2) * step
             axis.hlines(y, found.min(), found.max(), colors=colour, linewidth=1.2, zorder=2)
             axis.plot(
                 found.mean(),
@@ -127,7 +122,7 @@ def _draw(axis: Axes, frames: ReportFrames, context: ReportContext, counter: _Co
             )
     _scale(axis, rows["_rate"].to_numpy(dtype=float))
     axis.grid(axis="x", color=RULE)
-    for edge in np.arange(0.5, len(context.regimes) - 1):
+    for edge in np.arange(0.5, len(run.regimes) - 1):
         axis.axhline(edge, color=RULE, linewidth=0.5, zorder=0)
     axis.set_axisbelow(True)
 
@@ -150,18 +145,3 @@ def _scale(axis: Axes, rates: np.ndarray) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
     # Last: a new scale brings its own, whose numbers are formulas.
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_number(value)))
-
-
-def _legend(context: ReportContext) -> list[Line2D]:
-    return [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            marker=marker,
-            markersize=marker_size(marker),
-            linewidth=1.2,
-            label=squeeze(arm, 30),
-        )
-        for arm, (colour, marker) in arm_styles(context).items()
-    ]

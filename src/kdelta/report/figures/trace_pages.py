@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from kdelta.report.context import Factor, Regime, ReportContext
-from kdelta.report.figures.axes import ARM, factor_name, squeeze
+from kdelta.report.context import Factor, Regime
+from kdelta.report.figures.axes import ARM, factor_name, paged, squeeze
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -27,7 +27,7 @@ from kdelta.report.figures.svg import BASELINE_COLOUR, INK, PAPER
 from kdelta.report.formatting import format_quantity, level_label
 from kdelta.report.frames import ReportFrames, number
 from kdelta.report.mechanism import BEFORE, SIZE_FACTOR, UNDER, mechanism_rows, traced_regimes
-from kdelta.report.tables import factor_levels
+from kdelta.report.results import Results
 
 _HATCH = "////"
 _PANEL_HEIGHT = 1.9
@@ -35,38 +35,31 @@ _TITLE_HEIGHT = 0.9
 _TITLE_CHARACTERS = 80
 
 
-def pages_figures(
-    frames: ReportFrames, context: ReportContext, page_height: float | None = None
-) -> list[Figure]:
+def pages_figures(run: Results, page_height: float | None = None) -> list[Figure]:
     """Stacked bars of pages per write before and under the lock, a panel per regime.
 
     Within a panel the write sizes side by side where they are a factor, and within these the
     arms. A bar is the mean over the cells that it stands for.
 
     Args:
-        frames: The analysed tables, with traced boots.
-        context: The facts of the run.
+        run: Tables, with traced boots, and facts.
         page_height: Inches that a figure may take; None draws everything into one.
 
     Returns:
         One figure per page.
     """
-    regimes = traced_regimes(frames, context)
-    size = next((f for f in context.factors if f.name == SIZE_FACTOR), None)
+    regimes = traced_regimes(run)
+    size = next((f for f in run.factors if f.name == SIZE_FACTOR), None)
     across = 1 if size or len(regimes) == 1 else 2
-    per_page = len(regimes)
-    if page_height is not None:
-        per_page = across * max(1, int((page_height - _TITLE_HEIGHT) / _PANEL_HEIGHT))
-    limit = _pages_limit(frames, size)
+    limit = _pages_limit(run.frames, size)
     return [
-        _pages_figure(frames, context, regimes[i : i + per_page], across, size, limit)
-        for i in range(0, len(regimes), per_page)
+        _pages_figure(run, page, across, size, limit)
+        for page in paged(regimes, page_height, _TITLE_HEIGHT, _PANEL_HEIGHT, across)
     ]
 
 
 def _pages_figure(
-    frames: ReportFrames,
-    context: ReportContext,
+    run: Results,
     regimes: Sequence[Regime],
     across: int,
     size: Factor | None,
@@ -79,7 +72,7 @@ def _pages_figure(
         if index >= len(regimes):
             axis.set_axis_off()
             continue
-        _draw_pages(axis, frames, context, regimes[index], size, _TITLE_CHARACTERS // across)
+        _draw_pages(axis, run, regimes[index], size, _TITLE_CHARACTERS // across)
         axis.set_ylim(0, limit)
         title = textwrap.fill(regimes[index].title, _TITLE_CHARACTERS // across)
         axis.set_title(title, loc="left", fontsize=FONT_SIZE, color=INK)
@@ -89,33 +82,22 @@ def _pages_figure(
         Patch(facecolor=PAPER, edgecolor=INK, hatch=_HATCH, label="before the lock"),
     ]
     if size:
-        handles = [
-            Patch(facecolor=arm_styles(context)[a.name][0], label=a.name) for a in context.arms
-        ]
+        handles = [Patch(facecolor=arm_styles(run)[a.name][0], label=a.name) for a in run.arms]
         handles += [
             Patch(facecolor=INK, label="solid: under the lock"),
             Patch(facecolor=PAPER, edgecolor=INK, hatch=_HATCH, label="hatched: before the lock"),
         ]
-    return finish(
-        figure, context, "Pages allocated per write, before and under pipe->mutex", handles
-    )
+    return finish(figure, run, "Pages allocated per write, before and under pipe->mutex", handles)
 
 
-def _draw_pages(
-    axis: Axes,
-    frames: ReportFrames,
-    context: ReportContext,
-    regime: Regime,
-    size: Factor | None,
-    room: int,
-) -> None:
-    arms = [a.name for a in context.arms if not mechanism_rows(frames, regime, a.name).empty]
-    levels = factor_levels(frames, context, size.name) if size else ("",)
-    styles = arm_styles(context)
+def _draw_pages(axis: Axes, run: Results, regime: Regime, size: Factor | None, room: int) -> None:
+    arms = [a.name for a in run.arms if not mechanism_rows(run.frames, regime, a.name).empty]
+    levels = run.levels(size.name) if size else ("",)
+    styles = arm_styles(run)
     width = 0.8 / len(arms)
     for place, level in enumerate(levels):
         for index, arm in enumerate(arms):
-            rows = mechanism_rows(frames, regime, arm)
+            rows = mechanism_rows(run.frames, regime, arm)
             rows = rows[rows[size.name] == level] if size else rows
             under, before = (number(pd.to_numeric(rows[c]).mean()) for c in (UNDER, BEFORE))
             x = place + (index - (len(arms) - 1) / 2) * width if size else float(index)

@@ -12,12 +12,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from kdelta.report.context import Regime, ReportContext
-from kdelta.report.figures.axes import Cell, cell_label, cells_name, tick_number
+from kdelta.report.context import Regime
+from kdelta.report.figures.axes import Cell, arm_lines, cell_label, cells_name, paged, tick_number
 from kdelta.report.figures.style import (
     FONT_SIZE,
     PAGE_WIDTH,
@@ -27,9 +26,9 @@ from kdelta.report.figures.style import (
     new_figure,
 )
 from kdelta.report.figures.svg import INK, PAPER
-from kdelta.report.frames import ReportFrames, number
+from kdelta.report.frames import number
 from kdelta.report.mechanism import WAIT, mechanism_rows, traced_regimes
-from kdelta.report.tables import factor_levels
+from kdelta.report.results import Results
 
 _ARM_HEIGHT = 0.065
 _ROW_HEIGHT = 0.19  # at the least
@@ -41,80 +40,55 @@ _TITLE_CHARACTERS = 70
 _LINEAR_SPAN = 30
 
 
-def wait_figures(
-    frames: ReportFrames, context: ReportContext, page_height: float | None = None
-) -> list[Figure]:
+def wait_figures(run: Results, page_height: float | None = None) -> list[Figure]:
     """The wait for the lock per write: cells down, one mark per arm, a panel per regime.
 
     The wait axis is the same in every panel; it is logarithmic, but for zero, where the waits
     span more than a factor of thirty.
 
     Args:
-        frames: The analysed tables, with traced boots.
-        context: The facts of the run.
+        run: Tables, with traced boots, and facts.
         page_height: Inches that a figure may take; None draws everything into one. A single row
             of panels may exceed it.
 
     Returns:
         One figure per page.
     """
-    regimes = traced_regimes(frames, context)
-    cells = max(len(_cells(frames, context, regime)) for regime in regimes)
+    regimes = traced_regimes(run)
+    cells = max(len(_cells(run, regime)) for regime in regimes)
     across = min(2, len(regimes))
-    row = max(_ROW_HEIGHT, min(len(context.arms) * _ARM_HEIGHT, _CELLS_HEIGHT / max(cells, 1)))
+    row = max(_ROW_HEIGHT, min(len(run.arms) * _ARM_HEIGHT, _CELLS_HEIGHT / max(cells, 1)))
     height = cells * row + _AXIS_HEIGHT
-    per_page = len(regimes)
-    if page_height is not None:
-        per_page = across * max(1, int((page_height - _TITLE_HEIGHT) / height))
     return [
-        _wait_figure(frames, context, regimes[i : i + per_page], across, height)
-        for i in range(0, len(regimes), per_page)
+        _wait_figure(run, page, across, height)
+        for page in paged(regimes, page_height, _TITLE_HEIGHT, height, across)
     ]
 
 
-def _wait_figure(
-    frames: ReportFrames,
-    context: ReportContext,
-    regimes: Sequence[Regime],
-    across: int,
-    height: float,
-) -> Figure:
+def _wait_figure(run: Results, regimes: Sequence[Regime], across: int, height: float) -> Figure:
     down = math.ceil(len(regimes) / across)
     figure = new_figure(PAGE_WIDTH, down * height + _TITLE_HEIGHT)
     axes = figure.subplots(down, across, squeeze=False, sharex=True)
-    waits = pd.to_numeric(frames.mechanism[WAIT]).to_numpy(dtype=float)
+    waits = pd.to_numeric(run.frames.mechanism[WAIT]).to_numpy(dtype=float)
     waits = waits[np.isfinite(waits)]
     for index, axis in enumerate(axes.flat):
         if index >= len(regimes):
             axis.set_axis_off()
             continue
-        cells = _cells(frames, context, regimes[index])
-        _draw_waits(axis, frames, context, regimes[index], cells)
-        axis.set_yticks(range(len(cells)), [cell_label(context, cell) for cell in cells])
+        cells = _cells(run, regimes[index])
+        _draw_waits(axis, run, regimes[index], cells)
+        axis.set_yticks(range(len(cells)), [cell_label(run, cell) for cell in cells])
         axis.set_ylim(len(cells) - 0.4, -0.6)
         if index % across:
             axis.set_yticklabels([])
-        axis.set_ylabel("" if index % across else cells_name(context))
+        axis.set_ylabel("" if index % across else cells_name(run))
         title = textwrap.fill(regimes[index].title, _TITLE_CHARACTERS // across)
         axis.set_title(title, loc="left", fontsize=FONT_SIZE, color=INK)
         axis.set_xlabel("wait for pipe->mutex (µs/write)")
         axis.tick_params(labelbottom=True)
     _scale(axes[0, 0], waits)
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=colour,
-            marker=marker,
-            linestyle="none",
-            markersize=marker_size(marker),
-            label=arm,
-        )
-        for arm, (colour, marker) in arm_styles(context).items()
-    ]
-    return finish(
-        figure, context, "Wait for pipe->mutex per write, one traced boot per arm", handles
-    )
+    handles = arm_lines(run, linestyle="none")
+    return finish(figure, run, "Wait for pipe->mutex per write, one traced boot per arm", handles)
 
 
 def _scale(axis: Axes, waits: NDArray[np.float64]) -> None:
@@ -128,25 +102,23 @@ def _scale(axis: Axes, waits: NDArray[np.float64]) -> None:
         axis.set_xlim(0, 1.08 * waits.max(initial=0.0) or 1.0)
 
 
-def _cells(frames: ReportFrames, context: ReportContext, regime: Regime) -> list[Cell]:
-    names = [factor.name for factor in context.factors]
-    rows = mechanism_rows(frames, regime)
-    order = {f.name: factor_levels(frames, context, f.name) for f in context.factors}
+def _cells(run: Results, regime: Regime) -> list[Cell]:
+    names = [factor.name for factor in run.factors]
+    rows = mechanism_rows(run.frames, regime)
+    order = {f.name: run.levels(f.name) for f in run.factors}
     found = {tuple(str(row[n]) for n in names) for row in rows.to_dict("records")}
     return sorted(found, key=lambda c: [order[n].index(v) for n, v in zip(names, c, strict=True)])
 
 
-def _draw_waits(
-    axis: Axes, frames: ReportFrames, context: ReportContext, regime: Regime, cells: list[Cell]
-) -> None:
-    names = [factor.name for factor in context.factors]
+def _draw_waits(axis: Axes, run: Results, regime: Regime, cells: list[Cell]) -> None:
+    names = [factor.name for factor in run.factors]
     place = {cell: index for index, cell in enumerate(cells)}
-    styles = arm_styles(context)
-    for index, arm in enumerate(context.arms):
-        rows = mechanism_rows(frames, regime, arm.name).to_dict("records")
+    styles = arm_styles(run)
+    for index, arm in enumerate(run.arms):
+        rows = mechanism_rows(run.frames, regime, arm.name).to_dict("records")
         colour, marker = styles[arm.name]
         # A little apart, so that marks of the same wait do not hide each other.
-        shift = (index - (len(context.arms) - 1) / 2) * 0.8 / len(context.arms)
+        shift = (index - (len(run.arms) - 1) / 2) * 0.8 / len(run.arms)
         axis.plot(
             [number(row[WAIT]) for row in rows],
             [place[tuple(str(row[n]) for n in names)] + shift for row in rows],

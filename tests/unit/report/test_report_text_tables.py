@@ -6,10 +6,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdelta.mail.layout import WIDTH, format_tables
+from kdelta.mail.cover import WIDTH
 from kdelta.report.context import Arm, Factor, Regime
 from kdelta.report.tables import Cell, DeltaTable
+from kdelta.report.text_tables import form_of, format_table
 from tests.workloads import THROUGHPUT
+
+
+def format_tables(tables: list[DeltaTable]) -> list[str]:
+    lines = form_of(tables, WIDTH, (1, 2, 3), "  ")
+    return [format_table(table, WIDTH, lines, "  ") for table in tables]
 
 
 def percent(value: float, decimals: int) -> str:
