@@ -76,8 +76,8 @@ def _sentence(known: pd.DataFrame, run: Results) -> str:
     found += [
         f"{arm.name} was compiled by another compiler than {run.baseline}: "
         f"{plural(_count(run.frames, arm, 'symbols_changed'), 'symbol')} of another size and "
-        f"{plural(_count(run.frames, arm, 'stack_changed'), 'function')} of another stack use, most "
-        "by what each inlines and how it names things; the largest are in tables/symbols.csv."
+        f"{plural(_count(run.frames, arm, 'stack_changed'), 'function')} of another stack use, "
+        "most by what each inlines and how it names things; the largest are in tables/symbols.csv."
         for arm in run.treatments
         if _compiled_otherwise(arm, run)
     ]

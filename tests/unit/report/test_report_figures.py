@@ -129,7 +129,7 @@ def test_pages_are_pictures_too(
     monkeypatch.setattr(draw, "drawings", lambda *_: some)
     with monkeypatch.context() as small:
         small.setattr(draw, "PAGE_HEIGHT", 4.0)
-        write_figures(measured.frames, measured.run, tmp_path)
+        write_figures(measured.run, tmp_path)
     stems = [path.stem for path in tmp_path.glob("*.pdf")]
     pages = {stem: count_pages(tmp_path / f"{stem}.pdf") for stem in stems}
     parts = {stem: [path.name for path in figure_parts(tmp_path, stem)] for stem in stems}
@@ -143,7 +143,7 @@ def test_pages_are_pictures_too(
     ids = re.findall(r' id="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     # The next run may need fewer pages.
-    write_figures(measured.frames, measured.run, tmp_path)
+    write_figures(measured.run, tmp_path)
     assert figure_parts(tmp_path, "heatmap-throughput_mib_s") == []
 
 
