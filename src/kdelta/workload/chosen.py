@@ -66,6 +66,11 @@ class Chosen(FileModel):
         """Where its declaration, source and script lie."""
         return root / FOLDER / self.program
 
+    def script(self, root: Path) -> Path | None:
+        """What reads its output, if that is a script of its own."""
+        name = self.declaration.script
+        return self.folder(root) / name if name else None
+
     def cells(self, levels: Mapping[str, Sequence[Level]] | None = None) -> list[Cell]:
         """All cells of the matrix, the last factor varying fastest.
 

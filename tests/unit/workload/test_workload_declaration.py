@@ -15,7 +15,7 @@ import yaml
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
 from kdelta.workload.declaration import Workload
-from kdelta.workload.folder import load_workload, workload_folder
+from kdelta.workload.folder import load_workload
 from kdelta.workload.samples import broken_checks, values_of, wrong_parameter
 from tests.conftest import CHECKOUT
 
@@ -109,7 +109,7 @@ def test_mistakes(changes: dict[str, Any], said: str) -> None:
 
 def test_an_unknown_workload_is_told_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no workload 'pipebench' .* pipe_bench"):
-        workload_folder("pipebench")
+        load_workload("pipebench")
     folder = tmp_path / "workloads" / "mine"
     folder.mkdir(parents=True)
     (folder / "workload.yaml").write_text(yaml.safe_dump({**GOOD, "titel": "x"}))
@@ -225,7 +225,7 @@ def test_what_ships_understands_its_program(name: str) -> None:
     for parameter, value in cell.items():
         made.check_parameter("here", parameter, value, name)
     assert set(made.required()) <= set(cell)
-    script = workload_folder(name, CHECKOUT) / made.script if made.script else None
+    script = CHECKOUT / "workloads" / name / made.script if made.script else None
     values = values_of(made, output, cell, 1.5, script)
     assert {metric: values[metric] for metric in made.metrics} == expected
     assert list(broken_checks(made, values, cell, {})) == []
