@@ -124,7 +124,8 @@ def take(path: Path, arm: str, output: Path) -> ReadyKernel:
         KdeltaError: it is none, or a program that its guests need is not installed.
     """
     found = read_ready(path)
-    if modules_of(found):
+    modules_root = modules_root_of(found)
+    if modules_root:
         require_guest_tools(f"arms.{arm}.image")
     copy_atomically(found.path, output / "bzImage")
     digest = sha256_file(output / "bzImage")
@@ -136,6 +137,8 @@ def take(path: Path, arm: str, output: Path) -> ReadyKernel:
         "kernel_release": found.release,
         "version_has": [found.version],
         "build_id": found.build_id,
+        # Without drivers of its own that are modules, it has what it needs built in.
+        "modules_root": str(modules_root) if modules_root else None,
         "source": {"image": str(found.path), "version": found.version},
         "bzimage_sha256": digest,
         "bzimage_bytes": (output / "bzImage").stat().st_size,
@@ -146,16 +149,15 @@ def take(path: Path, arm: str, output: Path) -> ReadyKernel:
     return found
 
 
-def modules_of(kernel: ReadyKernel) -> Path | None:
-    """The folder of a kernel's modules, where virtme-ng looks for them; None if it has none.
+def modules_root_of(kernel: ReadyKernel) -> Path | None:
+    """Where virtme-ng looks for a kernel's modules; None if it has none there.
 
-    That is `lib/modules` of the nearest folder above the image that has one.
+    That is the nearest folder above the image that has `lib/modules`.
     """
     for above in kernel.path.parents:
         for place in ("lib/modules", "usr/lib/modules"):
             if (above / place).is_dir():
-                found = above / place / kernel.release
-                return found if found.is_dir() else None
+                return above if (above / place / kernel.release).is_dir() else None
     return None
 
 

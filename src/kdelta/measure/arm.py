@@ -157,6 +157,7 @@ class LiveArm:
             pinning=plan.pinning,
             cpu=source.acceleration.get("cpu"),
             boot_parameters=tuple(experiment.arm(self.arm).boot_parameters),
+            disk_bytes=experiment.disk_bytes,
         )
         self._entry: Json = {
             "arm": self.arm,

@@ -15,7 +15,7 @@ from kdelta.names import Name
 from kdelta.units import Timeout
 from kdelta.workload.declaration import Workload
 from kdelta.workload.folder import FOLDER, load_workload
-from kdelta.workload.parameters import Level, Parameter, highest_cpu
+from kdelta.workload.parameters import Level, highest_cpu
 from kdelta.yaml_file import FileModel
 
 Factor = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
@@ -97,20 +97,15 @@ class Chosen(FileModel):
         return found
 
     @property
-    def largest_bytes(self) -> float:
+    def memory_bytes(self) -> float:
         """Memory that its largest cell needs at least; 0 where that is not known."""
-        parameters = self.declaration.parameters
-        largest = {
-            name: max(values, key=lambda value: _as_number(parameters[name], value))
-            for name, values in self.given.items()
-        }
-        return self.declaration.needed_bytes(largest)
+        return max(self.declaration.needed_memory({**self.arguments, **c}) for c in self.cells())
+
+    @property
+    def disk_bytes(self) -> float:
+        """Scratch disk that its largest cell needs; 0: none."""
+        return max(self.declaration.needed_disk({**self.arguments, **c}) for c in self.cells())
 
     def key_of(self, parameter: str) -> str:
         """Where the experiment file gives a parameter, below the workload's name."""
         return f"{'matrix' if parameter in self.matrix else 'arguments'}.{parameter}"
-
-
-def _as_number(parameter: Parameter, value: object) -> int:
-    meaning = parameter.meaning(value)
-    return meaning if isinstance(meaning, int) else 0

@@ -58,6 +58,15 @@ def test_a_cpu_model_is_behind_virtme_ngs() -> None:
     assert "-cpu" not in qemu_options(SPEC)
 
 
+def test_a_disk_is_the_file_itself_past_the_hosts_page_cache() -> None:
+    options = qemu_options(replace(SPEC, disk=Path("/scratch/disk.raw")))
+    drive = dict(word.split("=") for word in options[options.index("-drive") + 1].split(","))
+    assert drive["file"] == "/scratch/disk.raw"
+    assert (drive["format"], drive["cache"], drive["discard"]) == ("raw", "none", "unmap")
+    assert f"virtio-blk-pci,drive={drive['id']}" in options
+    assert "-drive" not in qemu_options(SPEC)
+
+
 @pytest.mark.parametrize("what", ["kernel", "share", "command"])
 def test_a_path_that_a_shell_minds_is_refused(what: str) -> None:
     bad = Path("/a b")

@@ -97,6 +97,11 @@ def test_what_guests_of_it_need(
     modules = tmp_path / "root/lib/modules"
     modules.mkdir(parents=True)
     take(path, "a", tmp_path / "out")  # everything is built in: nothing is needed
+    image = tmp_path / "out/image.json"
+    assert json.loads(image.read_text())["modules_root"] is None
     (modules / RELEASE).mkdir()
     with pytest.raises(KdeltaError, match=r"arms\.a\.image: busybox is not installed; .*apt-get"):
         take(path, "a", tmp_path / "out")
+    monkeypatch.setattr("shutil.which", lambda name, path=None: f"/sbin/{name}")
+    take(path, "a", tmp_path / "out")
+    assert json.loads(image.read_text())["modules_root"] == str(tmp_path / "root")
