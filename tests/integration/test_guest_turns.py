@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from kdelta.host import lock as hostlock
 from kdelta.measure import turns
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
-from tests.conftest import Project
+from tests.conftest import CHECKOUT, Project
 from tests.integration.scripted_guest import Environment, lay_out_inputs
 
 ARMS = ("baseline", "patched", "other", "control")
@@ -188,6 +189,7 @@ def test_no_guest_is_booted_where_their_disks_do_not_fit(
 ) -> None:
     """Four guests, each with a disk of 64 MiB, if they live together; the host has `room` such."""
     fio = {"matrix": {"where": ["disk"], "rw": ["read"]}, "arguments": {"file_size": "64M"}}
+    shutil.copytree(CHECKOUT / "workloads/fio", project.root / "workloads/fio")
     experiment = project.load(small | {"workloads": {"fio": fio}})
     monkeypatch.setattr(turns, "memory_for", lambda guests_mib: together)
     usage = type("Usage", (), {"free": int(room * 64 * 2**20)})

@@ -108,6 +108,11 @@ def _load_disk_driver(modules_root: str | None) -> list[str]:
     """Of a distribution's kernel: nothing in the guest loads drivers by itself."""
     if modules_root is None:
         return []  # it is built in or missing, and the gate tells
+    if not Path(modules_root, "lib/modules").is_dir():
+        return [
+            f"disk: {modules_root}/lib/modules is not to be seen in the guest, whose /tmp, "
+            "/var/tmp and /run are its own; put the kernel and its modules elsewhere"
+        ]
     try:
         done = subprocess.run(
             ["modprobe", f"--dirname={modules_root}", "virtio_blk"],
