@@ -137,13 +137,16 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def require_free(folder: Path, needed_bytes: int, purpose: str) -> None:
+def require_free(
+    folder: Path, needed_bytes: int, purpose: str, variable: str = "XDG_CACHE_HOME"
+) -> None:
     """Refuse to begin what cannot be finished.
 
     Args:
         folder: where it will be written; it need not exist yet.
         needed_bytes: what it takes, roughly.
         purpose: what for, for the message.
+        variable: of the environment that moves the folder elsewhere.
 
     Raises:
         KdeltaError: the file system of `folder` has less free space.
@@ -156,7 +159,7 @@ def require_free(folder: Path, needed_bytes: int, purpose: str) -> None:
         raise KdeltaError(
             f"{folder}: not enough free disk space for {purpose}: "
             f"needs about {needed_bytes:,} bytes, {free:,} bytes are free; "
-            "free some, or set XDG_CACHE_HOME to a folder on a larger disk"
+            f"free some, or set {variable} to a folder on a larger disk"
         )
 
 

@@ -118,7 +118,7 @@ def _require_distinct(key: str, levels: Sequence[Level], parameter: Parameter) -
 
 def _check_room(experiment: Experiment, key: str, chosen: Chosen) -> None:
     """Every guest has the CPUs that workers are pinned to, and memory for the largest cell."""
-    needed = chosen.largest_bytes
+    needed = chosen.memory_bytes
     for name, arm in experiment.arms.items():
         of_arm = f"arms.{name}" if arm.vcpus is not None else "guest"
         vcpus = experiment.vcpus(name)

@@ -377,6 +377,14 @@ class Experiment(FileModel):
         own = self.arm(arm).memory if arm is not None else None
         return math.ceil(parse_size_bytes(own or self.guest.memory) / 2**20)
 
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of the scratch disk that each guest has, whole MiB; 0: none has one.
+
+        One for all workloads, since they run one after the other.
+        """
+        return math.ceil(max(w.disk_bytes for w in self.workloads.values()) / 2**20) * 2**20
+
     def vcpus(self, arm: str | None = None) -> int | str:
         """Virtual CPUs, or `auto`; likewise."""
         own = self.arm(arm).vcpus if arm is not None else None

@@ -72,7 +72,7 @@ def analysis_settings(
         cells=tuple(itertools.product(*experiment.matrix.values())),
         workload=experiment.workload.declaration,
         workload_name=experiment.workload_name,
-        workload_folder=experiment.workload.folder(root),
+        script=experiment.workload.script(root),
         arguments=experiment.workload.arguments,
         workload_limits=experiment.workload.limits,
         limits=Limits(**experiment.validity.model_dump()),

@@ -22,6 +22,7 @@ from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.acceleration import EMULATED_CPU
 from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
+from kdelta.guest.disk import DRIVE
 from kdelta.guest.launch import KERNEL_ARGUMENTS
 from kdelta.host.facts import first_line
 from kdelta.imports import PACKAGE, closure
@@ -305,6 +306,7 @@ class RunPlan:
             "conditions": conditions,
             "arms": experiment.booted_arms(),
             **({"booting": booting} if (booting := self._booting()) else {}),
+            **({"disk": [size, *DRIVE]} if (size := experiment.disk_bytes) else {}),
             "seed": experiment.seed,
         }
 
@@ -320,10 +322,10 @@ class RunPlan:
             said, arguments = chosen.declaration, chosen.arguments
             facts[name] = {
                 "cells": [
-                    [cell, said.argv(said.command, {**arguments, **cell}, program="P")]
+                    [cell, said.argv(said.command, {**arguments, **cell}, program="P", disk="D")]
                     for cell in chosen.cells()
                 ],
-                "self_check": said.argv(said.self_check, arguments, program="P"),
+                "self_check": said.argv(said.self_check, arguments, program="P", disk="D"),
                 "json": said.output == "json",
                 "timeout_s": chosen.timeout_s,
             }

@@ -20,7 +20,7 @@ import pytest
 
 from kdelta.errors import KdeltaError
 from kdelta.guest import boot
-from kdelta.guest.boot import BootRequest, BootResult, LiveBoot
+from kdelta.guest.boot import BootError, BootRequest, BootResult, LiveBoot
 from kdelta.guest.pinning import Pinning
 from tests.integration.scripted_guest import PATIENCE_S, Environment, Marked, wait_for
 from tests.workloads import PROGRAMS
@@ -122,6 +122,29 @@ def test_the_guest_finds_its_files(guest: Boot, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TERM", "xterm-fancy")
     monkeypatch.setenv("KBUILD_OUTPUT", "/elsewhere")
     assert len(guest.run(script).records) == 5
+
+
+@pytest.mark.parametrize("ending", ["sweep()", "boot(); serve(1); sys.exit(1)"])
+def test_a_scratch_disk_is_a_sparse_file_of_the_guests_own_and_goes_with_it(
+    guest: Boot, tmp_path: Path, ending: str
+) -> None:
+    script = f"""
+        (line,) = (word for word in sys.argv if word.startswith("--qemu-opts="))
+        disk = Path(line.partition("file=")[2].partition(",")[0])
+        # Not where the guest can write to it in another way.
+        assert disk.is_absolute() and share not in disk.parents
+        found = disk.stat()
+        Path({str(tmp_path / "told")!r}).write_text(
+            json.dumps([str(disk), found.st_size, found.st_blocks])
+        )
+        {ending}
+    """
+    with contextlib.suppress(BootError):
+        guest.run(script, disk_bytes=2**30)
+    path, size, blocks = json.loads((tmp_path / "told").read_text())
+    assert (size, blocks) == (2**30, 0)
+    assert not Path(path).exists()
+    assert not Path(path).parent.exists()
 
 
 def test_one_that_never_starts(guest: Boot) -> None:

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kdelta.errors import KdeltaError
 from kdelta.host import lock as hostlock
 from kdelta.measure import turns
 from kdelta.measure.arm import GuestSource
 from kdelta.measure.block import BlockRequest, measure_block
-from tests.conftest import Project
+from tests.conftest import CHECKOUT, Project
 from tests.integration.scripted_guest import Environment, lay_out_inputs
 
 ARMS = ("baseline", "patched", "other", "control")
@@ -172,3 +175,31 @@ def test_memory_is_counted_with_what_qemu_needs(monkeypatch: pytest.MonkeyPatch)
     assert turns.memory_for([512, 2048, 512])
     assert not turns.memory_for([1024] * 4)
     assert not turns.memory_for([1024, 1024, 1025])
+
+
+@pytest.mark.parametrize(("together", "room"), [(True, 3.5), (True, 4.5), (False, 1.5)])
+def test_no_guest_is_booted_where_their_disks_do_not_fit(
+    request_: BlockRequest,
+    scripted: Environment,
+    small: dict[str, Any],
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    together: bool,
+    room: float,
+) -> None:
+    """Four guests, each with a disk of 64 MiB, if they live together; the host has `room` such."""
+    fio = {"matrix": {"where": ["disk"], "rw": ["read"]}, "arguments": {"file_size": "64M"}}
+    shutil.copytree(CHECKOUT / "workloads/fio", project.root / "workloads/fio")
+    experiment = project.load(small | {"workloads": {"fio": fio}})
+    monkeypatch.setattr(turns, "memory_for", lambda guests_mib: together)
+    usage = type("Usage", (), {"free": int(room * 64 * 2**20)})
+    monkeypatch.setattr("kdelta.cache.shutil.disk_usage", lambda folder: usage)
+    booted = project.root / "booted"
+    scripted.guest(f"Path({str(booted)!r}).touch(); sys.exit(1)")
+    changed = replace(request_, source=replace(request_.source, experiment=experiment))
+    with pytest.raises(KdeltaError) as caught:
+        measure_block(changed)
+    refused = "not enough free disk space for the scratch disks of 4 guests" in str(caught.value)
+    assert refused == (together and room < 4)
+    assert refused == ("TMPDIR" in str(caught.value))
+    assert booted.exists() == (not refused)

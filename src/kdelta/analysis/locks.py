@@ -72,10 +72,9 @@ def _operations(sample: MechanismSample, seen: Locks, settings: AnalysisSettings
     if workload.operations is None or seen.lost_events:
         return 0.0
     said = seen.bench if workload.output == "json" else seen.bench.get("output", "")
-    script = settings.workload_folder / workload.script if workload.script else None
     try:
         values = values_of(
-            workload, said, {**settings.arguments, **sample.cell}, seen.elapsed_s, script
+            workload, said, {**settings.arguments, **sample.cell}, seen.elapsed_s, settings.script
         )
     except ReadError:
         return 0.0  # a traced run is short: it may not have come to what it prints

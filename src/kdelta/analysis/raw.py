@@ -297,9 +297,8 @@ def read_sample(
     if said is None:
         return RawSample(cell, bare, counters=counters)
     given = {**settings.arguments, **record.cell}
-    script = settings.workload_folder / workload.script if workload.script else None
     try:
-        values = values_of(workload, said, given, record.wall_s, script)
+        values = values_of(workload, said, given, record.wall_s, settings.script)
     except ReadError as error:
         words = f"its output was not understood: {error}"
         return RawSample(cell, bare, misread=words, counters=counters)
@@ -313,7 +312,7 @@ def read_sample(
                 f"{where}: key bench.{workload.distribution.read}: {error}; the file was cut short "
                 "or edited: move its folder away and measure the block again"
             ) from None
-    strange = wrong_parameter(workload, said, record.cell, script)
+    strange = wrong_parameter(workload, said, record.cell, settings.script)
     return RawSample(cell, bare, values, strange=strange, histogram=histogram, counters=counters)
 
 

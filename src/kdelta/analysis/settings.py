@@ -99,7 +99,7 @@ class AnalysisSettings:
         power: with which the noise floor's effect would be found.
         workload: what was run; it says what its output means, and what has to hold of it.
         workload_name: of several, which of them these are about.
-        workload_folder: where its script lies, if it has one.
+        script: what reads its output, if that is a script of its own.
         arguments: parameters that are the same in every cell.
         workload_limits: bounds of its checks other than its own.
         only: names of the metrics that get deltas; None: all of the workload's.
@@ -134,7 +134,7 @@ class AnalysisSettings:
     power: float = 0.8
     workload: Workload = field(default_factory=lambda: load_workload("pipe_bench"))
     workload_name: str = "pipe_bench"
-    workload_folder: Path = Path()
+    script: Path | None = None
     arguments: Mapping[str, Level] = field(default_factory=dict)
     workload_limits: Mapping[str, float] = field(default_factory=dict)
     only: tuple[str, ...] | None = None

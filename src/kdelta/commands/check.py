@@ -15,6 +15,7 @@ from kdelta.cache import cache_root
 from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment
+from kdelta.guest.share import scratch_base
 from kdelta.kernel.patches import PatchFile, order_warning
 from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.ready import ready_kernel
@@ -92,6 +93,9 @@ def _check(args: argparse.Namespace) -> int:
                 f"  workload {name} was not tried: it is built from the kernel's source, which is "
                 "not in the cache yet"
             )
+    if experiment.disk_bytes:
+        size = f"{experiment.disk_bytes / 2**20:,.0f} MiB"
+        print(f"  each guest has a scratch disk of {size}, a sparse file in {scratch_base()}")
     for name in experiment.protocols:
         print(f"  protocol {name}: {amount(experiment, name)}")
     return 0

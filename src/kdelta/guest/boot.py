@@ -21,6 +21,7 @@ from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.acceleration import telling_line
 from kdelta.guest.control import LineError
+from kdelta.guest.disk import make_disk
 from kdelta.guest.launch import SHARE_IN_GUEST, Guest, GuestExit, GuestSpec, guest_python
 from kdelta.guest.pinning import Pinning
 from kdelta.guest.share import (
@@ -95,6 +96,7 @@ class BootRequest:
             time in which others of its block run.
         pinning: host CPUs for the guest; None leaves it to the host's scheduler.
         boot_parameters: words of the kernel's command line besides ours.
+        disk_bytes: size of its scratch disk; 0: it has none.
     """
 
     label: str
@@ -110,6 +112,7 @@ class BootRequest:
     cpu: str | None = None
     boot_parameters: tuple[str, ...] = ()
     ready: bool = False
+    disk_bytes: int = 0
 
 
 class BootError(KdeltaError):
@@ -167,6 +170,8 @@ class LiveBoot:
             share = stack.enter_context(shared_folder())
             _fill_share(share, request)
             self._watch = _Watch(request, share, console)
+            # Beside the folder that the guest sees, and deleted with it.
+            disk = make_disk(share.parent, request.disk_bytes) if request.disk_bytes else None
             spec = GuestSpec(
                 kernel=request.kernel if request.ready else share / _KERNEL,
                 acceleration=request.acceleration,
@@ -177,6 +182,7 @@ class LiveBoot:
                 pinning=request.pinning,
                 cpu=request.cpu,
                 kernel_arguments=request.boot_parameters,
+                disk=disk,
             )
             self._guest = Guest(spec, console, request.deadline_s)
             self._open = stack.pop_all()

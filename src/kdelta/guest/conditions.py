@@ -18,6 +18,10 @@ Json = dict[str, Any]
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CHILD = "kdelta"
 """The memory cgroup that the workload runs in, where the regime asks for one."""
+DISK = Path("/dev/vda")
+"""The scratch disk, where the guest has one: it has no other virtio disk."""
+SECTOR_BYTES = 512
+"""In which sysfs counts, whatever the device's own are."""
 ORDINARY = "0"
 
 
@@ -26,7 +30,8 @@ def apply(conditions: Json, root: Path = Path("/")) -> list[str]:
 
     Args:
         conditions: the plan's: `sysctl` (name to value), `files` (path to text), `swap_bytes`
-            (0: none), `memcg`.
+            (0: none), `memcg`, `disk_bytes` (0: none), `modules_root` (of a kernel whose drivers
+            are modules: the folder that has its lib/modules).
         root: of the file system; another one in tests.
 
     Returns:
@@ -44,6 +49,8 @@ def apply(conditions: Json, root: Path = Path("/")) -> list[str]:
     ]
     if conditions["swap_bytes"]:
         problems += _swap_on(conditions["swap_bytes"], root)
+    if conditions["disk_bytes"] and not disk_bytes(root):
+        problems += _load_disk_driver(conditions["modules_root"])
     if conditions["memcg"]:
         problems += make_child(root / CGROUP_ROOT.relative_to("/"))
     return problems
@@ -103,6 +110,37 @@ def _swap_on(size_bytes: int, root: Path) -> list[str]:
         done = subprocess.run([path, str(device)], capture_output=True, text=True, check=False)
         if done.returncode:
             return [f"swap: {program} failed: {' '.join(done.stderr.split())}"]
+    return []
+
+
+def disk_bytes(root: Path = Path("/")) -> int:
+    """Size of the scratch disk; 0: there is none."""
+    try:
+        return int((root / "sys/block" / DISK.name / "size").read_text()) * SECTOR_BYTES
+    except FileNotFoundError:
+        return 0
+
+
+def _load_disk_driver(modules_root: str | None) -> list[str]:
+    """Of a distribution's kernel: nothing in the guest loads drivers by itself."""
+    if modules_root is None:
+        return []  # it is built in or missing, and the gate tells
+    if not Path(modules_root, "lib/modules").is_dir():
+        return [
+            f"disk: {modules_root}/lib/modules is not to be seen in the guest, whose /tmp, "
+            "/var/tmp and /run are its own; put the kernel and its modules elsewhere"
+        ]
+    try:
+        done = subprocess.run(
+            ["modprobe", f"--dirname={modules_root}", "virtio_blk"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        return [f"disk: modprobe cannot be run (the host's package kmod): {error.strerror}"]
+    if done.returncode:
+        return [f"disk: modprobe virtio_blk: {' '.join(done.stderr.split())}"]
     return []
 
 

@@ -77,6 +77,7 @@ def observe_guest() -> Json:
         "memory_total_kib": meminfo["MemTotal"],
         "memory_used_kib": meminfo["MemTotal"] - meminfo["MemAvailable"],
         "swap_total_kib": meminfo["SwapTotal"],
+        "disk_bytes": conditions.disk_bytes(),
         "memory_controller": "memory" in controllers,
         **observe_cgroups(),
         "acceleration": acceleration(),
@@ -179,6 +180,11 @@ def gate_failures(observed: Json, expected: Json) -> list[str]:
     swap, wanted = observed["swap_total_kib"], expected["swap_total_kib"]
     if not wanted - 64 <= swap <= wanted:
         failures.append(f"swap is {swap} KiB, asked for {wanted} KiB")
+    if observed["disk_bytes"] != expected["disk_bytes"]:
+        failures.append(
+            f"the scratch disk has {observed['disk_bytes']} bytes, asked for "
+            f"{expected['disk_bytes']} (CONFIG_VIRTIO_BLK)"
+        )
     return failures
 
 

@@ -27,6 +27,7 @@ from typing import IO
 from kdelta.errors import KdeltaError
 from kdelta.guest import supervise
 from kdelta.guest.control import Monitor, Port
+from kdelta.guest.disk import disk_options
 from kdelta.guest.pinning import DEBUG_THREADS, Pinning, pin_vcpus
 from kdelta.guest.share import INIT, harmless, kill_users
 from kdelta.kernel.process import clean_environment
@@ -66,6 +67,7 @@ class GuestSpec:
             sockets lie beside it, in a folder that only this user may enter.
         command: program and arguments that the guest runs, as root; it powers off afterwards.
         pinning: host CPUs for the guest; None: wherever the host's scheduler puts it.
+        disk: file of its scratch disk; None: it has none.
     """
 
     kernel: Path
@@ -77,6 +79,7 @@ class GuestSpec:
     kernel_arguments: tuple[str, ...] = field(default=())
     pinning: Pinning | None = None
     cpu: str | None = None
+    disk: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ def vng_argv(spec: GuestSpec, qemu_options: list[str] | None = None) -> list[str
         qemu += DEBUG_THREADS
     if spec.cpu:
         qemu += ["-cpu", spec.cpu]
+    if spec.disk:
+        qemu += disk_options(spec.disk)
     return [
         "vng",
         "--run",

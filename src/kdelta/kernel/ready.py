@@ -160,6 +160,7 @@ def take(path: Path, arm: str, output: Path, key: str) -> ReadyKernel:
         KdeltaError: it is none, or guests of it cannot be started here.
     """
     found = ready_kernel(path, key)
+    root, folder = _modules_place(found)
     copy_atomically(found.path, output / "bzImage")
     digest = sha256_file(output / "bzImage")
     facts = {
@@ -170,6 +171,8 @@ def take(path: Path, arm: str, output: Path, key: str) -> ReadyKernel:
         "kernel_release": found.release,
         "version_has": [found.version],
         "build_id": found.build_id,
+        # Without drivers of its own that are modules, it has what it needs built in.
+        "modules_root": str(root) if folder.is_dir() else None,
         "source": {"image": str(found.path), "version": found.version},
         "bzimage_sha256": digest,
         "bzimage_bytes": (output / "bzImage").stat().st_size,
@@ -188,7 +191,7 @@ def _require_root_driver(kernel: ReadyKernel, key: str) -> None:
     """
     if kernel.has_9p:
         return
-    folder = _modules_folder(kernel)
+    _, folder = _modules_place(kernel)
     if not folder.is_dir():
         if kernel.has_9p is None:
             return  # perhaps it is built in: the boot's gate will tell
@@ -205,8 +208,8 @@ def _require_root_driver(kernel: ReadyKernel, key: str) -> None:
     _require_guest_tools(key)
 
 
-def _modules_folder(kernel: ReadyKernel) -> Path:
-    """Where virtme-ng looks for a kernel's modules, whether they are there or not.
+def _modules_place(kernel: ReadyKernel) -> tuple[Path, Path]:
+    """Where virtme-ng looks for a kernel's modules, whether they are there or not: root and folder.
 
     That is in `lib/modules` of the nearest folder above the image that has one; of none, beside
     the image's `boot`.
@@ -214,8 +217,9 @@ def _modules_folder(kernel: ReadyKernel) -> Path:
     for above in kernel.path.parents:
         for place in ("lib/modules", "usr/lib/modules"):
             if (above / place).is_dir():
-                return above / place / kernel.release
-    return kernel.path.parent.parent / "lib/modules" / kernel.release
+                return above, above / place / kernel.release
+    above = kernel.path.parent.parent
+    return above, above / "lib/modules" / kernel.release
 
 
 def _require_guest_tools(key: str) -> None:

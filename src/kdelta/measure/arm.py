@@ -157,6 +157,7 @@ class LiveArm:
             pinning=plan.pinning,
             cpu=source.acceleration.get("cpu"),
             boot_parameters=tuple(experiment.arm(self.arm).boot_parameters),
+            disk_bytes=experiment.disk_bytes,
         )
         self._entry: Json = {
             "arm": self.arm,
@@ -273,10 +274,9 @@ def misread(records: list[Json], source: GuestSource) -> str | None:
         tried.add(record["workload"])
         chosen = source.experiment.workloads[record["workload"]]
         said = record["bench"] if "bench" in record else record.get("output")
-        script = chosen.folder(source.root) / chosen.declaration.script
         given = {**chosen.arguments, **record["cell"]}
         try:
-            values_of(chosen.declaration, said, given, script=script)
+            values_of(chosen.declaration, said, given, script=chosen.script(source.root))
         except ReadError as error:
             return str(error)
     return None

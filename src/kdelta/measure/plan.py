@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.experiment import Experiment
-from kdelta.guest.conditions import CHILD
+from kdelta.guest.conditions import CHILD, DISK
 from kdelta.guest.driver import PROGRAMS
 from kdelta.guest.speed import DEADLINE_S, PROGRAM, WORK
 from kdelta.measure.schedule import Schedule
@@ -59,6 +59,7 @@ def boot_plan(
             words,
             given,
             program=str(_program(chosen)),
+            disk=str(DISK),
             seconds=duration_s,
             warmup=warmup_s,
             # A default of the program's own would end a cell that the experiment gives longer.
@@ -87,6 +88,7 @@ def boot_plan(
             "memory_cgroups": 2 if regime.memcg else 1,
             "workload_cgroup": f"/{CHILD}" if regime.memcg else "/",
             "swap_total_kib": swap_bytes // 1024,
+            "disk_bytes": experiment.disk_bytes,
             "acceleration": acceleration,
             "boot_parameters": arm.boot_parameters,
         },
@@ -94,6 +96,8 @@ def boot_plan(
             "sysctl": {**regime.sysctl, **arm.sysctl},
             "files": arm.files,
             "swap_bytes": swap_bytes,
+            "disk_bytes": experiment.disk_bytes,
+            "modules_root": image.get("modules_root"),
             "memcg": regime.memcg,
         },
         "mechanism": mechanism,

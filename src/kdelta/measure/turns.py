@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from kdelta.guest.disk import require_room
 from kdelta.host.facts import host_cpus
 from kdelta.measure.arm import ArmBoot, BlockPlan, LiveArm
 
@@ -58,11 +59,13 @@ def take_turns(plan: BlockPlan, note: Note, done: Callable[[ArmBoot], None]) -> 
         done: told each boot that is over.
 
     Raises:
-        KdeltaError: a guest was not the one asked for, or the host cannot run guests.
+        KdeltaError: a guest was not the one asked for, or the host cannot run guests: it has no
+            room for their disks, say.
     """
     arms = len(plan.schedule.arms)
     experiment = plan.source.experiment
     together = arms if memory_for([experiment.memory_mib(a) for a in plan.schedule.arms]) else 1
+    require_room(together, experiment.disk_bytes)
     boots = []
     for first in range(0, arms, together):
         found = _run_group(plan, range(first, first + together), note)

@@ -15,7 +15,7 @@ from kdelta.names import Name
 from kdelta.units import Timeout
 from kdelta.workload.declaration import Workload
 from kdelta.workload.folder import FOLDER, load_workload
-from kdelta.workload.parameters import Level, Parameter, highest_cpu
+from kdelta.workload.parameters import Level, highest_cpu
 from kdelta.yaml_file import FileModel
 
 Factor = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
@@ -66,6 +66,11 @@ class Chosen(FileModel):
         """Where its declaration, source and script lie."""
         return root / FOLDER / self.program
 
+    def script(self, root: Path) -> Path | None:
+        """What reads its output, if that is a script of its own."""
+        name = self.declaration.script
+        return self.folder(root) / name if name else None
+
     def cells(self, levels: Mapping[str, Sequence[Level]] | None = None) -> list[Cell]:
         """All cells of the matrix, the last factor varying fastest.
 
@@ -92,20 +97,15 @@ class Chosen(FileModel):
         return found
 
     @property
-    def largest_bytes(self) -> float:
+    def memory_bytes(self) -> float:
         """Memory that its largest cell needs at least; 0 where that is not known."""
-        parameters = self.declaration.parameters
-        largest = {
-            name: max(values, key=lambda value: _as_number(parameters[name], value))
-            for name, values in self.given.items()
-        }
-        return self.declaration.needed_bytes(largest)
+        return max(self.declaration.needed_memory({**self.arguments, **c}) for c in self.cells())
+
+    @property
+    def disk_bytes(self) -> float:
+        """Scratch disk that its largest cell needs; 0: none."""
+        return max(self.declaration.needed_disk({**self.arguments, **c}) for c in self.cells())
 
     def key_of(self, parameter: str) -> str:
         """Where the experiment file gives a parameter, below the workload's name."""
         return f"{'matrix' if parameter in self.matrix else 'arguments'}.{parameter}"
-
-
-def _as_number(parameter: Parameter, value: object) -> int:
-    meaning = parameter.meaning(value)
-    return meaning if isinstance(meaning, int) else 0

@@ -25,7 +25,7 @@ Direction = Literal["higher", "lower"]
 Reader = Literal["json", "regex", "key-value", "csv", "ktap", "script", "nothing"]
 
 _LENGTHS = ("seconds", "whole_seconds", "milliseconds")
-_TIMES = (*_LENGTHS, "warmup", "timeout")
+_PLACEHOLDERS = frozenset((*_LENGTHS, "warmup", "timeout", "program", "parameters", "disk"))
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 
 ELAPSED = "elapsed_s"
@@ -193,7 +193,7 @@ class Workload(FileModel):
         description="the argument vector. {program} is the program's path, {parameters}, a word of "
         "its own, all that parameters add, defaults included; {NAME} one parameter's value; "
         "{seconds} (or {milliseconds}, or {whole_seconds}, rounded up), {warmup} and {timeout} are "
-        "the protocol's. Without {seconds} it ends by itself",
+        "the protocol's. Without {seconds} it ends by itself. {disk} is the scratch disk's path",
     )
     self_check: tuple[str, ...] = Field(
         default=(),
@@ -218,6 +218,10 @@ class Workload(FileModel):
     )
     memory: Expression | None = Field(
         default=None, description="bytes that a cell needs at least, of its parameters"
+    )
+    disk: Expression | None = Field(
+        default=None,
+        description="bytes of a scratch disk that a cell needs, of its parameters; 0: none",
     )
     fragments: tuple[str, ...] = Field(
         default=(), strict=False, description="kernel options that it needs: files in the folder"
@@ -284,18 +288,31 @@ class Workload(FileModel):
                 raise ValueError(f"{key}: there is no value {strange[0]!r}")
         if self.operations is not None and self.operations not in self.recorded:
             raise ValueError(f"operations: there is no value {self.operations!r}")
-        if self.memory and (strange := sorted(self.memory.names - self.parameters.keys())):
-            raise ValueError(f"memory: there is no parameter {strange[0]!r}")
+        for key, needed in (("memory", self.memory), ("disk", self.disk)):
+            if needed and (strange := sorted(needed.names - self.parameters.keys())):
+                raise ValueError(f"{key}: there is no parameter {strange[0]!r}")
         for number, check in enumerate(self.checks):
             key, bound = check.bound
             if isinstance(bound, str) and bound not in self.limits:
                 raise ValueError(f"checks.{number}.{key}: there is no limit {bound!r}")
 
     def _known_placeholders(self) -> None:
-        known = {*_TIMES, "program", "parameters", *self.parameters}
-        for key, words in (("command", self.command), ("self_check", self.self_check)):
+        if names := self.parameters.keys() & _PLACEHOLDERS:
+            raise ValueError(
+                f"parameters.{min(names)}: {{{min(names)}}} is something else in a command; call "
+                "it otherwise"
+            )
+        known = {*_PLACEHOLDERS, *self.parameters}
+        added = [
+            (f"parameters.{name}.choices.{choice}", tuple(words))
+            for name, parameter in self.parameters.items()
+            for choice, words in parameter.added_by_choice.items()
+        ]
+        for key, words in (("command", self.command), ("self_check", self.self_check), *added):
             for word in words:
                 for name in _placeholders(key, word):
+                    if name == "disk" and self.disk is None:
+                        raise ValueError(f"{key}: {{disk}}: say in the key disk how large it is")
                     if name not in known:
                         raise ValueError(
                             f"{key}: {{{name}}} stands for nothing; it may be "
@@ -324,15 +341,20 @@ class Workload(FileModel):
         """Parameters that every cell has to give."""
         return [name for name, parameter in self.parameters.items() if parameter.required]
 
-    def needed_bytes(self, given: Mapping[str, Level]) -> float:
-        """Memory that a cell of these parameters needs at least; 0 where that is not known.
+    def needed_memory(self, given: Mapping[str, Level]) -> float:
+        """Bytes of memory that a cell of these parameters needs; 0 where that is not known.
 
         Args:
             given: parameters that are set, each with a value that it takes.
         """
-        if self.memory is None:
-            return 0.0
-        found = self.memory.value(self.meanings(given))
+        return self._needed(self.memory, given)
+
+    def needed_disk(self, given: Mapping[str, Level]) -> float:
+        """Bytes of scratch disk that it needs, likewise."""
+        return self._needed(self.disk, given)
+
+    def _needed(self, amount: Expression | None, given: Mapping[str, Level]) -> float:
+        found = amount.value(self.meanings(given)) if amount else 0.0
         return 0.0 if math.isnan(found) else found
 
     def meanings(self, given: Mapping[str, Level]) -> dict[str, object]:
@@ -356,6 +378,7 @@ class Workload(FileModel):
         given: Mapping[str, Level],
         *,
         program: str,
+        disk: str = "",
         seconds: float = 0.0,
         warmup: float = 0.0,
         timeout: float = 0.0,
@@ -366,6 +389,7 @@ class Workload(FileModel):
             words: `command` or `self_check`.
             given: parameters that are set.
             program: path of the program in the guest.
+            disk: path of the scratch disk there.
             seconds: that it measures.
             warmup: seconds before.
             timeout: seconds that it may take beyond.
@@ -377,6 +401,7 @@ class Workload(FileModel):
                 if (value := given.get(name, parameter.default)) is not None
             },
             "program": program,
+            "disk": disk,
             "seconds": seconds,
             "whole_seconds": max(1, math.ceil(seconds)),
             "milliseconds": round(1e3 * seconds),
@@ -393,6 +418,8 @@ class Workload(FileModel):
                     added = parameter.argv(name, value) if value is not None else []
                     # One that the words set themselves is set there.
                     if added and name not in named and added[0] not in words:
+                        if parameter.added_by_choice:
+                            added = [word.format_map(values) for word in added]
                         argv += added
             else:
                 argv.append(word.format_map(values))

@@ -15,27 +15,6 @@ FOLDER = "workloads"
 DECLARATION = "workload.yaml"
 
 
-def workload_folder(name: str, root: Path | None = None) -> Path:
-    """The folder of a workload.
-
-    Args:
-        name: of the workload.
-        root: the project's root; None: this checkout.
-
-    Raises:
-        ValueError: there is none of that name; the message says which there are.
-    """
-    folders = (root or CHECKOUT) / FOLDER
-    found = folders / name
-    if not (found / DECLARATION).is_file():
-        known = sorted(path.parent.name for path in folders.glob(f"*/{DECLARATION}"))
-        raise ValueError(
-            f"there is no workload {name!r} in {folders}; there are "
-            f"{', '.join(known) or '(none)'}. `kdelta new workload {name}` makes one"
-        )
-    return found
-
-
 def load_workload(name: str, root: Path | None = None) -> Workload:
     """What a workload declares.
 
@@ -44,11 +23,17 @@ def load_workload(name: str, root: Path | None = None) -> Workload:
         root: the project's root; None: this checkout.
 
     Raises:
-        ValueError: there is no such workload.
+        ValueError: there is none of that name; the message says which there are.
         KdeltaError: its workload.yaml is wrong.
     """
-    folder = workload_folder(name, root)
-    file = folder / DECLARATION
+    folders = (root or CHECKOUT) / FOLDER
+    file = folders / name / DECLARATION
+    if not file.is_file():
+        known = sorted(path.parent.name for path in folders.glob(f"*/{DECLARATION}"))
+        raise ValueError(
+            f"there is no workload {name!r} in {folders}; there are "
+            f"{', '.join(known) or '(none)'}. `kdelta new workload {name}` makes one"
+        )
     stat = file.stat()
     return _load(file, stat.st_mtime_ns, stat.st_size)
 

@@ -7,9 +7,10 @@ import math
 import re
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from kdelta.units import parse_size_bytes
+from kdelta.yaml_file import FileModel
 
 Level = bool | int | float | str
 """A value as an experiment file has it."""
@@ -20,10 +21,8 @@ _CPU_LIST = re.compile(r"none|auto|[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1
 _SIZE = re.compile(r"[0-9]{1,15}[KMGT]?")
 
 
-class Parameter(BaseModel):
+class Parameter(FileModel):
     """One parameter."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     type: Literal["count", "number", "size", "flag", "cpus", "text"] = Field(
         description="count: a whole number; number: any; size: bytes, such as 65536, 64K or 1M; "
@@ -52,8 +51,10 @@ class Parameter(BaseModel):
         default=None, description="of a count, number or size"
     )
     power_of_two: bool = False
-    choices: tuple[str, ...] = Field(
-        default=(), strict=False, description="the words that a text may be; without it any"
+    choices: list[str] | dict[str, list[str]] = Field(
+        default_factory=list,
+        description="the words that a text may be; without it any. As a mapping: with the words "
+        "that each adds to the command, in place of `arguments`, with the command's placeholders",
     )
     arguments: tuple[str, ...] | None = Field(
         default=None,
@@ -76,7 +77,14 @@ class Parameter(BaseModel):
             value = getattr(self, key)
             if isinstance(value, str):
                 parse_size_bytes(value)
+        if self.added_by_choice and self.arguments is not None:
+            raise ValueError("choices say which arguments each adds; leave arguments out")
         return self
+
+    @property
+    def added_by_choice(self) -> dict[str, list[str]]:
+        """The words that each choice adds to the command, where choices differ in that."""
+        return self.choices if isinstance(self.choices, dict) else {}
 
     @property
     def least(self) -> float:
@@ -132,7 +140,7 @@ class Parameter(BaseModel):
         return None if self.power_of_two and number & (number - 1) else number
 
     def argv(self, name: str, value: Level) -> list[str]:
-        """The arguments that set it.
+        """The arguments that set it; of choices that differ in them, templates as the command's.
 
         Args:
             name: of the parameter.
@@ -140,6 +148,8 @@ class Parameter(BaseModel):
         """
         if value is False:
             return []
+        if added := self.added_by_choice:
+            return added[str(value)]
         flag = "--" + name.replace("_", "-")
         wanted = self.arguments
         if wanted is None:

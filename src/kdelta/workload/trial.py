@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +65,47 @@ def try_on_host(
         KdeltaError: it cannot be built or run, fails, or its output is not understood.
     """
     program, _ = own_program(folder.name, workload, folder, log, cache, tree=tree)
-    argv = workload.argv(
-        workload.command, given, program=str(program), seconds=SECONDS, timeout=DEADLINE_S
-    )
-    begun = time.monotonic()
+    with _disk(workload, given) as disk:
+        argv = workload.argv(
+            workload.command,
+            given,
+            program=str(program),
+            disk=disk,
+            seconds=SECONDS,
+            timeout=DEADLINE_S,
+        )
+        begun = time.monotonic()
+        done = _run(argv)
+        elapsed_s = time.monotonic() - begun
+    if done.returncode:
+        complaint = " ".join(done.stderr.split())[-300:] or "without a word"
+        raise KdeltaError(f"{_words(argv)}: exit status {done.returncode}: {complaint}")
+    script = folder / workload.script if workload.script else None
     try:
-        done = subprocess.run(
+        values = values_of(workload, done.stdout, given, elapsed_s, script)
+    except ReadError as error:
+        shown = done.stdout.strip().splitlines()[-3:] or ["(nothing)"]
+        raise KdeltaError(
+            f"{_words(argv)}: {error}; the output ends with: {' / '.join(shown)[:300]}"
+        ) from None
+    broken = broken_checks(workload, values, given, limits)
+    return Trial(argv, values, tuple(f"{one.rule}: {one.detail}" for one in broken))
+
+
+@contextlib.contextmanager
+def _disk(workload: Workload, given: Mapping[str, Level]) -> Iterator[str]:
+    """What stands for the guest's scratch disk: a file of its own, never a device of the host."""
+    if workload.disk is None:
+        yield ""
+        return
+    with tempfile.NamedTemporaryFile(prefix="kdelta-disk-") as file:
+        file.truncate(math.ceil(workload.needed_disk(given)))
+        yield file.name
+
+
+def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -83,20 +121,6 @@ def try_on_host(
         ) from None
     except OSError as error:
         raise KdeltaError(f"{_words(argv)}: cannot be run: {error.strerror}") from None
-    elapsed_s = time.monotonic() - begun
-    if done.returncode:
-        complaint = " ".join(done.stderr.split())[-300:] or "without a word"
-        raise KdeltaError(f"{_words(argv)}: exit status {done.returncode}: {complaint}")
-    script = folder / workload.script if workload.script else None
-    try:
-        values = values_of(workload, done.stdout, given, elapsed_s, script)
-    except ReadError as error:
-        shown = done.stdout.strip().splitlines()[-3:] or ["(nothing)"]
-        raise KdeltaError(
-            f"{_words(argv)}: {error}; the output ends with: {' / '.join(shown)[:300]}"
-        ) from None
-    broken = broken_checks(workload, values, given, limits)
-    return Trial(argv, values, tuple(f"{one.rule}: {one.detail}" for one in broken))
 
 
 def _words(argv: list[str]) -> str:

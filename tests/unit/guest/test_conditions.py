@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 
 from kdelta.guest import conditions, driver
 
-NONE: dict[str, Any] = {"sysctl": {}, "files": {}, "swap_bytes": 0, "memcg": False}
+NONE: dict[str, Any] = {
+    **{"sysctl": {}, "files": {}, "swap_bytes": 0, "memcg": False},
+    **{"disk_bytes": 0, "modules_root": None},
+}
 
 
 @pytest.fixture
@@ -184,3 +188,36 @@ def test_the_guest_is_asked_through_the_cgroup_file_system(
     cgroup(cgroups / "machine.slice/someone")
     (cgroups / "cgroup.stat").write_text("nr_descendants 2\nnr_dying_descendants 4\n")
     assert driver.observe_cgroups() == {"memory_cgroups": 2, "dying_cgroups": 4}
+
+
+def test_the_size_of_the_scratch_disk(root: Path) -> None:
+    assert conditions.disk_bytes(root) == 0
+    (root / "sys/block/vda").mkdir()
+    (root / "sys/block/vda/size").write_text("24576\n")
+    assert conditions.disk_bytes(root) == 12 * 2**20
+
+
+def test_the_disks_driver_is_loaded_where_it_is_a_module(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the folder that has the kernel's modules, and only where there is no disk without."""
+    monkeypatch.setenv("PATH", f"{root}:/usr/bin:/bin")
+    asked = NONE | {"disk_bytes": 2**20}
+    assert conditions.apply(asked, root) == []  # it is built in or missing: the gate tells
+    asked |= {"modules_root": str(root)}
+    (problem,) = conditions.apply(asked, root)
+    assert problem.startswith(f"disk: {root}/lib/modules is not to be seen in the guest")
+    (root / "lib/modules").mkdir(parents=True)
+    (problem,) = conditions.apply(asked, root)
+    if shutil.which("modprobe") is None:
+        assert problem.startswith("disk: modprobe cannot be run (the host's package kmod)")
+    program = root / "modprobe"
+    program.write_text("#!/bin/sh\necho FATAL: $1 has no $2 >&2\nexit 1\n")
+    program.chmod(0o755)
+    told = [f"disk: modprobe virtio_blk: FATAL: --dirname={root} has no virtio_blk"]
+    assert conditions.apply(asked, root) == told
+    program.write_text(f"#!/bin/sh\nmkdir {root}/sys/block/vda\necho 8 >{root}/sys/block/vda/size")
+    assert conditions.apply(asked, root) == []
+    assert conditions.disk_bytes(root) == 4096
+    program.unlink()
+    assert conditions.apply(asked, root) == []  # it is there now: nothing has to be loaded

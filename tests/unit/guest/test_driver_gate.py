@@ -20,6 +20,7 @@ EXPECTED: dict[str, Any] = {
     "memory_cgroups": 1,
     "workload_cgroup": "/",
     "swap_total_kib": 0,
+    "disk_bytes": 0,
     "acceleration": "tcg",
     "boot_parameters": ["mitigations=off"],
 }
@@ -31,6 +32,7 @@ OBSERVED: dict[str, Any] = {
     "vcpus": 2,
     "memory_total_kib": 1003912,
     "swap_total_kib": 0,
+    "disk_bytes": 0,
     "memory_controller": True,
     "memory_cgroups": 1,
     "dying_cgroups": 0,
@@ -63,6 +65,7 @@ def test_the_right_guest() -> None:
         ("dying_cgroups", 1, "1 cgroups existed before and are not gone yet"),
         ("workload_cgroup", "/kdelta", "the workload runs in cgroup '/kdelta', asked for '/'"),
         ("cmdline", "mitigations=offline", "the kernel was not told 'mitigations=off'"),
+        ("disk_bytes", 512, "the scratch disk has 512 bytes, asked for 0"),
         ("swap_total_kib", 1048572, "swap is 1048572 KiB, asked for 0 KiB"),
     ],
 )

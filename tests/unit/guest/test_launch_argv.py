@@ -14,6 +14,7 @@ from kdelta.errors import KdeltaError
 from kdelta.guest import launch
 from kdelta.guest.acceleration import choose, device_refusal
 from kdelta.guest.boot import console_verdict, read_records
+from kdelta.guest.disk import make_disk
 from kdelta.guest.launch import GuestSpec, guest_python, require_tools, vng_argv
 
 SPEC = GuestSpec(Path("/k/bzImage"), "tcg", 3, 512, Path("/share"), ("/bin/echo", "hello"))
@@ -56,6 +57,23 @@ def test_a_cpu_model_is_behind_virtme_ngs() -> None:
     options = qemu_options(replace(SPEC, cpu="max,-erms"))
     assert options[-2:] == ["-cpu", "max,-erms"]
     assert "-cpu" not in qemu_options(SPEC)
+
+
+def test_a_disk_is_the_file_itself_past_the_hosts_page_cache() -> None:
+    options = qemu_options(replace(SPEC, disk=Path("/scratch/disk.raw")))
+    drive = dict(word.split("=") for word in options[options.index("-drive") + 1].split(","))
+    assert drive["file"] == "/scratch/disk.raw"
+    assert (drive["format"], drive["cache"], drive["discard"]) == ("raw", "none", "unmap")
+    assert f"virtio-blk-pci,drive={drive['id']}" in options
+    assert "-drive" not in qemu_options(SPEC)
+
+
+def test_a_disk_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
+    path = make_disk(tmp_path, 3 * 2**30)
+    assert (path.stat().st_size, path.stat().st_blocks) == (3 * 2**30, 0)
+    for folder in (tmp_path, tmp_path / "gone"):  # there is one already; there is no folder
+        with pytest.raises(KdeltaError, match=r"a guest's scratch disk of 1,024 .* set TMPDIR"):
+            make_disk(folder, 1024)
 
 
 @pytest.mark.parametrize("what", ["kernel", "share", "command"])

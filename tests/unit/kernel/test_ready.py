@@ -182,3 +182,15 @@ def test_programs_that_loading_modules_takes(
     # With everything built in, none of them is needed.
     image.write_bytes(bzimage(gzip.compress(vmlinux)))
     assert ready_kernel(image, KEY).has_9p
+
+
+def test_where_its_modules_are_is_recorded(unpacked: tuple[Path, Path], vmlinux: bytes) -> None:
+    image, modules = unpacked
+    image.write_bytes(bzimage(gzip.compress(vmlinux)))  # it needs none to boot
+    out = image.parent / "out"
+    for there in (False, True):
+        if there:
+            modules.mkdir(parents=True)
+        take(image, "a", out, KEY)
+        found = json.loads((out / "image.json").read_text())["modules_root"]
+        assert found == (str(modules.parents[2]) if there else None)

@@ -19,6 +19,10 @@ from tests.conftest import SMALL
 
 EXPERIMENT = Experiment.model_validate(SMALL)
 IMAGE = {"kernel_release": "6.12.9", "config_sha256": "ab" * 32, "key": "0123456789abcdef"}
+CONDITIONS = {
+    **{"sysctl": {}, "files": {}, "swap_bytes": 0, "memcg": False},
+    **{"disk_bytes": 0, "modules_root": None},
+}
 
 
 def plan(regime: str, position: int = 0) -> dict[str, Any]:
@@ -48,14 +52,31 @@ def test_the_plan_of_a_boot() -> None:
         "memory_cgroups": 1,
         "workload_cgroup": "/",
         "swap_total_kib": 0,
+        "disk_bytes": 0,
         "acceleration": "tcg",
         "boot_parameters": [],
     }
     assert made["stressor"] is None
-    assert made["conditions"] == {"sysctl": {}, "files": {}, "swap_bytes": 0, "memcg": False}
+    assert made["conditions"] == CONDITIONS
     assert made["mechanism"] is False
     assert made["speed_work"] == speed.WORK["tcg"]
     json.dumps(made)
+
+
+def test_every_guest_has_the_disk_of_the_largest_cell() -> None:
+    fio = {
+        "matrix": {"where": ["disk", "tmpfs"], "rw": ["read"], "file_size": ["4M", "9000000"]},
+        "arguments": {"jobs": 3},
+    }
+    experiment = Experiment.model_validate(SMALL | {"workloads": {"fio": fio}})
+    schedule = block_schedule(experiment, "idle", 1)
+    image = IMAGE | {"modules_root": "/somewhere"}
+    made = boot_plan(experiment, "quick", schedule, 0, image, "tcg", 3)
+    assert made["expected"]["disk_bytes"] == 26 * 2**20 >= 3 * 9_000_000
+    assert made["conditions"]["disk_bytes"] == 26 * 2**20
+    assert made["conditions"]["modules_root"] == "/somewhere"
+    on_disk = {"--filename=/dev/vda" in cell["argv"]: cell["levels"] for cell in made["cells"]}
+    assert (on_disk[True]["where"], on_disk[False]["where"]) == ("disk", "tmpfs")
 
 
 def test_a_cells_arguments() -> None:
@@ -103,9 +124,8 @@ def test_the_conditions_of_a_regime_and_what_the_gate_expects_of_them() -> None:
     experiment = Experiment.model_validate(SMALL | {"regimes": regimes, "protocols": protocols})
     schedule = block_schedule(experiment, "hard", 1)
     made = boot_plan(experiment, "quick", schedule, 0, IMAGE, "tcg", 3)
-    assert made["conditions"] == {
+    assert made["conditions"] == CONDITIONS | {
         "sysctl": {"vm.swappiness": 100},
-        "files": {},
         "swap_bytes": 64 * 2**20,
         "memcg": True,
     }

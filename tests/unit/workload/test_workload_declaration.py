@@ -15,8 +15,9 @@ import yaml
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
 from kdelta.workload.declaration import Workload
-from kdelta.workload.folder import load_workload, workload_folder
+from kdelta.workload.folder import load_workload
 from kdelta.workload.samples import broken_checks, values_of, wrong_parameter
+from kdelta.workload.trial import try_on_host
 from tests.conftest import CHECKOUT
 
 SHIPPED = sorted(path.parent.name for path in CHECKOUT.glob("workloads/*/workload.yaml"))
@@ -60,6 +61,58 @@ def test_a_default_is_what_is_run_whatever_the_program_would_take() -> None:
     assert made.argv(made.command, {"loops": 7}, program="p") == ["p", "--loops", "7"]
 
 
+PLACES = {
+    "size": {"type": "size", "default": "64K"},
+    "where": {
+        "type": "text",
+        "default": "here",
+        "choices": {"here": ["--quick"], "there": ["--file={disk}", "--of={size}"], "off": []},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "added", "needed"),
+    [
+        ({}, ["--quick"], 0),
+        ({"where": "there"}, ["--file=/dev/x", "--of=65536"], 65536),
+        ({"where": "there", "size": "1M"}, ["--file=/dev/x", "--of=1048576"], 2**20),
+        ({"where": "off", "size": "1M"}, [], 0),
+    ],
+)
+def test_choices_add_words_of_their_own(
+    given: dict[str, Any], added: list[str], needed: int
+) -> None:
+    made = workload(
+        parameters=PLACES,
+        disk="(where == 'there') * size",
+        command=["{program}", "{parameters}", "end"],
+    )
+    size = str(made.meanings(given)["size"])
+    argv = made.argv(made.command, given, program="p", disk="/dev/x")
+    assert argv == ["p", "--size", size, *added, "end"]
+    assert made.needed_disk(given) == needed
+    assert made.needed_memory(given) == 0
+    made.check_parameter("here", "where", "there", "it")
+    with pytest.raises(ValueError, match="one of here, there, off"):
+        made.check_parameter("here", "where", "elsewhere", "it")
+
+
+def test_a_trial_on_the_host_gets_a_file_for_a_disk(tmp_path: Path) -> None:
+    """Of the size that the cell needs; it is gone afterwards."""
+    made = workload(
+        parameters={"size": {"type": "size", "required": True}},
+        program={"package": "coreutils", "command": "stat"},
+        command=["{program}", "--printf", "rate: %s\\nkind: %F\\npath: %n\\n", "{disk}"],
+        values={"kind": {"read": "kind", "type": "text"}, "path": {"read": "path", "type": "text"}},
+        checks=[],
+        disk="2 * size",
+    )
+    trial = try_on_host(made, tmp_path, {"size": "64K"}, {}, tmp_path, tmp_path / "log")
+    assert (trial.values["rate"], trial.values["kind"]) == (2 * 65536, "regular file")
+    assert not Path(trial.values["path"]).exists()
+
+
 def test_values_and_checks() -> None:
     made, cell = workload(), {"size": 1}
     values = values_of(made, "rate: 2.5", cell)
@@ -91,6 +144,17 @@ def test_values_and_checks() -> None:
         ),
         ({"output": "script"}, "belong together"),
         ({"memory": "rate * 2"}, "there is no parameter 'rate'"),
+        ({"disk": "rate * 2"}, "disk: there is no parameter 'rate'"),
+        ({"command": ["{program}", "{disk}"]}, "command: {disk}: say in the key disk how large"),
+        ({"parameters": {"disk": {"type": "size"}}}, "parameters.disk: {disk} is something else"),
+        (
+            {"parameters": {"a": {"type": "text", "choices": {"b": []}, "arguments": ["c"]}}},
+            "leave arguments out",
+        ),
+        (
+            {"parameters": {"a": {"type": "text", "choices": {"b": ["{speed}"]}}}},
+            "parameters.a.choices.b: {speed} stands for nothing",
+        ),
         ({"operations": "steps"}, "there is no value 'steps'"),
         (
             {
@@ -109,7 +173,7 @@ def test_mistakes(changes: dict[str, Any], said: str) -> None:
 
 def test_an_unknown_workload_is_told_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no workload 'pipebench' .* pipe_bench"):
-        workload_folder("pipebench")
+        load_workload("pipebench")
     folder = tmp_path / "workloads" / "mine"
     folder.mkdir(parents=True)
     (folder / "workload.yaml").write_text(yaml.safe_dump({**GOOD, "titel": "x"}))
@@ -225,7 +289,7 @@ def test_what_ships_understands_its_program(name: str) -> None:
     for parameter, value in cell.items():
         made.check_parameter("here", parameter, value, name)
     assert set(made.required()) <= set(cell)
-    script = workload_folder(name, CHECKOUT) / made.script if made.script else None
+    script = CHECKOUT / "workloads" / name / made.script if made.script else None
     values = values_of(made, output, cell, 1.5, script)
     assert {metric: values[metric] for metric in made.metrics} == expected
     assert list(broken_checks(made, values, cell, {})) == []
