@@ -86,6 +86,17 @@ def test_builds_share_and_a_measurement_waits_for_all_of_them(hold: Holder) -> N
     assert says(measurement) == "held"
 
 
+def test_who_has_ended_is_not_waited_for(hold: Holder) -> None:
+    """The file names who locked it last; of several builds another one may be what is left."""
+    first, second = hold("building a", "shared"), hold("building b", "shared")
+    assert [says(build) for build in (first, second)] == ["held", "held"]
+    second.kill()
+    second.wait()
+    assert complains(hold("measuring", "alone")) == (
+        "measuring: waiting for this host: another kdelta"
+    )
+
+
 def test_a_killed_holder_frees_it(hold: Holder) -> None:
     first = hold("measuring a", "alone")
     assert says(first) == "held"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from kdelta.arms import Arm
 from kdelta.cache import cache_root
 from kdelta.commands.common import Verbs
 from kdelta.config import RunConfig, load_experiment
@@ -67,14 +66,16 @@ def _check(args: argparse.Namespace) -> int:
     known = {arm: source.series for arm, source in cached.items()}
     patches = read_inputs(experiment, args.root, str(args.experiment), known)
     for name, arm in experiment.arms.items():
-        print(f"  arm {name}: {arm.title} ({_made_of(arm, args.root, patches.get(name, []))})")
+        made_of = _made_of(experiment, name, args.root, patches.get(name, []))
+        print(f"  arm {name}: {arm.title} ({made_of})")
         for line in _patch_lines(patches.get(name, [])):
             print(f"    {line}")
         if arm.booting:
             print(f"    booted with {arm.booting_words}")
     try_patches(patches, cached)
     for title in dict.fromkeys(source.title for source in cached.values()):
-        print(f"  patches apply to {title}")
+        patched = any(patches[arm] for arm, source in cached.items() if source.title == title)
+        print(f"  {'patches apply to' if patched else 'kernel source:'} {title}")
     if any(files for arm, files in patches.items() if arm not in cached):
         print("  patches were not tried: the kernel's source is not in the cache yet")
     for name, chosen in experiment.workloads.items():
@@ -91,12 +92,22 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
-def _made_of(arm: Arm, root: Path, patches: Sequence[PatchFile]) -> str:
+def _made_of(experiment: Experiment, name: str, root: Path, patches: Sequence[PatchFile]) -> str:
+    """What an arm's kernel is made of, as far as it is not the baseline's."""
+    arm, baseline = experiment.arms[name], experiment.baseline
     if arm.image:
         ready = read_ready(root / arm.image)
         return f"Linux {ready.release}, {ready.version}, ready"
     number = sum(len(file.commits) for file in patches)
-    return f"{number} patch{'' if number == 1 else 'es'}"
+    words = [f"{number} patch{'' if number == 1 else 'es'}" if number else "no patches"]
+    if experiment.arms[baseline].image is None:
+        if (source := experiment.source_of(name)) != experiment.source_of(baseline):
+            words.append(source.package if source.type == "debian" else source.commit[:12])
+        for of in (experiment.base_of, experiment.compiler_of):
+            words += [of(name)] if of(name) != of(baseline) else []
+        others = experiment.fragments_of(baseline)
+        words += [path for path in experiment.fragments_of(name) if path not in others]
+    return ", ".join(words)
 
 
 def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None) -> None:
@@ -118,7 +129,7 @@ def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None
     )
     print(f"  workload {name} runs here and is understood: {', '.join(told)}")
     for broken in trial.broken:
-        print(f"    note: a check does not hold: {broken}")
+        print(f"    note: such a sample would be set aside: {broken}")
 
 
 def _patch_lines(files: Sequence[PatchFile]) -> list[str]:

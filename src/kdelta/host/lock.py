@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from kdelta.errors import KdeltaError
 from kdelta.plain import one_line
 
@@ -111,14 +113,18 @@ def _wait(lock: int, mode: int, purpose: str, told: list[str]) -> None:
             return
         except BlockingIOError:
             if not told:
-                holder = one_line(os.pread(lock, _LINE_BYTES, 0).decode("utf-8", "replace"))
-                told.append(holder)
-                print(
-                    f"{purpose}: waiting for this host: {holder or 'another kdelta'}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                told.append(_holder(lock) or "another kdelta")
+                words = f"{purpose}: waiting for this host: {told[0]}"
+                print(words, file=sys.stderr, flush=True)
             time.sleep(POLL_S)
+
+
+def _holder(lock: int) -> str:
+    """Who locked it last; nothing if that one has ended, or is this process: others share it."""
+    words = one_line(os.pread(lock, _LINE_BYTES, 0).decode("utf-8", "replace")).strip()
+    process = words.rpartition(" (process ")[2].rstrip(")")
+    there = process.isdecimal() and int(process) != os.getpid() and psutil.pid_exists(int(process))
+    return words if there else ""
 
 
 def _open(path: Path) -> int:

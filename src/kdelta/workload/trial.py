@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from kdelta.workload.build import own_program
 from kdelta.workload.declaration import Workload
 from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError
-from kdelta.workload.samples import Values, broken_checks, values_of
+from kdelta.workload.samples import Values, broken_checks, values_of, without_ratio
 
 SECONDS = 0.2
 """That a workload runs whose length is the protocol's."""
@@ -30,7 +31,7 @@ class Trial:
     Attributes:
         argv: what was run.
         values: what the output says.
-        broken: checks that do not hold, each with its detail.
+        broken: why such a sample would be set aside, a line each.
     """
 
     argv: list[str]
@@ -63,20 +64,27 @@ def try_on_host(
     """
     program, _ = own_program(folder.name, workload, folder, log, cache, tree=tree)
     argv = workload.argv(
-        workload.command, given, program=str(program), seconds=SECONDS, timeout=DEADLINE_S
+        workload.command,
+        given,
+        program=str(program.absolute()),
+        seconds=SECONDS,
+        timeout=DEADLINE_S,
     )
     begun = time.monotonic()
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=DEADLINE_S,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+        # A folder that goes afterwards, as a guest's /tmp does.
+        with tempfile.TemporaryDirectory() as scratch:
+            done = subprocess.run(
+                argv,
+                cwd=scratch,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=DEADLINE_S,
+                check=False,
+                env={**os.environ, "LC_ALL": "C"},
+            )
     except subprocess.TimeoutExpired:
         raise KdeltaError(
             f"{_words(argv)}: not done after {DEADLINE_S:.0f} s on this host; give it less to do"
@@ -95,8 +103,8 @@ def try_on_host(
         raise KdeltaError(
             f"{_words(argv)}: {error}; the output ends with: {' / '.join(shown)[:300]}"
         ) from None
-    broken = broken_checks(workload, values, given, limits)
-    return Trial(argv, values, tuple(f"{one.rule}: {one.detail}" for one in broken))
+    broken = [f"{one.rule}: {one.detail}" for one in broken_checks(workload, values, given, limits)]
+    return Trial(argv, values, (*without_ratio(workload, values), *broken))
 
 
 def _words(argv: list[str]) -> str:

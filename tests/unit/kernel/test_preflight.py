@@ -55,6 +55,23 @@ def test_patches_are_applied_where_the_source_is_at_hand(
     assert sorted((p, p.stat().st_mtime_ns) for p in cache.rglob("*")) == before
 
 
+def test_an_arm_is_told_by_what_it_has_for_itself(
+    project: Project, cache: Path, small: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small["arms"] = {
+        "baseline": {"title": "b"},
+        "open": {"title": "o", "boot_parameters": ["mitigations=off"]},
+        "other": {"title": "c", "compiler": "clang-19", "base": "defconfig"},
+    }
+    project.write(small)
+    assert check(project) == 0
+    printed = capsys.readouterr().out
+    assert "arm open: o (no patches)\n    booted with mitigations=off\n" in printed
+    assert "arm other: c (no patches, defconfig, clang-19)\n" in printed
+    assert "  kernel source: Linux 6.12.1 (" in printed
+    assert "patches apply" not in printed
+
+
 def test_without_the_source_it_is_said(
     project: Project,
     tmp_path: Path,
