@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from kdelta.pressure_counters import PRESSURE_COUNTERS, PressureCounter
 from kdelta.report.context import ReportContext
 from kdelta.report.figures.axes import REGIME, squeeze, tick_number
 from kdelta.report.figures.style import (
@@ -39,20 +39,7 @@ _TITLE_HEIGHT = 0.75
 _LINEAR_SPAN = 30
 
 
-class _Counter(NamedTuple):
-    column: str
-    title: str
-    unit: str
-
-
-COUNTERS = (
-    _Counter("pgscan_direct_per_s", "direct reclaim", "pages scanned/s"),
-    _Counter("allocstall_per_s", "allocation stalls", "1/s"),
-    _Counter("psi_memory_some_percent", "PSI memory, some", "% of time"),
-    _Counter("pswpin_per_s", "swapped in", "pages/s"),
-    _Counter("pswpout_per_s", "swapped out", "pages/s"),
-    _Counter("psi_memory_full_percent", "PSI memory, full", "% of time"),
-)
+COUNTERS = tuple(counter for counter in PRESSURE_COUNTERS if counter.shown == "figure")
 
 
 def pressure_figures(
@@ -80,7 +67,7 @@ def pressure_figures(
     for index, (axis, counter) in enumerate(zip(axes.flat, COUNTERS, strict=True)):
         _draw(axis, frames, context, counter)
         axis.set_title(counter.title, loc="left", fontsize=FONT_SIZE, color=INK)
-        axis.set_xlabel(f"rate ({counter.unit})" if "%" not in counter.unit else "share (%)")
+        axis.set_xlabel(f"rate ({counter.rate_unit})" if "%" not in counter.unit else "share (%)")
         first = index % _ACROSS == 0
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_yticks(range(len(labels)), labels if first else [""] * len(labels))
@@ -88,7 +75,9 @@ def pressure_figures(
     return [finish(figure, context, "Memory pressure that the guest saw", _legend(context), 5)]
 
 
-def _draw(axis: Axes, frames: ReportFrames, context: ReportContext, counter: _Counter) -> None:
+def _draw(
+    axis: Axes, frames: ReportFrames, context: ReportContext, counter: PressureCounter
+) -> None:
     rows = frames.pressure.assign(_rate=pd.to_numeric(frames.pressure[counter.column]))
     rows = rows[rows["_rate"].notna()]
     axis.spines[["top", "right"]].set_visible(False)
