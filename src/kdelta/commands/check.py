@@ -128,6 +128,11 @@ def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None
         if trial.values.get(metric) is not None
     )
     print(f"  workload {name} runs here and is understood: {', '.join(told)}")
+    if not chosen.declaration.timed_by_protocol:
+        print(
+            f"    it ends by itself, here after {trial.elapsed_s:.2g} s: a slice is as long, "
+            "whatever the protocol's seconds"
+        )
     for broken in trial.broken:
         print(f"    note: such a sample would be set aside: {broken}")
 

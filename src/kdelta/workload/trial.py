@@ -31,11 +31,13 @@ class Trial:
     Attributes:
         argv: what was run.
         values: what the output says.
+        elapsed_s: seconds that it took, its start included.
         broken: why such a sample would be set aside, a line each.
     """
 
     argv: list[str]
     values: Values
+    elapsed_s: float
     broken: tuple[str, ...]
 
 
@@ -104,7 +106,7 @@ def try_on_host(
             f"{_words(argv)}: {error}; the output ends with: {' / '.join(shown)[:300]}"
         ) from None
     broken = [f"{one.rule}: {one.detail}" for one in broken_checks(workload, values, given, limits)]
-    return Trial(argv, values, (*without_ratio(workload, values), *broken))
+    return Trial(argv, values, elapsed_s, (*without_ratio(workload, values), *broken))
 
 
 def _words(argv: list[str]) -> str:

@@ -205,6 +205,7 @@ def test_check_says_what_would_be_set_aside_and_leaves_nothing_behind(
     assert kdelta(project, "check", "experiment.yaml") == 0
     printed = capsys.readouterr().out
     assert "note: such a sample would be set aside: rate is not above zero" in printed
+    assert "it ends by itself, here after 0." in printed
     assert list((tmp_path / "here").iterdir()) == []
 
 
