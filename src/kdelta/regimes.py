@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from kdelta.names import Name
+from kdelta.pressure_counters import PRESSURE_COUNTERS
 from kdelta.units import (
     MIN_DURATION_S,
     Duration,
@@ -48,18 +49,10 @@ class Stressor(FileModel):
         return self
 
 
-Counter = Literal[
-    "pgscan_direct",
-    "pgsteal_direct",
-    "pgscan_kswapd",
-    "allocstall",
-    "oom_kill",
-    "pswpin",
-    "pswpout",
-    "psi_memory_some_us",
-    "psi_memory_full_us",
-    "psi_cpu_some_us",
-]
+if TYPE_CHECKING:
+    Counter = str
+else:
+    Counter = Literal[tuple(counter.name for counter in PRESSURE_COUNTERS)]
 
 
 class Expectation(FileModel):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from kdelta.pressure_counters import BY_COLUMN, PRESSURE_COUNTERS
+
 Type = Literal["string", "integer", "number", "boolean"]
 
 FACTOR = "<factor>"
@@ -135,20 +137,16 @@ _GUEST = (
     Column("status", "string", "", "ok or failed"),
 )
 _COUNTERS = (
-    Column("pgscan_direct", "integer", "pages", "scanned in direct reclaim", True),
-    Column("pgsteal_direct", "integer", "pages", "reclaimed in direct reclaim", True),
-    Column("pgscan_kswapd", "integer", "pages", "scanned by kswapd", True),
-    Column("allocstall", "integer", "", "entries into direct reclaim, all zones", True),
-    Column("oom_kill", "integer", "", "processes that the OOM killer ended", True),
-    Column("pswpin", "integer", "pages", "swapped in", True),
-    Column("pswpout", "integer", "pages", "swapped out", True),
-    Column(
-        "psi_memory_some_us", "integer", "us", "pressure stall: some task waited for memory", True
+    *(
+        Column(
+            counter.name,
+            "integer",
+            counter.unit,
+            ("pressure stall: " if counter.unit == "us" else "") + counter.meaning,
+            True,
+        )
+        for counter in PRESSURE_COUNTERS
     ),
-    Column(
-        "psi_memory_full_us", "integer", "us", "pressure stall: all tasks waited for memory", True
-    ),
-    Column("psi_cpu_some_us", "integer", "us", "pressure stall: some task waited for a CPU", True),
     Column("steal_ticks", "integer", "USER_HZ ticks", "CPU time that a hypervisor took away", True),
     Column("speed_before", "number", "1e6/s", "steps per CPU second before it, mean over vCPUs"),
     Column("speed_after", "number", "1e6/s", "the same directly after the sample"),
@@ -323,16 +321,17 @@ _PRESSURE = (
     FACTORS,
     Column("samples", "integer", "", "run, set aside or not"),
     Column("with_direct_reclaim", "integer", "", "samples with pgscan_direct above 0", True),
-    Column("pgscan_direct_per_s", "number", "pages/s", "scanned in direct reclaim"),
-    Column("pgsteal_direct_per_s", "number", "pages/s", "reclaimed in direct reclaim"),
-    Column("pgscan_kswapd_per_s", "number", "pages/s", "scanned by kswapd"),
-    Column("allocstall_per_s", "number", "1/s", "entries into direct reclaim"),
-    Column("pswpin_per_s", "number", "pages/s", "swapped in"),
-    Column("pswpout_per_s", "number", "pages/s", "swapped out"),
-    Column("psi_memory_some_percent", "number", "%", "of the time, some task waited for memory"),
-    Column("psi_memory_full_percent", "number", "%", "of the time, all tasks waited for memory"),
-    Column("psi_cpu_some_percent", "number", "%", "of the time, some task waited for a CPU"),
-    Column("oom_kill", "integer", "", "processes that the OOM killer ended, sum", True),
+    *(
+        Column(counter.column, "integer", counter.unit, f"{counter.meaning}, sum", True)
+        if counter.rare
+        else Column(
+            counter.column,
+            "number",
+            counter.rate_unit,
+            ("of the time, " if counter.unit == "us" else "") + counter.meaning,
+        )
+        for counter in BY_COLUMN
+    ),
 )
 _COUNTERS_MOVED = (
     REGIME,

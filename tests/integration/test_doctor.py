@@ -24,6 +24,7 @@ from kdelta.host.doctor import (
     setting_problems,
     state_problems,
 )
+from kdelta.host.lock import host_lock
 from kdelta.host.restore import Change, Journal
 from kdelta.kernel.toolchain import read_toolchain
 from tests.conftest import Project
@@ -225,6 +226,14 @@ def test_kvm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for how, usable in (("refused", False), ("fine", None)):
         monkeypatch.setattr(diagnosis, "early_refusal", lambda *_, words=said[how]: words)
         assert kvm_state(None, tmp_path / "kvm", [])["usable"] is usable
+
+
+def test_the_diagnosis_waits_for_no_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "early_refusal", lambda *_: None)
+    (tmp_path / "kvm").write_text("")
+    # Who shares the lock and wanted it alone would be told that that cannot be.
+    with host_lock("building", exclusive=False):
+        assert kvm_state(None, tmp_path / "kvm", [])["usable"] is None
 
 
 def test_a_quiet_host_has_no_problem_and_a_busy_one_has() -> None:

@@ -11,6 +11,7 @@ import pytest
 from kdelta.errors import KdeltaError
 from kdelta.guest import acceleration
 from kdelta.guest.acceleration import Acceleration, choose, qemu_refusal, telling_line
+from kdelta.host.lock import host_lock
 from tests.integration.scripted_guest import PATIENCE_S, Environment
 
 ANSWER = "(share / 'clocksources').write_text({!r})"
@@ -140,6 +141,17 @@ def test_without_a_device_nothing_is_built(host: Host) -> None:
     (host.folder / "kvm").unlink()
     assert host.choose("raise SystemExit('never')").mode == "tcg"
     assert host.built == 0
+
+
+def test_only_a_boot_has_the_host_to_itself(host: Host) -> None:
+    """What QEMU alone tells waits for nobody's build."""
+    with host_lock("building", exclusive=False):
+        host.qemu("qemu-system-x86_64: no", 1, only="kvm")
+        assert host.choose("raise SystemExit('never')").mode == "tcg"
+        host.qemu()
+        with pytest.raises(RuntimeError, match="wanted exclusively"):
+            host.choose(ANSWER.format("kvm-clock\n"))
+    assert host.choose(ANSWER.format("kvm-clock\n")).mode == "kvm"
 
 
 def test_a_guest_that_runs_with_kvm(choice) -> None:

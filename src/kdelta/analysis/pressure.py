@@ -17,11 +17,7 @@ from kdelta.analysis.samples import samples_in_order
 from kdelta.analysis.settings import AnalysisSettings, Expectation
 from kdelta.analysis.tables import frame_of
 from kdelta.errors import KdeltaError
-from kdelta.schema import BY_PATH
-
-_COLUMNS = BY_PATH["tables/pressure.csv"].dtypes
-_RATES = tuple(c.removesuffix("_per_s") for c in _COLUMNS if c.endswith("_per_s"))
-_STALLS = tuple(c.removesuffix("_percent") for c in _COLUMNS if c.endswith("_percent"))
+from kdelta.pressure_counters import PRESSURE_COUNTERS
 
 
 def pressure_frame(
@@ -54,18 +50,19 @@ def pressure_frame(
     wall_s = np.array([wall if wall else np.nan for wall in walls], dtype=float)
     measured = pd.DataFrame(
         {
-            **{f"{name}_per_s": _numbers(samples[name]) / wall_s for name in _RATES},
-            **{
-                f"{name}_percent": _numbers(samples[f"{name}_us"]) / 1e4 / wall_s
-                for name in _STALLS
-            },
+            # A share of time in per cent, of microseconds.
+            counter.column: _numbers(samples[counter.name])
+            / wall_s
+            / (1e4 if counter.unit == "us" else 1)
+            for counter in PRESSURE_COUNTERS
+            if not counter.rare
         }
     )
     scanned = _numbers(samples["pgscan_direct"])
     counted = pd.DataFrame(
         {
             "with_direct_reclaim": np.where(np.isnan(scanned), np.nan, scanned > 0),
-            "oom_kill": _numbers(samples["oom_kill"]),
+            **{c.column: _numbers(samples[c.name]) for c in PRESSURE_COUNTERS if c.rare},
         }
     )
     everywhere = range(len(places))

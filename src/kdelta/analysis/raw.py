@@ -24,6 +24,7 @@ from kdelta.analysis.records import (
 )
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
+from kdelta.pressure_counters import PRESSURE_COUNTERS
 from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError, lookup
 from kdelta.workload.samples import values_of, wrong_parameter
@@ -32,24 +33,6 @@ Growth = Mapping[str, int]
 """What kernel counters grew by over a slice, by names such as `vmstat.pgscan_direct`."""
 
 _BLOCK = re.compile(r"block-(\d{3,})")
-
-
-COLUMNS = {
-    **{
-        name: f"vmstat.{name}"
-        for name in (
-            *("pgscan_direct", "pgsteal_direct", "pgscan_kswapd", "oom_kill"),
-            *("pswpin", "pswpout"),
-        )
-    },
-    "psi_memory_some_us": "psi.memory.some",
-    "psi_memory_full_us": "psi.memory.full",
-    "psi_cpu_some_us": "psi.cpu.some",
-    "steal_ticks": "stat.steal",
-}
-"""Column of samples.csv -> the counter that it holds."""
-
-_STALLS = "vmstat.allocstall"
 
 
 def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
@@ -360,7 +343,13 @@ def growth_of(record: SampleRecord) -> Growth:
 
 def sample_counters(grown: Growth) -> dict[str, int | None]:
     """The counters that samples.csv has; None is one that the kernel lacks."""
-    found = {column: grown.get(name) for column, name in COLUMNS.items()}
-    # One counter per zone; which zones exist depends on the kernel.
-    stalls = [value for name, value in grown.items() if name.startswith(_STALLS)]
-    return {**found, "allocstall": sum(stalls) if stalls else None}
+    found = {counter.name: _grown(grown, counter.read) for counter in PRESSURE_COUNTERS}
+    return {**found, "steal_ticks": grown.get("stat.steal")}
+
+
+def _grown(grown: Growth, read: str) -> int | None:
+    if not read.endswith("*"):
+        return grown.get(read)
+    # Which of them exist, for example a counter of every zone, depends on the kernel.
+    parts = [value for name, value in grown.items() if name.startswith(read[:-1])]
+    return sum(parts) if parts else None

@@ -14,7 +14,7 @@ from kdelta.analysis.records import HostCpu, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.speed import SampleSpeed
 from kdelta.workload.declaration import ELAPSED
-from kdelta.workload.samples import broken_checks
+from kdelta.workload.samples import broken_checks, without_ratio
 
 USER_HZ = 100
 """Ticks per second of the times in /proc/stat: the kernel's ABI on every architecture but alpha."""
@@ -60,9 +60,8 @@ def sample_breaches(
     if record.status != "ok" or record.exit_status not in (0, None) or not sample.values:
         why = record.error or sample.misread or "no result was recorded"
         yield Breach("failed", record.exit_status, 0, one_line(why))
-    primary = settings.workload.primary
-    if sample.values and not float(sample.values[primary] or 0) > 0:
-        yield Breach("failed", 0, 0, f"{primary} is not above zero: it has no ratio to another")
+    for why in without_ratio(settings.workload, sample.values) if sample.values else ():
+        yield Breach("failed", 0, 0, why)
     if sample.strange is not None:
         yield Breach("cell", None, None, sample.strange)
     if sample.values:

@@ -79,20 +79,21 @@ def _probe(args: argparse.Namespace) -> int:
             if image := experiment.arms[experiment.baseline].image:
                 return Path(args.root / image)
             # The cache keeps it: if KVM works, the build that follows finds it there.
-            request = request_for(
-                experiment,
-                experiment.baseline,
-                args.root,
-                restore(read_json(args.source), cache_root()),
-                "kvm",
-                Path(folder),
-                log=args.log,
-            )
-            return build(request, cache_root()).bzimage
+            name = experiment.baseline
+            with host_lock(f"building {experiment.name}: {name}", exclusive=False):
+                request = request_for(
+                    experiment,
+                    name,
+                    args.root,
+                    restore(read_json(args.source), cache_root()),
+                    "kvm",
+                    Path(folder),
+                    log=args.log,
+                )
+                return build(request, cache_root()).bzimage
 
         guest = experiment.guest
-        with host_lock("probing for KVM", exclusive=True):
-            acceleration = choose(guest.acceleration, guest.cpu, kernel)
+        acceleration = choose(guest.acceleration, guest.cpu, kernel)
     write_json(args.output, acceleration.as_dict())
     print(f"acceleration: {acceleration.mode}: {printable(acceleration.reason)}", file=sys.stderr)
     if acceleration.mode == "tcg":

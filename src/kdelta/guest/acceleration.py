@@ -32,6 +32,7 @@ from kdelta.guest.launch import (
     require_tools,
 )
 from kdelta.guest.share import INIT, read_file, shared_folder
+from kdelta.host.lock import host_lock
 from kdelta.plain import printable
 from kdelta.workload.build import CPU_CHECK, CPU_CHECK_FLAGS, INIT_SOURCE, cached_program
 
@@ -82,7 +83,7 @@ def choose(
     deadline_s: float = PROBE_DEADLINE_S,
     paravirtual: Path = _PARAVIRTUAL,
 ) -> Acceleration:
-    """Decide the acceleration of a run.
+    """Decide the acceleration of a run. Only a boot waits until it has the host to itself.
 
     Args:
         requested: `auto`, `kvm` or `tcg`.
@@ -99,7 +100,8 @@ def choose(
     require_tools()
     if requested == "tcg":
         return _emulated(requested, cpu, "emulation was asked for (guest.acceleration: tcg)")
-    refusal = early_refusal(cpu, device, paravirtual)
+    with host_lock("probing for KVM", exclusive=False):
+        refusal = early_refusal(cpu, device, paravirtual)
     if refusal is None and (words := boot_refusal(kernel(), cpu, deadline_s)):
         refusal = words + _of_its_kind(paravirtual)
     if refusal is None:
@@ -202,7 +204,8 @@ def qemu_refusal(accelerator: str, cpu: str | None) -> str | None:
 
 def boot_refusal(kernel: Path, cpu: str | None, deadline_s: float) -> str | None:
     """Why the kernel does not run under KVM, found by booting it, or None if it does."""
-    with shared_folder() as share:
+    # Alone on the host: a guest disturbs a measurement, and a build its deadline.
+    with host_lock("probing for KVM", exclusive=True), shared_folder() as share:
         init = cached_program(INIT_SOURCE, share.with_name("init.log"), cache_root())
         shutil.copy(init, share / INIT)
         image = Path(shutil.copy(kernel, share / "bzImage"))

@@ -17,7 +17,6 @@ from kdelta.guest.launch import require_tools
 from kdelta.host.cpu_time import HostCpu
 from kdelta.host.environment import plan_environment, planned_record
 from kdelta.host.facts import host_facts, load_average, meminfo_mib, read_text
-from kdelta.host.lock import host_lock
 from kdelta.host.restore import Journal, journal_path
 from kdelta.kernel.toolchain import read_toolchain
 
@@ -113,13 +112,12 @@ def kvm_state(kernel: Path | None, device: Path, missing: Iterable[Problem]) -> 
         return {"usable": False, "booted": False, "reason": refusal}
     if list(missing):
         return {"usable": None, "booted": False, "reason": "cannot be tried without the tools"}
-    with host_lock("probing for KVM", exclusive=True):
-        if refusal := early_refusal(None, device):
-            return {"usable": False, "booted": False, "reason": refusal}
-        if kernel is None:
-            reason = f"QEMU starts with {device}; whether it runs a kernel a boot tells: --kernel"
-            return {"usable": None, "booted": False, "reason": reason}
-        found = choose("auto", None, lambda: kernel)
+    if refusal := early_refusal(None, device):
+        return {"usable": False, "booted": False, "reason": refusal}
+    if kernel is None:
+        reason = f"QEMU starts with {device}; whether it runs a kernel a boot tells: --kernel"
+        return {"usable": None, "booted": False, "reason": reason}
+    found = choose("auto", None, lambda: kernel)
     reason = found.reason.removeprefix("KVM does not work on this host: ")
     return {"usable": found.mode == "kvm", "booted": True, "reason": reason}
 

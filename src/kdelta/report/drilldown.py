@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from kdelta.pressure_counters import PRESSURE_COUNTERS
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import (
     format_value,
@@ -26,17 +27,7 @@ from kdelta.report.tables import Cell as TableCell
 from kdelta.report.tables import DeltaTable, Precision
 
 _NOTHING = "–"
-COUNTERS = {
-    "pgscan_direct": ("scanned in direct reclaim", "pages"),
-    "allocstall": ("allocation stalls", "count"),
-    "pgscan_kswapd": ("scanned by kswapd", "pages"),
-    "pswpin": ("swapped in", "pages"),
-    "pswpout": ("swapped out", "pages"),
-    "psi_memory_some_us": ("some task waited for memory", "µs"),
-    "psi_cpu_some_us": ("some task waited for a CPU", "µs"),
-    "oom_kill": ("OOM kills", "count"),
-}
-"""Columns of samples.csv that count what the kernel did over a slice: heading and unit."""
+_UNITS = {"": "count", "us": "µs"}
 
 Levels = tuple[str, ...]
 # Regime, block, arm and cell of one sample.
@@ -162,7 +153,9 @@ class _Facts:
         columns = set(run.frames.samples)
         self.metrics = tuple(m for m in run.metrics if m.name in columns)
         self._counters = tuple(
-            (name, *words) for name, words in COUNTERS.items() if name in columns
+            (counter.name, counter.title, _UNITS.get(counter.unit, counter.unit))
+            for counter in PRESSURE_COUNTERS
+            if counter.name in columns
         )
         last = max(run.frames.samples["block"], default=0)
         self._blocks = range(1, max(run.blocks, int(last)) + 1)
@@ -303,10 +296,10 @@ def _together(slices: list[Sample], context: ReportContext) -> Sample:
         values = [number(one.get(metric.name)) for one in valid]
         positive = [math.log(value) for value in values if value > 0]
         merged[metric.name] = math.exp(fmean(positive)) if positive else math.nan
-    for counter in COUNTERS:
-        grown = [number(one.get(counter)) for one in slices]
+    for counter in PRESSURE_COUNTERS:
+        grown = [number(one.get(counter.name)) for one in slices]
         known = [value for value in grown if math.isfinite(value)]
-        merged[counter] = sum(known) if known else math.nan
+        merged[counter.name] = sum(known) if known else math.nan
     return merged
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from kdelta.pressure_counters import BY_COLUMN
 from kdelta.report.context import Regime
 from kdelta.report.formatting import (
     Row,
@@ -25,30 +26,9 @@ from kdelta.report.results import Results
 from kdelta.report.sentences import acceleration_label
 
 _COUNTS = ("samples", "with_direct_reclaim")
-_SUMMED = (*_COUNTS, "oom_kill")
-# Column of pressure.csv and its heading.
-_COLUMNS = (
-    ("pgscan_direct_per_s", "pages scanned directly/s"),
-    ("allocstall_per_s", "allocation stalls/s"),
-    ("pswpin_per_s", "pages swapped in/s"),
-    ("pswpout_per_s", "pages swapped out/s"),
-    ("psi_memory_some_percent", "PSI memory some %"),
-    ("psi_memory_full_percent", "PSI memory full %"),
-    ("psi_cpu_some_percent", "PSI CPU some %"),
-    ("oom_kill", "OOM kills"),
-)
-_NAMES = {
-    "pgscan_direct": "direct reclaim",
-    "pgsteal_direct": "pages freed by direct reclaim",
-    "pgscan_kswapd": "background reclaim",
-    "allocstall": "allocation stalls",
-    "oom_kill": "OOM kills",
-    "pswpin": "pages swapped in",
-    "pswpout": "pages swapped out",
-    "psi_memory_some_us": "waiting for memory (PSI some)",
-    "psi_memory_full_us": "waiting for memory (PSI full)",
-    "psi_cpu_some_us": "waiting for a CPU (PSI some)",
-}
+_SHOWN = [counter for counter in BY_COLUMN if counter.shown]
+_SUMMED = {*_COUNTS, *(counter.column for counter in _SHOWN if counter.rare)}
+_PHRASES = {counter.name: counter.phrase for counter in BY_COLUMN}
 
 
 @dataclass(frozen=True)
@@ -73,7 +53,7 @@ def pressure_panel(run: Results, regime: Regime) -> PressurePanel:
     rows = run.frames.pressure[run.frames.pressure["regime"] == regime.name]
     arms = [arm.name for arm in run.arms]
     by_arm = [(name, rows[rows["arm"] == name]) for name in arms if (rows["arm"] == name).any()]
-    heads = ("samples", "with direct reclaim", *(title for _, title in _COLUMNS))
+    heads = ("samples", "with direct reclaim", *(counter.rate_title for counter in _SHOWN))
     overall = tuple((name, *_over_cells(part)) for name, part in by_arm)
     cells = tuple(
         Group(
@@ -155,7 +135,7 @@ def _expectation(group: pd.DataFrame) -> Expectation:
     bound = str(first["bound"]).replace("_", " ")
     share = number(first["share_wanted"])
     often = "every sample" if share >= 1 else f"{format_share(share)} of samples"
-    what = f"{_NAMES.get(counter, counter)} ({counter} {bound} {limit} in {often})"
+    what = f"{_PHRASES.get(counter, counter)} ({counter} {bound} {limit} in {often})"
     failed = group[~group["met"]]
     if failed.empty:
         return Expectation(True, f"Met: {what}: {_counts(group)}.")
@@ -196,12 +176,12 @@ def _measured(group: pd.DataFrame) -> str:
 def _over_cells(rows: pd.DataFrame) -> list[str]:
     """Sums of what is counted, means of what is a rate; unknown where no cell knows it."""
     totals: dict[Hashable, object] = {}
-    for name in (*_COUNTS, *(column for column, _ in _COLUMNS)):
+    for name in (*_COUNTS, *(counter.column for counter in _SHOWN)):
         column = pd.to_numeric(rows[name])
         totals[name] = column.sum(min_count=1) if name in _SUMMED else column.mean()
     return _values(totals)
 
 
 def _values(row: Row) -> list[str]:
-    names = (*_COUNTS, *(column for column, _ in _COLUMNS))
+    names = (*_COUNTS, *(counter.column for counter in _SHOWN))
     return [format_quantity(number(row[name])) for name in names]

@@ -162,6 +162,12 @@ def broken_checks(
         yield Broken(check.rule, None if math.isnan(value) else value, limit, _detail(check, known))
 
 
+def without_ratio(workload: Workload, values: Mapping[str, Any]) -> Iterator[str]:
+    """Why a sample has no ratio to another, in words; nothing if it has one."""
+    if not float(values[workload.primary] or 0) > 0:
+        yield f"{workload.primary} is not above zero: it has no ratio to another"
+
+
 def _holds(kind: str, value: float, limit: float) -> bool:
     # NaN breaks each of them: what cannot be checked does not count.
     match kind:

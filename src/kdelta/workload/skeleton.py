@@ -10,13 +10,13 @@ from kdelta.errors import KdeltaError
 from kdelta.workload.folder import FOLDER
 
 _DECLARATION = """\
-# What docs/workloads.md describes. Replace what is here; the test beside it shows whether the
-# output is understood.
+# What docs/workloads.md describes. Replace what is here, what the program prints in
+# example-output.txt, and in the test beside it what that means.
 title: "{name}: say what it does"
 summary: One or two sentences for the report.
 
 parameters:
-  items: {{type: count, maximum: 1000000, default: 100000, required: true, title: lines}}
+  items: {{type: count, maximum: 1000000, default: 100000, title: lines}}
 
 program:
   package: coreutils
@@ -26,7 +26,7 @@ command: ["/bin/sh", -c, "seq {{items}} | {{program}} --random-sort | wc --lines
 output: regex
 metrics:
   lines: {{read: "^([0-9]+)$", title: Lines, unit: lines, better: higher, shown: detail}}
-  elapsed_s: {{title: Time, unit: s, better: lower, primary: true, slug: time}}
+  elapsed_s: {{title: Time, unit: s, better: lower, primary: true}}
 checks:
   - {{rule: complete, value: lines - items, equals: 0, detail: "{{lines:.0f}} lines came out"}}
 """

@@ -19,7 +19,7 @@ from kdelta.workload.build import own_program
 from kdelta.workload.declaration import Workload
 from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError
-from kdelta.workload.samples import Values, broken_checks, values_of
+from kdelta.workload.samples import Values, broken_checks, values_of, without_ratio
 
 SECONDS = 0.2
 """That a workload runs whose length is the protocol's."""
@@ -33,11 +33,13 @@ class Trial:
     Attributes:
         argv: what was run.
         values: what the output says.
-        broken: checks that do not hold, each with its detail.
+        elapsed_s: seconds that it took, its start included.
+        broken: why such a sample would be set aside, a line each.
     """
 
     argv: list[str]
     values: Values
+    elapsed_s: float
     broken: tuple[str, ...]
 
 
@@ -69,7 +71,7 @@ def try_on_host(
         argv = workload.argv(
             workload.command,
             given,
-            program=str(program),
+            program=str(program.absolute()),
             disk=disk,
             seconds=SECONDS,
             timeout=DEADLINE_S,
@@ -88,8 +90,8 @@ def try_on_host(
         raise KdeltaError(
             f"{_words(argv)}: {error}; the output ends with: {' / '.join(shown)[:300]}"
         ) from None
-    broken = broken_checks(workload, values, given, limits)
-    return Trial(argv, values, tuple(f"{one.rule}: {one.detail}" for one in broken))
+    broken = [f"{one.rule}: {one.detail}" for one in broken_checks(workload, values, given, limits)]
+    return Trial(argv, values, elapsed_s, (*without_ratio(workload, values), *broken))
 
 
 @contextlib.contextmanager
@@ -105,16 +107,19 @@ def _disk(workload: Workload, given: Mapping[str, Level]) -> Iterator[str]:
 
 def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=DEADLINE_S,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+        # A folder that goes afterwards, as a guest's /tmp does.
+        with tempfile.TemporaryDirectory() as scratch:
+            return subprocess.run(
+                argv,
+                cwd=scratch,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=DEADLINE_S,
+                check=False,
+                env={**os.environ, "LC_ALL": "C"},
+            )
     except subprocess.TimeoutExpired:
         raise KdeltaError(
             f"{_words(argv)}: not done after {DEADLINE_S:.0f} s on this host; give it less to do"

@@ -151,7 +151,7 @@ def test_captions_name_n_acceleration_and_what_is_left_out(axes: Case, emulated:
 
 def test_markers_are_means_over_cells_and_lines_their_range(measured: Case) -> None:
     figure = pressure(measured.run)
-    axis = panel(figure, "direct reclaim")
+    axis = panel(figure, "pages scanned directly")
     table = measured.frames.pressure
     groups = table.groupby(["regime", "arm"])["pgscan_direct_per_s"]
     marked = [line for line in axis.lines if line.get_marker() not in ("None", "", None)]
@@ -165,7 +165,7 @@ def test_markers_are_means_over_cells_and_lines_their_range(measured: Case) -> N
 
 
 def test_regimes_without_a_counter_are_told_from_zero(measured: Case) -> None:
-    axis = panel(pressure(measured.run), "swapped in")
+    axis = panel(pressure(measured.run), "pages swapped in")
     assert [t.get_text() for t in axis.texts] == ["n/a"]
     assert not panel(pressure(measured.run), "allocation stalls").texts
 
@@ -192,7 +192,7 @@ def test_no_pressure_anywhere_is_said(emulated: Case) -> None:
 
 def test_a_counter_that_no_kernel_has_is_said(measured: Case) -> None:
     table = measured.frames.pressure.assign(pswpout_per_s=np.nan)
-    axis = panel(pressure(measured.run.with_tables(pressure=table)), "swapped out")
+    axis = panel(pressure(measured.run.with_tables(pressure=table)), "pages swapped out")
     assert [t.get_text() for t in axis.texts] == ["no such counter"]
 
 

@@ -88,12 +88,12 @@ def test_counters_that_grew_are_shown_and_the_others_named(measured: Case) -> No
     idle = cell_of(found, "idle", "patched", "1", "1")
     assert idle.counters == ()
     assert idle.unmoved == (
-        "0 in every sample: scanned in direct reclaim and OOM kills. "
-        "Not counted by this kernel: allocation stalls, scanned by kswapd, swapped in, swapped "
-        "out, some task waited for memory and some task waited for a CPU."
+        "0 in every sample: pages scanned directly and OOM kills. Not counted by this kernel: "
+        "pages reclaimed directly, pages scanned by kswapd, allocation stalls, pages swapped in, "
+        "pages swapped out, PSI memory some, PSI memory full and PSI CPU some."
     )
     reclaim = cell_of(found, "memory-pressure", "patched", "1", "1")
-    assert [(c.title, c.unit) for c in reclaim.counters] == [("scanned in direct reclaim", "pages")]
+    assert [(c.title, c.unit) for c in reclaim.counters] == [("pages scanned directly", "pages")]
     assert {row.counters for row in reclaim.rows} == {("1000", "1001")}
 
 

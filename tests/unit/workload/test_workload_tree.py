@@ -185,6 +185,30 @@ def test_check_runs_it_where_the_source_is_at_hand(
     assert "workloads/mine: program.tree: Linux 6.12.1" in capsys.readouterr().err
 
 
+def test_check_says_what_would_be_set_aside_and_leaves_nothing_behind(
+    project: Project,
+    cached: Path,
+    small: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = project.root / "workloads/mine"
+    folder.mkdir()
+    command = ["{program}", "-c", "touch left; echo rate=$((0 * {size}))"]
+    mine = {**declared(package="dash", command="sh"), "command": command}
+    (folder / "workload.yaml").write_text(yaml.safe_dump(mine))
+    small["workloads"] = {"mine": {"matrix": {"size": [1024]}}}
+    project.write(small)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert kdelta(project, "check", "experiment.yaml") == 0
+    printed = capsys.readouterr().out
+    assert "note: such a sample would be set aside: rate is not above zero" in printed
+    assert "it ends by itself, here after 0." in printed
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_check_says_that_the_source_is_not_there(
     of_the_tree: Project,
     tmp_path: Path,

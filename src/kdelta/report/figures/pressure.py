@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from kdelta.pressure_counters import PRESSURE_COUNTERS, PressureCounter
 from kdelta.report.figures.axes import REGIME, arm_lines, squeeze, tick_number
 from kdelta.report.figures.style import (
     FONT_SIZE,
@@ -37,20 +37,7 @@ _TITLE_HEIGHT = 0.75
 _LINEAR_SPAN = 30
 
 
-class _Counter(NamedTuple):
-    column: str
-    title: str
-    unit: str
-
-
-COUNTERS = (
-    _Counter("pgscan_direct_per_s", "direct reclaim", "pages scanned/s"),
-    _Counter("allocstall_per_s", "allocation stalls", "1/s"),
-    _Counter("psi_memory_some_percent", "PSI memory, some", "% of time"),
-    _Counter("pswpin_per_s", "swapped in", "pages/s"),
-    _Counter("pswpout_per_s", "swapped out", "pages/s"),
-    _Counter("psi_memory_full_percent", "PSI memory, full", "% of time"),
-)
+COUNTERS = tuple(counter for counter in PRESSURE_COUNTERS if counter.shown == "figure")
 
 
 def pressure_figures(run: Results, page_height: float | None = None) -> list[Figure]:
@@ -73,7 +60,7 @@ def pressure_figures(run: Results, page_height: float | None = None) -> list[Fig
     for index, (axis, counter) in enumerate(zip(axes.flat, COUNTERS, strict=True)):
         _draw(axis, run, counter)
         axis.set_title(counter.title, loc="left", fontsize=FONT_SIZE, color=INK)
-        axis.set_xlabel(f"rate ({counter.unit})" if "%" not in counter.unit else "share (%)")
+        axis.set_xlabel(f"rate ({counter.rate_unit})" if "%" not in counter.unit else "share (%)")
         first = index % _ACROSS == 0
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_yticks(range(len(labels)), labels if first else [""] * len(labels))
@@ -83,7 +70,7 @@ def pressure_figures(run: Results, page_height: float | None = None) -> list[Fig
     ]
 
 
-def _draw(axis: Axes, run: Results, counter: _Counter) -> None:
+def _draw(axis: Axes, run: Results, counter: PressureCounter) -> None:
     rows = run.frames.pressure.assign(_rate=pd.to_numeric(run.frames.pressure[counter.column]))
     rows = rows[rows["_rate"].notna()]
     axis.spines[["top", "right"]].set_visible(False)
