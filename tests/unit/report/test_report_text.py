@@ -52,12 +52,12 @@ def test_both_metrics_and_regimes_are_there_with_overall_and_control(measured: C
 def test_what_a_regime_did_is_told_where_something_was_expected(measured: Case) -> None:
     """Under its heading; the other regime's counters stand by themselves."""
     expected = set(measured.frames.expectations["regime"])
-    assert len(expected) < len(measured.context.regimes)
+    assert len(expected) < len(measured.run.regimes)
     after = measured.text.split("What the regime did:\n")[1:]
     assert len(after) == len(expected) > 0
     for text in after:
         assert re.match(r"  (Met|Not met): ", text)
-    assert measured.text.count("Kernel counters in ") == len(measured.context.regimes)
+    assert measured.text.count("Kernel counters in ") == len(measured.run.regimes)
     assert "\n\n\n  " not in measured.text
 
 

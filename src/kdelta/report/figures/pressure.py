@@ -60,7 +60,9 @@ def pressure_figures(run: Results, page_height: float | None = None) -> list[Fig
     for index, (axis, counter) in enumerate(zip(axes.flat, COUNTERS, strict=True)):
         _draw(axis, run, counter)
         axis.set_title(counter.title, loc="left", fontsize=FONT_SIZE, color=INK)
-        axis.set_xlabel(f"rate ({counter.rate_unit})" if "%" not in counter.unit else "share (%)")
+        axis.set_xlabel(
+            f"rate ({counter.rate_unit})" if "%" not in counter.rate_unit else "share (%)"
+        )
         first = index % _ACROSS == 0
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_yticks(range(len(labels)), labels if first else [""] * len(labels))
