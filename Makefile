@@ -13,6 +13,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 # Minutes or hours to measure, as `make report BUDGET=30m`; without it the protocol as it is.
 BUDGET ?=
+# Another architecture of the guests than the host's, as `make report ARCH=arm64`.
+ARCH ?=
 
 # By file, or as tests/conftest.py says, in the order of the command line: what takes long begins
 # first, so that no process waits for another's last minutes.
@@ -26,17 +28,21 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # The kernel's own make runs below these commands: it must not take over our
 # flags, job server or variables.
-RUN := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES
+RUN := env -u ARCH -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES
 INSTALL := PYTHON="$(PYTHON)" $(RUN) setup/install.sh
+
+# The same for verbs of kdelta.
+CHOSEN = $(if $(BUDGET),--budget $(BUDGET)) $(if $(ARCH),--arch $(ARCH))
 
 ##@ Use
 
 .PHONY: report
 report: setup ## Build, measure, analyse; ends with the answer and the report's path
 	@# Snakemake shows the answer only if it had something to do: here it comes at the end, always.
-	$(if $(BUDGET),@$(RUN) kdelta plan --budget $(BUDGET))
-	KDELTA_SHOW=no $(RUN) snakemake --cores all $(if $(BUDGET),--config budget=$(BUDGET))
-	@$(RUN) kdelta show --brief --config config/config.yaml $(if $(BUDGET),--budget $(BUDGET))
+	$(if $(BUDGET),@$(RUN) kdelta plan $(CHOSEN))
+	KDELTA_SHOW=no $(RUN) snakemake --cores all $(if $(BUDGET)$(ARCH),--config) \
+		$(if $(BUDGET),budget=$(BUDGET)) $(if $(ARCH),arch=$(ARCH))
+	@$(RUN) kdelta show --brief --config config/config.yaml $(CHOSEN)
 
 .PHONY: setup
 setup: ## Install what a run needs: system packages (apt), Python packages (.venv)

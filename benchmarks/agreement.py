@@ -29,8 +29,8 @@ from kdelta.cache import cache_root
 from kdelta.host.facts import cpu_model, host_cpus
 from kdelta.kernel.source import fetch
 from kdelta.workload.build import cached_program
-from kdelta.workload.folder import workload_folder
 
+ROOT = Path(__file__).resolve().parents[1]
 CELLS = list(itertools.product((1, 2, 5), (1, 5, 10)))
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     means: dict[tuple[int, int], list[tuple[float, float]]] = {cell: [] for cell in CELLS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = workload_folder("pipe_bench") / "pipe_bench.c"
+        source = ROOT / "workloads/pipe_bench/pipe_bench.c"
         ours = cached_program(source, folder / "log", cache_root())
         theirs = compile_theirs(tree.path, folder)
         for _ in range(args.rounds):

@@ -7,7 +7,7 @@ order, and on the host itself. Printed: nanoseconds of each path, how copying an
 to taking a mutex, and pipe_bench's throughput; the best of all rounds, since whatever else runs can
 only slow them.
 
-    .venv/bin/python benchmarks/cpu_models.py --kernel results/.../kernels/baseline/bzImage
+    .venv/bin/python benchmarks/cpu_models.py --kernel results/.../kernels/baseline/vmlinuz
 
 About 10 s a guest.
 """
@@ -23,13 +23,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from kdelta.architecture import host_architecture
 from kdelta.cache import cache_root
 from kdelta.guest.launch import SHARE_IN_GUEST, Guest, GuestSpec
 from kdelta.guest.share import shared_folder
 from kdelta.host.facts import cpu_model, host_cpus
+from kdelta.kernel.image import KERNEL
 from kdelta.workload.build import INIT_SOURCE, cached_program
-from kdelta.workload.folder import workload_folder
 
+ROOT = Path(__file__).resolve().parents[1]
 PATHS_SOURCE = Path(__file__).resolve().with_name("kernel_paths.c")
 MODELS = ("max", "max,-erms", "max,-erms,-fsrm", "Nehalem", "EPYC,-erms", "qemu64")
 PATHS = ("copy", "clear", "fill", "lock", "call")
@@ -61,7 +63,7 @@ def on_host(programs: dict[str, Path]) -> Json:
 def in_guest(kernel: Path, model: str, programs: dict[str, Path]) -> Json:
     """Both programs in a guest with this CPU."""
     with shared_folder() as share:
-        for name, program in {"bzImage": kernel, **programs}.items():
+        for name, program in {KERNEL: kernel, **programs}.items():
             shutil.copy(program, share / name)
         # In the guest's memory: neither program is to wait for the host's disk.
         (share / "run.sh").write_text(
@@ -69,7 +71,8 @@ def in_guest(kernel: Path, model: str, programs: dict[str, Path]) -> Json:
             f"{{ ./kernel_paths file && ./{BENCH}; }} > {SHARE_IN_GUEST}/out 2>&1\n"
         )
         spec = GuestSpec(
-            kernel=share / "bzImage",
+            arch=host_architecture(),
+            kernel=share / KERNEL,
             acceleration="tcg",
             cpu=model,
             vcpus=2,
@@ -98,13 +101,13 @@ def line(name: str, results: list[Json]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kernel", type=Path, required=True, help="a bzImage made for emulation")
+    parser.add_argument("--kernel", type=Path, required=True, help="an image made for emulation")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="as QEMU's -cpu")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        sources = (PATHS_SOURCE, workload_folder("pipe_bench") / "pipe_bench.c", INIT_SOURCE)
+        sources = (PATHS_SOURCE, ROOT / "workloads/pipe_bench/pipe_bench.c", INIT_SOURCE)
         programs = {
             source.stem: cached_program(source, Path(folder) / "log", cache_root())
             for source in sources

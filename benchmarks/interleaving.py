@@ -181,7 +181,7 @@ def main() -> None:
             [
                 *(BIN / "snakemake", "--cores", str(host_cpus()), "--config"),
                 *(f"experiment={EXPERIMENT}", f"protocol={PROTOCOL}", "--"),
-                f"{base}/kernels/baseline/bzImage",
+                f"{base}/kernels/baseline/vmlinuz",
                 *(f"{base}/workload/pipe_bench", f"{base}/acceleration.json"),
             ],
             cwd=checkout,

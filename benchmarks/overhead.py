@@ -27,7 +27,6 @@ from kdelta.config import load_experiment
 from kdelta.host.facts import cpu_model, guest_vcpus, host_cpus
 from kdelta.kernel.source import fetch
 from kdelta.workload.build import cached_program
-from kdelta.workload.folder import workload_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENT = "config/experiments/pipe-prealloc.yaml"
@@ -73,7 +72,7 @@ def time_loop(folder: Path, cache: Path, protocol: dict[str, object]) -> dict[st
     """Wall seconds of the shell loop, by its steps."""
     experiment = load_experiment(ROOT / EXPERIMENT, ROOT)
     tree = fetch(experiment.kernel.source, cache / "kdelta").path
-    source = workload_folder("pipe_bench") / "pipe_bench.c"
+    source = ROOT / "workloads/pipe_bench/pipe_bench.c"
     program = cached_program(source, folder / "pipe_bench.log", cache / "kdelta")
     shutil.copy(program, folder)
     durations = protocol["duration_s"]

@@ -39,11 +39,16 @@ step() {
     printf '%d s\n' $((SECONDS - begun))
 }
 
-# package_lines GROUP...: the groups' package lines without comments and padding.
+# package_lines GROUP...: the groups' package lines for this architecture, the names alone.
 package_lines() {
-    local group
+    local group arch
+    case $(dpkg --print-architecture 2>/dev/null || printf '%s' "$HOSTTYPE") in
+    arm64 | aarch64) arch=arm64 ;;
+    *) arch=amd64 ;;
+    esac
     for group in "$@"; do
-        sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "setup/packages-$group.txt"
+        sed -e 's/#.*//' -e "s/\[$arch\]//" -e '/\[/d' -e 's/[[:space:]]*$//' -e '/^$/d' \
+            "setup/packages-$group.txt"
     done
 }
 

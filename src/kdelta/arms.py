@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from kdelta.architecture import ArchitectureName, architecture
 from kdelta.per_kernel import Series, series_of
-from kdelta.units import Size, SysctlName, Timeout
+from kdelta.units import Size, SysctlName, Timeout, parse_size_bytes
 from kdelta.yaml_file import FileModel
 
 COMPILER = r"^[A-Za-z0-9._+-]+$"
@@ -26,7 +27,7 @@ def is_config_file(base: str) -> bool:
 def _checked_base(text: str) -> str:
     if is_config_file(text) and not ("/" in text or "." in text or text.startswith("config-")):
         raise ValueError(
-            "should be a make target such as allnoconfig, defconfig or x86_64_defconfig, or the "
+            "should be a make target such as allnoconfig or defconfig, or the "
             f"path of a .config file, found {text!r}"
         )
     return text
@@ -98,8 +99,8 @@ class KernelConfig(FileModel):
     fragments: list[str] = Field(
         min_length=1,
         description="files of CONFIG_ lines, relative to the project's root. NAME.linux-7.2.config "
-        "beside NAME.config is added for Linux 7.2 and later, NAME.kvm.config and NAME.tcg.config "
-        "for the acceleration",
+        "beside NAME.config is added for Linux 7.2 and later, NAME.arm64.config for the "
+        "architecture, NAME.kvm.config and NAME.tcg.config for the acceleration",
     )
 
 
@@ -111,6 +112,31 @@ class Kernel(FileModel):
     compiler: str = Field(
         default="gcc", pattern=COMPILER, description="the C compiler's command name"
     )
+    arch: ArchitectureName | None = Field(
+        default=None,
+        description="the guests' architecture (default: the host's); guests of another one than "
+        "the host's are emulated, on a root file system of Debian's packages",
+    )
+    page_size: Size | None = Field(
+        default=None,
+        description="size of a page, where the architecture has several, for example 64K",
+    )
+
+    @model_validator(mode="after")
+    def _page_size_exists(self) -> Self:
+        if self.page_size is not None:
+            arch = architecture(self.arch)
+            if self.page_kib not in arch.page_sizes:
+                sizes = ", ".join(f"{size}K" for size in arch.page_sizes)
+                raise ValueError(
+                    f"page_size: {arch.title} has no pages of {self.page_size}; it has {sizes}"
+                )
+        return self
+
+    @property
+    def page_kib(self) -> int | None:
+        """The size of a page in KiB, if it is asked for."""
+        return parse_size_bytes(self.page_size) // 1024 if self.page_size else None
 
 
 class Arm(FileModel):
@@ -202,8 +228,8 @@ class Guest(FileModel):
         # Goes through a shell on its way to QEMU: no character that it minds.
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[a-z][A-Za-z0-9._-]*(=[A-Za-z0-9._-]+)?)*$",
         max_length=200,
-        description="another CPU model than ours (KVM: host, else max,-erms), as QEMU's -cpu "
-        "takes it: where KVM refuses a register, for example host,arch-capabilities=off",
+        description="another CPU model than ours (KVM: host, else the architecture's), as QEMU's "
+        "-cpu takes it: where KVM refuses a register, for example host,arch-capabilities=off",
     )
     vcpus: Literal["auto"] | Vcpus = Field(
         default="auto",

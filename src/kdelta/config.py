@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from kdelta.architecture import ArchitectureName
 from kdelta.arms import is_config_file
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
@@ -30,24 +31,34 @@ class RunConfig(FileModel):
         description="minutes or hours to measure, for example 30m: the protocol with as many "
         "blocks as fit",
     )
+    arch: ArchitectureName | None = Field(
+        default=None,
+        description="another architecture of the guests than the experiment's; the run is then "
+        "called NAME-ARCH",
+    )
     results: str = Field(
         default="results", description="where runs write, relative to the project's root"
     )
 
 
-def load_experiment(path: Path, root: Path | None = None) -> Experiment:
+def load_experiment(path: Path, root: Path | None = None, arch: str | None = None) -> Experiment:
     """Read and check an experiment file.
 
     Args:
         path: the YAML file.
         root: the folder that patches and fragments are relative to; with it,
             their existence is checked too.
+        arch: another architecture than the file's, as `of_architecture` takes it.
 
     Raises:
         KdeltaError: unreadable, not YAML, or not an experiment; the message
             names the file, every key at fault, its value and what was expected.
     """
     experiment = parse_model(Experiment, read_yaml(path), path, {"root": root})
+    try:
+        experiment = experiment.of_architecture(arch)
+    except ValueError as error:
+        raise KdeltaError(f"{path}: {error}") from None
     if root is not None:
         _require_files(experiment, root, path)
     return experiment

@@ -58,6 +58,12 @@ def programs(manifest: Mapping[str, Any]) -> dict[str, Json]:
     return {_program_of(manifest): known} if known else {}
 
 
+def image_record(image: Mapping[str, Any]) -> Json:
+    """A kernel's image.json, with what its file was called before there were others than x86's."""
+    names = {"bzimage_sha256": "image_sha256", "bzimage_bytes": "image_bytes"}
+    return {names.get(name, name): value for name, value in image.items()}
+
+
 def _program_of(manifest: Mapping[str, Any]) -> str:
     return str((manifest["experiment"].get("workload") or {}).get("program", _PROGRAM))
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from kdelta.architecture import Architecture, architecture
 from kdelta.arms import Arm, Guest, Kernel, Source
 from kdelta.consistency import check_experiment
 from kdelta.earlier_runs import advice
@@ -237,6 +238,27 @@ class Experiment(FileModel):
             }
         )
 
+    def of_architecture(self, name: str | None) -> Self:
+        """The experiment with guests of another architecture, and a name that says so.
+
+        Args:
+            name: of the architecture; itself for its own one, or for None.
+
+        Raises:
+            ValueError: it builds no kernel, or asks for pages that the architecture does not have.
+        """
+        if name is None or name == self.arch.name:
+            return self
+        if self.kernel is None:
+            raise ValueError(
+                f"arch: {name} cannot be had: all arms have an image, and that is of one "
+                "architecture; name images of the other one"
+            )
+        changed = self.kernel.model_dump() | {"arch": name}
+        return self.model_copy(
+            update={"kernel": Kernel.model_validate(changed), "name": f"{self.name}-{name}"}
+        )
+
     def of_workload(self, name: str) -> Self:
         """The experiment as if one of its workloads were all of it: what tables are made of.
 
@@ -371,6 +393,16 @@ class Experiment(FileModel):
             for name in chosen.declaration.fragments
         ]
         return list(dict.fromkeys([*shared, *needed, *self.arm(arm).fragments]))
+
+    @property
+    def arch(self) -> Architecture:
+        """The architecture of its guests."""
+        return architecture(self.kernel.arch if self.kernel else None)
+
+    @property
+    def page_kib(self) -> int | None:
+        """The size of a page in KiB, if the experiment asks for one."""
+        return self.kernel.page_kib if self.kernel else None
 
     def memory_mib(self, arm: str | None = None) -> int:
         """Guest memory in MiB, rounded up; of an arm, or of those that say nothing else."""

@@ -5,8 +5,11 @@ An experiment names a fragment or a topic of patches; which files that comes to 
 decided here, from the names of what lies beside or below:
 
     guest.config              for every kernel
+    guest.arm64.config        on top of it for kernels of that architecture
     guest.linux-7.2.config    on top of it from Linux 7.2 on
     guest.tcg.config          on top of it for kernels that are emulated (kvm: with KVM)
+
+Names may have an architecture and one of the others: guest.arm64.tcg.config.
 
     patches/TOPIC/linux-6.12/     for Linux 6.12 up to the next folder's series
 
@@ -46,18 +49,20 @@ def series_text(series: Series) -> str:
 
 
 def fragment_files(
-    fragments: Sequence[str], root: Path, series: Series, acceleration: str
+    fragments: Sequence[str], root: Path, series: Series, acceleration: str, arch: str
 ) -> list[Path]:
     """The files that the named fragments come to for one kernel; a later one wins.
 
-    Each fragment is followed by what lies beside it for this series and those before, in
-    their order, then by what lies there for the acceleration.
+    Each fragment is followed by what lies beside it for the architecture, for this series and
+    those before, in their order, and for the acceleration; of each of these first what is for
+    every architecture.
 
     Args:
         fragments: as the experiment names them, relative to `root`.
         root: the project's root.
         series: of the kernel.
         acceleration: `kvm` or `tcg`.
+        arch: the architecture's name.
 
     Raises:
         KdeltaError: a file beside a fragment is named for a series that is none.
@@ -65,26 +70,41 @@ def fragment_files(
     return [
         file
         for name in fragments
-        for file in (root / name, *_companions(root / name, series, acceleration))
+        for file in (root / name, *_companions(root / name, series, acceleration, arch))
     ]
 
 
-def _companions(fragment: Path, series: Series, acceleration: str) -> list[Path]:
-    of_series: list[tuple[Series, Path]] = []
-    for file in fragment.parent.glob(f"*{fragment.suffix}"):
+def _companions(fragment: Path, series: Series, acceleration: str, arch: str) -> list[Path]:
+    heads = (fragment.stem, f"{fragment.stem}.{arch}")
+
+    def beside(head: str, word: str) -> list[Path]:
+        file = fragment.with_name(f"{head}.{word}{fragment.suffix}")
+        return [file] if file.is_file() else []
+
+    of_series = [found for head in heads for found in _of_series(fragment, head, series)]
+    return [
+        *beside(fragment.stem, arch),
+        *(file for _, file in sorted(of_series, key=lambda found: found[0])),
+        *(file for head in heads for file in beside(head, acceleration)),
+    ]
+
+
+def _of_series(fragment: Path, head: str, series: Series) -> list[tuple[Series, Path]]:
+    """The files HEAD.linux-X.Y beside a fragment that are for this series or one before."""
+    found = []
+    for file in sorted(fragment.parent.glob(f"*{fragment.suffix}")):
         name = file.name.removesuffix(fragment.suffix)
-        if not name.startswith(f"{fragment.stem}.{_PREFIX}"):
+        if not name.startswith(f"{head}.{_PREFIX}"):
             continue
-        since = _folder_series(name.removeprefix(f"{fragment.stem}."))
+        since = _folder_series(name.removeprefix(f"{head}."))
         if since is None:
             raise KdeltaError(
                 f"{file}: named for no series of kernels; call it "
-                f"{fragment.stem}.linux-7.2{fragment.suffix} if it is for Linux 7.2 and later"
+                f"{head}.linux-7.2{fragment.suffix} if it is for Linux 7.2 and later"
             )
         if since <= series:
-            of_series.append((since, file))
-    accelerated = fragment.with_name(f"{fragment.stem}.{acceleration}{fragment.suffix}")
-    return [file for _, file in sorted(of_series)] + [accelerated] * accelerated.is_file()
+            found.append((since, file))
+    return found
 
 
 def patch_folder(folder: Path, series: Series | None) -> Path:

@@ -17,6 +17,7 @@ from kdelta import __version__
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.kernel.image import sha256_file
+from kdelta.workload.guest_root import RECORD as ROOT_RECORD
 
 Json = dict[str, Any]
 
@@ -61,12 +62,14 @@ def build_manifest(
     hosts = [read_json(folder / "host.json") for folder in folders]
     distinct = distinct_hosts(hosts)
     programs = base / "programs" / "programs.json"
+    root_record = base / "programs" / ROOT_RECORD
     content: Json = {
         "schema": 1,
         "experiment": json.loads(experiment.model_dump_json(by_alias=True)),
         "protocol": protocol,
         "kernels": kernels,
         "programs": read_json(programs) if programs.exists() else {},
+        **({"guest_root": read_json(root_record)} if root_record.exists() else {}),
         "workloads": {
             chosen.program: chosen.declaration.model_dump(mode="json")
             for chosen in experiment.workloads.values()
@@ -100,7 +103,10 @@ def reproduction_command(manifest: Json, protocol: str) -> str:
     # Runs of earlier versions do not say; the experiments that ship are called as their files.
     name = manifest["experiment"]["name"]
     file = manifest.get("experiment_file") or f"config/experiments/{name}.yaml"
-    chosen = shlex.join([f"experiment={file}", f"protocol={protocol}"])
+    words = [f"experiment={file}", f"protocol={protocol}"]
+    if arch := (manifest["experiment"].get("kernel") or {}).get("arch"):
+        words.append(f"arch={arch}")
+    chosen = shlex.join(words)
     return f"snakemake --cores all --config {chosen}"
 
 

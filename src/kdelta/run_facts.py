@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kdelta.earlier_runs import programs
+from kdelta.earlier_runs import image_record, programs
 from kdelta.experiment import Experiment
 from kdelta.kernel.objects import SAYS_NOTHING
 from kdelta.report.formatting import plural
@@ -58,7 +58,23 @@ def environment_facts(manifest: Json) -> dict[str, str]:
     )
     if cpu := manifest["acceleration"].get("cpu"):
         facts["CPU model of the guest"] = cpu
+    if arch := manifest["acceleration"].get("arch"):
+        facts["Architecture of the guest"] = arch
+    if sizes := _page_sizes(manifest):
+        facts["Page size of the guest"] = sizes
+    if root := manifest.get("guest_root"):
+        versions = root["packages"]
+        facts["Root of the guest"] = f"{len(versions)} Debian packages: " + ", ".join(
+            f"{name} {versions[name]}" for name in root["wanted"] if name in versions
+        )
     return facts
+
+
+def _page_sizes(manifest: Json) -> str:
+    """Of all boots; empty of runs of before it was recorded."""
+    boots = [boot for block in manifest["blocks"] for boot in block["boots"]]
+    sizes = {size for boot in boots if (size := boot.get("page_kib"))}
+    return ", ".join(f"{size} KiB" for size in sorted(sizes))
 
 
 def host_differences(manifest: Json) -> tuple[str, ...]:
@@ -115,10 +131,11 @@ def provenance_facts(manifest: Json) -> dict[str, str]:
         "kdelta": version + (", changed" if kdelta.get("changed") else ""),
         "Seed": str(manifest["experiment"]["seed"]),
     }
-    for name, image in manifest["kernels"].items():
+    for name, record in manifest["kernels"].items():
+        image = image_record(record)
         facts[f"Kernel {name}"] = (
             f"{image['kernel_release']}, image {image['key'][:12]}, "
-            f"bzImage sha256 {image['bzimage_sha256'][:16]}"
+            f"image sha256 {image['image_sha256'][:16]}"
         )
         if (changed := objects_changed(image)) is not None:
             differ = "differs" if changed == 1 else "differ"

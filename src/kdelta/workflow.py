@@ -16,23 +16,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdelta.architecture import Architecture
 from kdelta.arms import is_config_file
 from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
-from kdelta.guest.acceleration import EMULATED_CPU
 from kdelta.guest.boot import GUEST_MODULES, TIMED_MODULES
 from kdelta.guest.disk import DRIVE
 from kdelta.guest.launch import KERNEL_ARGUMENTS
 from kdelta.host.facts import first_line
 from kdelta.imports import PACKAGE, closure
 from kdelta.kernel.image import RECIPE_VERSION, sha256_file
-from kdelta.kernel.toolchain import linker_of
+from kdelta.kernel.toolchain import compiler_for, linker_of
 from kdelta.measure.budget import protocol_name, with_protocol
 from kdelta.measure.schedule import block_schedule
 from kdelta.patch_files import patch_files, surely_cover_letter
 from kdelta.per_kernel import Series, fragment_files, series_of
 from kdelta.workload.build import HELPERS, RECORD, built_programs, program_sources
+from kdelta.workload.guest_root import RECORD as ROOT_RECORD
+from kdelta.workload.guest_root import needs_root, wanted_packages
 from kdelta.workload.tree import trees_arm
 from kdelta.yaml_file import parse_model
 
@@ -60,6 +62,12 @@ class RunPlan:
     experiment: Experiment
     protocol: str
     results: str
+    arch: str | None = None
+
+    @property
+    def experiment_words(self) -> list[str]:
+        """What follows `--experiment` on the command line of a verb."""
+        return [self.experiment_file, *(["--arch", self.arch] if self.arch else [])]
 
     @property
     def base(self) -> str:
@@ -172,7 +180,8 @@ class RunPlan:
         guest = self.experiment.guest
         asked: dict[str, Any] = {
             "requested": guest.acceleration,
-            "cpu": [guest.cpu, EMULATED_CPU],
+            "cpu": [guest.cpu, self.experiment.arch.emulated_cpu],
+            "arch": self.experiment.arch.name,
         }
         if guest.acceleration != "tcg":
             baseline = self.experiment.baseline
@@ -213,10 +222,15 @@ class RunPlan:
             ],
             "base": sha256_file(self.root / base) if is_config_file(base) else base,
             "fragments": [
-                sha256_file(file) for file in fragment_files(names, self.root, series, acceleration)
+                sha256_file(file)
+                for file in fragment_files(
+                    names, self.root, series, acceleration, experiment.arch.name
+                )
             ],
+            "arch": experiment.arch.facts(),
+            "page_kib": experiment.page_kib,
             "acceleration": acceleration,
-            "toolchain": toolchain(experiment.compiler_of(arm)),
+            "toolchain": toolchain(experiment.compiler_of(arm), experiment.arch),
             "recipe": RECIPE_VERSION,
         }
 
@@ -228,8 +242,9 @@ class RunPlan:
             for chosen in self.experiment.workloads.values()
             for name in built_programs(chosen.declaration)
         ]
+        records = [RECORD, *([ROOT_RECORD] if needs_root(self.experiment) else [])]
         return [
-            f"{self.base}/programs/{name}" for name in [*dict.fromkeys(built), *HELPERS, RECORD]
+            f"{self.base}/programs/{name}" for name in [*dict.fromkeys(built), *HELPERS, *records]
         ]
 
     @property
@@ -250,7 +265,13 @@ class RunPlan:
         arm = trees_arm(self.experiment)
         tree = [self.fetch_key(arm)] if arm else []
         return _digest(
-            [[*map(sha256_file, dict.fromkeys(files))], programs, toolchain("gcc"), *tree]
+            [
+                [*map(sha256_file, dict.fromkeys(files))],
+                programs,
+                toolchain("gcc", self.experiment.arch),
+                *tree,
+                *([wanted_packages(self.experiment)] if needs_root(self.experiment) else []),
+            ]
         )
 
     def measure_key(self, regime: str) -> str:
@@ -300,7 +321,7 @@ class RunPlan:
         )
         return {
             "driver": [sha256_file(PACKAGE / module) for module in modules],
-            "machine": [*KERNEL_ARGUMENTS, EMULATED_CPU],
+            "machine": [*KERNEL_ARGUMENTS, experiment.arch.facts()],
             "guest": experiment.guest.model_dump(mode="json"),
             "workloads": self._workload_facts(),
             "conditions": conditions,
@@ -382,14 +403,14 @@ def plan_run(settings: dict[str, Any], settings_file: str, root: Path) -> RunPla
         KdeltaError: a setting, the experiment or a file it names is wrong.
     """
     chosen = parse_model(RunConfig, settings, Path(settings_file))
-    experiment = load_experiment(root / chosen.experiment, root)
+    experiment = load_experiment(root / chosen.experiment, root, chosen.arch)
     name = protocol_name(chosen.protocol, chosen.budget)
     try:
         narrowed = with_protocol(experiment, name)
     except ValueError as error:
         key = "protocol" if chosen.budget is None else "budget"
         raise KdeltaError(f"{settings_file}: {key}: in {chosen.experiment}: {error}") from None
-    return RunPlan(root, chosen.experiment, narrowed, name, chosen.results)
+    return RunPlan(root, chosen.experiment, narrowed, name, chosen.results, chosen.arch)
 
 
 def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str]) -> str:
@@ -403,7 +424,7 @@ def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str
     images = [json.loads(Path(record).read_text()) for record in records]
     return _digest(
         {
-            "images": [[image["key"], image["bzimage_sha256"]] for image in images],
+            "images": [[image["key"], image["image_sha256"]] for image in images],
             "mode": json.loads(Path(acceleration).read_text())["mode"],
             "programs": [sha256_file(Path(program)) for program in programs],
         }
@@ -411,10 +432,10 @@ def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str
 
 
 @functools.cache
-def toolchain(compiler: str) -> tuple[str, str]:
+def toolchain(compiler: str, arch: Architecture) -> tuple[str, str]:
     """The version lines of a compiler and of its linker; empty where not installed."""
-    linker = linker_of(compiler)
-    return first_line([compiler, "--version"]) or "", first_line([linker, "--version"]) or ""
+    command, linker = compiler_for(compiler, arch), linker_of(compiler, arch)
+    return first_line([command, "--version"]) or "", first_line([linker, "--version"]) or ""
 
 
 def _digest(value: Any) -> str:

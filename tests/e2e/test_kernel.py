@@ -85,14 +85,14 @@ def with_patch(project: Project, tmp_path: Path, old: str, new: str) -> None:
 def test_an_arm_built_again_is_bit_identical(copied: Project, tmp_path: Path) -> None:
     """Another arm is built in between, and the image's cache entry is taken away."""
     record = json.loads((copied.results / "kernels/baseline/image.json").read_text())
-    first = hashlib.sha256((copied.results / "kernels/baseline/bzImage").read_bytes()).hexdigest()
-    assert first == record["bzimage_sha256"]
+    first = hashlib.sha256((copied.results / "kernels/baseline/vmlinuz").read_bytes()).hexdigest()
+    assert first == record["image_sha256"]
     entry = cache_root() / "images" / record["key"]
     assert entry.is_dir()
     shutil.rmtree(entry)
     done = build(copied, "baseline", tmp_path / "again")
     assert done.returncode == 0, done.stderr
-    again = hashlib.sha256((tmp_path / "again/bzImage").read_bytes()).hexdigest()
+    again = hashlib.sha256((tmp_path / "again/vmlinuz").read_bytes()).hexdigest()
     assert again == first
 
 
@@ -254,4 +254,4 @@ def test_ctrl_c_in_a_build_leaves_nothing_running_and_a_new_start_completes(
 
     done = copied.kdelta(*argv)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "bzImage").is_file()
+    assert (tmp_path / "out" / "vmlinuz").is_file()

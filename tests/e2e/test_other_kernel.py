@@ -1,17 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Another kernel by the same experiment: nothing but the package's name is changed."""
+"""Another kernel, of another architecture, by the same experiment: two words of it are changed."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
-from .conftest import Project, copy_checkout
+from kdelta.architecture import architecture
+from kdelta.arms import DebianSource
+from kdelta.cache import cache_root
+from kdelta.kernel.configure import configure, read_fragments
+from kdelta.kernel.process import clean_environment
+from kdelta.kernel.source import fetch
+from kdelta.per_kernel import fragment_files
+
+from .conftest import ROOT, Project, copy_checkout
 
 PACKAGE = "linux-source-7.2"
+ARCH = "arm64"
+FRAGMENTS = ["kernel-configs/guest.config", "kernel-configs/observe.config"]
 WORKLOADS = ("pipe_bench", "selftest-pipe", "fio")
 
 
@@ -22,8 +34,7 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.write_experiment(
         {
             "arms": {"baseline": {"title": "as it is"}},
-            # Asked for: whether KVM works would cost a kernel more to find out, and is known.
-            "guest": {"acceleration": "tcg", "vcpus": 2, "memory": "1G"},
+            "guest": {"vcpus": 2, "memory": "1G"},
             "workloads": {
                 "pipe_bench": {"matrix": {"writers": [1], "readers": [1]}},
                 # Built from the very tree that is measured.
@@ -43,7 +54,9 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Project:
     file = project.root / "config/experiments/small.yaml"
     text = file.read_text()
     assert text.count("linux-source-6.12") == 1
-    file.write_text(text.replace("linux-source-6.12", PACKAGE))
+    experiment = yaml.safe_load(text.replace("linux-source-6.12", PACKAGE))
+    experiment["kernel"]["arch"] = ARCH
+    file.write_text(yaml.safe_dump(experiment, sort_keys=False))
     project.run_to_its_end()
     return project
 
@@ -56,25 +69,26 @@ def slices(later: Project, arm: str) -> list[dict[str, Any]]:
 def test_it_is_found_built_and_passes_the_gate(later: Project) -> None:
     source = json.loads((later.results / "kernels/source.json").read_text())
     assert source["kernel_version"].startswith("7.2.")
-    mode = json.loads((later.results / "acceleration.json").read_text())["mode"]
+    found = json.loads((later.results / "acceleration.json").read_text())
+    assert (found["mode"], found["arch"]) == ("tcg", ARCH)
     image = json.loads((later.results / "kernels/baseline/image.json").read_text())
-    assert image["acceleration"] == mode
+    assert (image["acceleration"], image["arch"]) == ("tcg", ARCH)
     files = [fragment["file"] for fragment in image["fragments"]]
     assert files == [
         "kernel-configs/guest.config",
+        f"kernel-configs/guest.{ARCH}.config",
         "kernel-configs/guest.linux-7.2.config",
-        f"kernel-configs/guest.{mode}.config",
+        f"kernel-configs/guest.{ARCH}.linux-7.2.config",
         "kernel-configs/observe.config",
         "workloads/fio/fio.config",
     ]
-    config = (later.results / "kernels/baseline/config").read_text()
-    assert ("CONFIG_JUMP_LABEL=y\n" in config) == (mode == "kvm")
     for arm in ("baseline", "control"):
         path = later.run_dir / f"raw/idle-memcg/block-001/{arm}.jsonl"
         boot, *samples, _ = [json.loads(line) for line in path.read_text().splitlines()]
         assert boot["gate"]["ok"], boot["gate"]
         assert boot["gate"]["kernel_release"].startswith("7.2.")
         assert boot["gate"]["memory_cgroups"] == 2
+        assert (boot["gate"]["machine"], boot["gate"]["page_kib"]) == ("aarch64", 4)
         assert boot["gate"]["disk_bytes"] == 8 * 2**20
         assert {s["workload"] for s in samples} == set(WORKLOADS)
         assert {s["error"] for s in samples} == {None}
@@ -118,3 +132,35 @@ def test_the_report_names_the_kernel_and_its_configuration(later: Project) -> No
     page = (later.run_dir / "pipe_bench/report/index.html").read_text()
     assert PACKAGE in page
     assert "guest.linux-7.2.config" in page
+    root = json.loads((later.results / "programs/root.json").read_text())
+    assert {"python3", "fio"} <= set(root["wanted"])
+    assert f"fio {root['packages']['fio']}" in page
+
+
+@pytest.mark.parametrize(
+    ("arch", "package", "mode"),
+    [
+        ("x86_64", "linux-source-6.12", "kvm"),
+        ("x86_64", PACKAGE, "kvm"),
+        ("x86_64", PACKAGE, "tcg"),
+        ("riscv64", "linux-source-6.12", "tcg"),
+        ("riscv64", PACKAGE, "tcg"),
+        ("arm64", "linux-source-6.12", "tcg"),
+    ],
+)
+def test_every_option_takes_in_kernels_that_are_not_built_here(
+    arch: str, package: str, mode: str, tmp_path: Path
+) -> None:
+    tree = fetch(DebianSource(type="debian", package=package), cache_root())
+    files = fragment_files(FRAGMENTS, ROOT, tree.series, mode, arch)
+    found = architecture(arch)
+    make = ["make", "-C", str(tree.path), f"O={tmp_path}", f"ARCH={found.make_arch}"]
+    with (tmp_path / "log").open("wb") as log:
+        config = configure(
+            make,
+            clean_environment(),
+            *(tree.path, tmp_path, "allnoconfig", read_fragments(files), package, found.source),
+            log,
+        )
+    expected = "n" if (arch, mode) == ("x86_64", "tcg") else "y"
+    assert config.get("CONFIG_JUMP_LABEL", "n") == expected

@@ -40,7 +40,7 @@ SHIPPED = sorted(path.parent.name for path in ROOT.glob("workloads/*/workload.ya
 def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run: one block, arms that share one image and a kernel that is ready."""
     project = copy_checkout(tmp_path_factory.mktemp("workloads"))
-    ready = finished.results / "kernels/baseline/bzImage"
+    ready = finished.results / "kernels/baseline/vmlinuz"
     shipped = {name: MATRICES[name] for name in SHIPPED if name in MATRICES}
     others = [name for name in SHIPPED if name not in {*MATRICES, *OTHER_KERNELS}]
     shipped |= {name: {"matrix": _first_matrix(name)} for name in others}
@@ -103,7 +103,7 @@ def test_arms_are_booted_as_they_were_asked_for(run_dir: Path) -> None:
     assert boots["ready"]["build_id"] == boots["baseline"]["build_id"] is not None
     kernels = run_dir.parent / "kernels"
     images = {arm: json.loads((kernels / arm / "image.json").read_text()) for arm in boots}
-    assert images["open"]["bzimage_sha256"] == images["baseline"]["bzimage_sha256"]
+    assert images["open"]["image_sha256"] == images["baseline"]["image_sha256"]
     assert images["ready"]["build_id"] == boots["ready"]["build_id"]
 
 

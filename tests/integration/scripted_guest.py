@@ -220,7 +220,7 @@ IMAGE: dict[str, Any] = {
     "kernel_release": "6.12.9",
     "config_sha256": "ab" * 32,
     "key": "0123456789abcdef",
-    "bzimage_sha256": "cd" * 32,
+    "image_sha256": "cd" * 32,
 }
 
 
@@ -229,7 +229,7 @@ def lay_out_inputs(root: Path, arms: Sequence[str]) -> list[str]:
     for arm in arms:
         folder = root / "kernels" / arm
         folder.mkdir(parents=True)
-        (folder / "bzImage").write_bytes(b"a kernel\n")
+        (folder / "vmlinuz").write_bytes(b"a kernel\n")
         (folder / "image.json").write_text(json.dumps(IMAGE))
     for program in PROGRAMS:
         (root / program).write_bytes(b"a static program\n")

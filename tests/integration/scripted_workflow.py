@@ -52,9 +52,9 @@ def image(folder):
     words += "".join(path.read_text() for path in sorted((root / "patches").rglob("*.patch")))
     words += (root / "kernel-configs/guest.config").read_text()
     digest = hashlib.sha256(words.encode()).hexdigest()
-    write(folder, "bzImage", "config", "objects.sha256", "symbols.tsv.gz")
+    write(folder, "vmlinuz", "config", "objects.sha256", "symbols.tsv.gz")
     (Path(folder) / "image.json").write_text(
-        json.dumps({{"key": digest[:16], "bzimage_sha256": digest}}))
+        json.dumps({{"key": digest[:16], "image_sha256": digest}}))
 
 if verb == "manifest":
     write(".", options["--output"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kdelta.architecture import host_architecture
 from kdelta.cli import main
 from kdelta.commands import doctor
 from kdelta.commands.doctor import report_text
@@ -31,6 +32,8 @@ from tests.conftest import Project
 
 CPU = "sys/devices/system/cpu"
 QUIET = {"load": 0.1, "cpus": 4, "other_cpu_share": 0.01, "steal_share": 0.0}
+
+ARCH = host_architecture()
 
 
 def put(root: Path, name: str, text: str) -> None:
@@ -87,7 +90,7 @@ def test_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_host_without_tools(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = diagnose(1, root=root, sample_s=0.01, journal=tmp_path / "journal")
+    found = diagnose(ARCH, 1, root=root, sample_s=0.01, journal=tmp_path / "journal")
     fatal = [p for p in found["problems"] if p["severity"] == "fatal"]
     advice = " ".join(p["what"] + " " + p["todo"] for p in fatal)
     for package in ("qemu-system-x86", "stress-ng", "flex", "bison", "gcc"):
@@ -208,15 +211,15 @@ def test_headers_that_a_build_needs(
     (tmp_path / "bin/halfcc").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     arguments = {"root": root, "sample_s": 0.01, "journal": tmp_path / "journal"}
-    whole = {p["todo"] for p in diagnose(1, **arguments)["problems"]}
-    half = {p["todo"] for p in diagnose(1, compiler="halfcc", **arguments)["problems"]}
+    whole = {p["todo"] for p in diagnose(ARCH, 1, **arguments)["problems"]}
+    half = {p["todo"] for p in diagnose(ARCH, 1, compiler="halfcc", **arguments)["problems"]}
     lacking = {"apt-get install libelf-dev", "apt-get install libc6-dev"}
     assert lacking <= half
     assert not lacking & whole
 
 
 def test_kvm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kvm_state(None, tmp_path / "kvm", []) == {
+    assert kvm_state(ARCH, None, tmp_path / "kvm", []) == {
         "usable": False,
         "booted": False,
         "reason": f"{tmp_path / 'kvm'} does not exist",
@@ -225,7 +228,7 @@ def test_kvm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     said = {"refused": "QEMU ends", "fine": None}
     for how, usable in (("refused", False), ("fine", None)):
         monkeypatch.setattr(diagnosis, "early_refusal", lambda *_, words=said[how]: words)
-        assert kvm_state(None, tmp_path / "kvm", [])["usable"] is usable
+        assert kvm_state(ARCH, None, tmp_path / "kvm", [])["usable"] is usable
 
 
 def test_the_diagnosis_waits_for_no_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +236,7 @@ def test_the_diagnosis_waits_for_no_build(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "kvm").write_text("")
     # Who shares the lock and wanted it alone would be told that that cannot be.
     with host_lock("building", exclusive=False):
-        assert kvm_state(None, tmp_path / "kvm", [])["usable"] is None
+        assert kvm_state(ARCH, None, tmp_path / "kvm", [])["usable"] is None
 
 
 def test_a_quiet_host_has_no_problem_and_a_busy_one_has() -> None:
@@ -285,7 +288,7 @@ def test_settings_left_behind_are_named(root: Path, tmp_path: Path) -> None:
     put(root, f"{CPU}/cpufreq/boost", "0")
     journal = tmp_path / "journal"
     Journal(journal, root).write([Change(root / CPU / "cpufreq/boost", "1", "0")])
-    found = diagnose(1, root=root, sample_s=0.01, journal=journal)
+    found = diagnose(ARCH, 1, root=root, sample_s=0.01, journal=journal)
     assert "kdelta doctor --restore" in report_text(found)
     assert (root / CPU / "cpufreq/boost").read_text() == "0\n"
 
@@ -299,8 +302,8 @@ def test_an_unusable_journal_is_told(no_journal: Path, capsys: pytest.CaptureFix
 
 
 def test_a_kernel_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--kernel", "no/bzImage"]) == 1
-    assert "--kernel: no/bzImage: no such file" in capsys.readouterr().err
+    assert main(["doctor", "--kernel", "no/vmlinuz"]) == 1
+    assert "--kernel: no/vmlinuz: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("vcpus", ["0", "65", "two"])

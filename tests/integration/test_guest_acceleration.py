@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.architecture import host_architecture
 from kdelta.errors import KdeltaError
 from kdelta.guest import acceleration
 from kdelta.guest.acceleration import Acceleration, choose, qemu_refusal, telling_line
 from kdelta.host.lock import host_lock
 from tests.integration.scripted_guest import PATIENCE_S, Environment
 
-ANSWER = "(share / 'clocksources').write_text({!r})"
+ANSWER = "(share / 'evidence').write_text({!r})"
 # What QEMU says on a host whose KVM lacks a register.
 REFUSED_MSR = """\
 qemu-system-x86_64: warning: host doesn't support requested feature: CPUID.01H:ECX.pni [bit 0]
@@ -41,7 +42,7 @@ class Host:
 
     def kernel(self) -> Path:
         self.built += 1
-        return self.folder / "bzImage"
+        return self.folder / "vmlinuz"
 
     def choose(
         self,
@@ -52,13 +53,15 @@ class Host:
     ) -> Acceleration:
         self.scripted.vng("assert '--disable-kvm' not in sys.argv\n" + script)
         mark = self.folder / "kvm_pvm"
-        return choose(requested, cpu, self.kernel, self.folder / "kvm", deadline_s, mark)
+        return choose(
+            host_architecture(), requested, cpu, self.kernel, self.folder / "kvm", deadline_s, mark
+        )
 
 
 @pytest.fixture
 def host(scripted: Environment, tmp_path: Path) -> Host:
     (tmp_path / "kvm").touch()
-    (tmp_path / "bzImage").touch()
+    (tmp_path / "vmlinuz").touch()
     found = Host(scripted, tmp_path)
     found.qemu()
     return found
@@ -107,9 +110,10 @@ def test_a_virtual_cpu_that_no_kernel_can_use(
 
 def test_the_check_of_a_cpu_runs_where_a_kernel_would() -> None:
     """With the real emulator: all models but those without a 64-bit mode."""
-    assert qemu_refusal("tcg", None) is None
-    assert qemu_refusal("tcg", "Nehalem") is None
-    assert "QEMU ends (status 0) with 'qemu32' as its CPU" in (qemu_refusal("tcg", "qemu32") or "")
+    assert qemu_refusal(host_architecture(), "tcg", None) is None
+    assert qemu_refusal(host_architecture(), "tcg", "Nehalem") is None
+    refusal = qemu_refusal(host_architecture(), "tcg", "qemu32") or ""
+    assert "QEMU ends (status 0) with 'qemu32' as its CPU" in refusal
 
 
 def test_a_paravirtual_kvm_is_called_that(host: Host) -> None:
@@ -146,7 +150,7 @@ def test_without_a_device_nothing_is_built(host: Host) -> None:
 def test_only_a_boot_has_the_host_to_itself(host: Host) -> None:
     """What QEMU alone tells waits for nobody's build."""
     with host_lock("building", exclusive=False):
-        host.qemu("qemu-system-x86_64: no", 1, only="kvm")
+        host.qemu("qemu-system-x86_64: no", "exit 1", only="kvm")
         assert host.choose("raise SystemExit('never')").mode == "tcg"
         host.qemu()
         with pytest.raises(RuntimeError, match="wanted exclusively"):
@@ -162,6 +166,7 @@ def test_a_guest_that_runs_with_kvm(choice) -> None:
             "requested": requested,
             "reason": "a kernel built for KVM boots with it on this host",
             "cpu": None,
+            "arch": host_architecture().name,
         }
 
 

@@ -95,7 +95,7 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
     assert [boot["arm"] for boot in host["boots"]] == schedule["arms"]
     for boot in host["boots"]:
         assert host["wall_s"] >= boot["boot_s"] > 0
-        assert boot["bzimage_sha256"] == IMAGE["bzimage_sha256"]
+        assert boot["image_sha256"] == IMAGE["image_sha256"]
 
 
 @pytest.mark.parametrize(("configured", "mode"), [("tcg", "kvm"), ("kvm", "tcg"), (None, "kvm")])
@@ -174,8 +174,8 @@ def test_a_block_waits_before_its_first_boot_and_records_it(
 
 def test_every_arm_boots_its_own_image(request_: BlockRequest, scripted: Environment) -> None:
     for name in ("baseline", "patched", "other"):
-        (request_.source.kernels / name / "bzImage").write_text(name)
-    scripted.guest("say((share / 'bzImage').read_text() + ' ' + plan['identity']['arm']); sweep()")
+        (request_.source.kernels / name / "vmlinuz").write_text(name)
+    scripted.guest("say((share / 'vmlinuz').read_text() + ' ' + plan['identity']['arm']); sweep()")
     measure_block(request_)
     for arm, kernel in ARMS.items():
         console = (request_.out / f"{arm}.console.log").read_text()

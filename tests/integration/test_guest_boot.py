@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from kdelta.architecture import host_architecture
 from kdelta.errors import KdeltaError
 from kdelta.guest import boot
 from kdelta.guest.boot import BootError, BootRequest, BootResult, LiveBoot
@@ -41,14 +42,15 @@ class Boot:
     """Boots a scripted guest, and keeps what there is to look at afterwards."""
 
     def __init__(self, environment: Environment, folder: Path) -> None:
-        for name in ("bzImage", *PROGRAMS):
+        for name in ("vmlinuz", *PROGRAMS):
             (folder / name).write_bytes(b"bytes\n")
         self.environment = environment
         self.console = folder / "patched.console.log"
         self.partial = folder / "patched.console.partial.jsonl"
         self.request = BootRequest(
             label="idle, block 1, arm patched",
-            kernel=folder / "bzImage",
+            arch=host_architecture(),
+            kernel=folder / "vmlinuz",
             programs=folder,
             acceleration="tcg",
             vcpus=1,
@@ -108,7 +110,7 @@ def test_a_whole_sweep(guest: Boot) -> None:
 def test_the_guest_finds_its_files(guest: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
     script = """
         assert sorted(os.listdir(share)) == [
-            "bzImage", "guest_init", "kdelta", "pipe_bench", "plan.json", "speed_check", "start.py"
+            "guest_init", "kdelta", "pipe_bench", "plan.json", "speed_check", "start.py", "vmlinuz"
         ]
         assert (share / "kdelta/guest/driver.py").exists()
         assert any("/run/kdelta/start.py" in word for word in sys.argv)
@@ -440,7 +442,7 @@ def test_folders_of_killed_runs_are_deleted(
     dead, alive = base / "kdelta-guest-dead", base / "kdelta-guest-alive"
     for folder in (dead, alive):
         folder.mkdir()
-        (folder / "bzImage").write_bytes(b"x")
+        (folder / "vmlinuz").write_bytes(b"x")
         os.utime(folder, (1, 1))
     other = base / "kdelta-guest-link"
     other.symlink_to(tmp_path)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.architecture import host_architecture
 from kdelta.errors import KdeltaError
 from kdelta.kernel import costs, image
 from kdelta.kernel.build import BuildRequest, build
@@ -43,6 +44,8 @@ def baseline(tmp_path: Path, cache: Path) -> BuildRequest:
         fragments=(fragment,),
         acceleration="tcg",
         compiler="gcc",
+        arch=host_architecture(),
+        page_kib=None,
         output=tmp_path / "kernels/baseline",
         log=tmp_path / "logs/baseline.log",
         root=tmp_path,
@@ -75,11 +78,11 @@ def test_output_folder_and_record(baseline: BuildRequest, cache: Path) -> None:
     assert not built.from_cache
     assert sorted(path.name for path in baseline.output.iterdir()) == [
         "build.log",
-        "bzImage",
         "config",
         "image.json",
         "objects.sha256",
         "symbols.tsv.gz",
+        "vmlinuz",
     ]
     facts = json.loads((baseline.output / "image.json").read_text())
     assert facts == built.facts
@@ -98,7 +101,7 @@ def test_output_folder_and_record(baseline: BuildRequest, cache: Path) -> None:
         "fs/pipe.o",
         "init/version-timestamp.o",
     ]
-    for name, key in (("bzImage", "bzimage_sha256"), ("config", "config_sha256")):
+    for name, key in (("vmlinuz", "image_sha256"), ("config", "config_sha256")):
         assert hashlib.sha256((baseline.output / name).read_bytes()).hexdigest() == facts[key]
     assert image.load(baseline.output).facts == facts
     assert "CC      fs/pipe.o" in baseline.log.read_text()
@@ -134,7 +137,7 @@ def test_what_an_arm_costs(baseline: BuildRequest, cache: Path) -> None:
     first = build(baseline, cache)
     second = build(patched(baseline, LARGER), cache)
     assert second.facts["sizes"]["text"] > first.facts["sizes"]["text"]
-    assert second.facts["bzimage_bytes"] == second.bzimage.stat().st_size
+    assert second.facts["image_bytes"] == second.kernel.stat().st_size
     assert len(second.facts["build_id"]) == 40
     assert second.facts["build_id"] != first.facts["build_id"]
     assert "costs" not in first.facts
@@ -196,20 +199,20 @@ def test_objects_that_another_arm_left_are_not_listed(baseline: BuildRequest, ca
 
 
 def test_rebuilt_after_another_arm_it_is_bit_identical(baseline: BuildRequest, cache: Path) -> None:
-    first = build(baseline, cache).bzimage.read_bytes()
+    first = build(baseline, cache).kernel.read_bytes()
     build(patched(baseline, PIPE_CHANGE), cache)
     shutil.rmtree(cache / "images")
     again = build(baseline, cache)
     assert not again.from_cache
-    assert again.bzimage.read_bytes() == first
+    assert again.kernel.read_bytes() == first
 
 
 def test_bit_identical_in_another_cache(baseline: BuildRequest, cache: Path) -> None:
-    first = build(baseline, cache).bzimage.read_bytes()
+    first = build(baseline, cache).kernel.read_bytes()
     elsewhere = cache.with_name("elsewhere")
     symbols = (baseline.output / costs.SYMBOLS).read_bytes()
     again = build(replace(baseline, source=cached_tree(elsewhere)), elsewhere)
-    assert again.bzimage.read_bytes() == first
+    assert again.kernel.read_bytes() == first
     assert (baseline.output / costs.SYMBOLS).read_bytes() == symbols
 
 
@@ -300,7 +303,7 @@ def test_half_deleted_cache_entries_are_made_again(baseline: BuildRequest, cache
     (cache / "images" / first.key / "image.json").unlink()
     again = build(baseline, cache)
     assert not again.from_cache
-    assert again.bzimage.read_bytes() == first.bzimage.read_bytes()
+    assert again.kernel.read_bytes() == first.kernel.read_bytes()
 
 
 def test_missing_baseline_image(baseline: BuildRequest, cache: Path) -> None:
@@ -310,7 +313,7 @@ def test_missing_baseline_image(baseline: BuildRequest, cache: Path) -> None:
 
 def test_tampered_image_is_not_loaded(baseline: BuildRequest, cache: Path) -> None:
     build(baseline, cache)
-    with (baseline.output / "bzImage").open("ab") as file:
+    with (baseline.output / "vmlinuz").open("ab") as file:
         file.write(b"x")
     with pytest.raises(KdeltaError, match="the image was changed after it was built"):
         image.load(baseline.output)
@@ -344,12 +347,13 @@ def alive(pid: int) -> bool:
 SCRIPT = """
 import sys
 from pathlib import Path
+from kdelta.architecture import host_architecture
 from kdelta.kernel.build import BuildRequest, build
 from kdelta.kernel.source import restore
 root = Path(sys.argv[1])
 tree = restore({"id": "5eed"}, root / "cache")
 build(BuildRequest("baseline", tree, (), "allnoconfig", (root / "guest.config",), "tcg", "gcc",
-                   root / "out", root / "build.log"), root / "cache")
+                   host_architecture(), None, root / "out", root / "build.log"), root / "cache")
 """
 
 
@@ -376,5 +380,5 @@ def test_interrupted_build_leaves_no_process_and_goes_on(
     (workspace,) = cache.glob("workspaces/*")
     (workspace / "src/Makefile").write_text(fast)
     done = build(baseline, cache)
-    assert done.bzimage.is_file()
+    assert done.kernel.is_file()
     assert list(cache.glob("workspaces/*")) == [workspace]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.architecture import host_architecture
 from kdelta.kernel.costs import parse_stack
 from kdelta.kernel.toolchain import build_environment, make_command, read_toolchain
 
@@ -28,7 +29,7 @@ def compile_with(
 ) -> bytes:
     """The object that a build's compiler makes of a source that includes `data`."""
     (folder / "data.bin").write_bytes(data)
-    make = make_command(read_toolchain("gcc"), folder, folder)
+    make = make_command(read_toolchain("gcc", host_architecture()), folder, folder)
     compiler = next(word.removeprefix("CC=") for word in make if word.startswith("CC="))
     output = folder / "out.o"
     output.unlink(missing_ok=True)

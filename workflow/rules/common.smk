@@ -51,7 +51,7 @@ def unchecked(value):
 
 
 # Another name of the same experiment's file measures nothing again.
-EXPERIMENT_FILE = {"experiment": unchecked(EXPERIMENT)}
+EXPERIMENT_FILE = {"experiment": unchecked(RUN.experiment_words)}
 THIS_RUN = {
     **EXPERIMENT_FILE,
     "protocol": unchecked(RUN.protocol),

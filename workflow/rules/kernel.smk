@@ -56,7 +56,7 @@ rule build_kernel:
         acceleration=ancient(RUN.acceleration_record),
         baseline=baseline_objects,
     output:
-        image=f"{RUN.base}/kernels/{{arm}}/bzImage",
+        image=f"{RUN.base}/kernels/{{arm}}/vmlinuz",
         config=f"{RUN.base}/kernels/{{arm}}/config",
         record=f"{RUN.base}/kernels/{{arm}}/image.json",
         objects=f"{RUN.base}/kernels/{{arm}}/objects.sha256",
@@ -89,7 +89,7 @@ rule build_kernel:
 # A kernel that was built elsewhere: looked into, and booted where it lies.
 rule take_image:
     output:
-        image=f"{RUN.base}/kernels/{{arm}}/bzImage",
+        image=f"{RUN.base}/kernels/{{arm}}/vmlinuz",
         record=f"{RUN.base}/kernels/{{arm}}/image.json",
     log:
         f"{RUN.base}/kernels/{{arm}}/take.log",

@@ -6,7 +6,7 @@
 # checkpoint, after which snakemake looks once more: hours are spent on a step that gave something
 # else than the last time, and not on one that was made again and gave the same.
 # Paths, not `rules.X.output`: ancient() would mark that for every rule that names it.
-IMAGES = expand(f"{RUN.base}/kernels/{{arm}}/bzImage", arm=RUN.kernels)
+IMAGES = expand(f"{RUN.base}/kernels/{{arm}}/vmlinuz", arm=RUN.kernels)
 RECORDS = expand(f"{RUN.base}/kernels/{{arm}}/image.json", arm=RUN.kernels)
 ACCELERATION = RUN.acceleration_record
 PROGRAMS = RUN.programs

@@ -18,6 +18,7 @@ from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.inference import MIN_BLOCKS, t_interval
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import frame_of
+from kdelta.earlier_runs import image_record
 
 Json = Mapping[str, Any]
 Row = dict[str, object]
@@ -83,8 +84,8 @@ def _sizes(base: Json, ours: Json) -> Iterator[Row]:
 
 
 def _weights(image: Json) -> dict[str, int]:
-    sizes = dict(image.get("sizes", {}))
-    return sizes | ({"image": image["bzimage_bytes"]} if "bzimage_bytes" in image else {})
+    sizes, known = dict(image.get("sizes", {})), image_record(image)
+    return sizes | ({"image": known["image_bytes"]} if "image_bytes" in known else {})
 
 
 def _counts(ours: Json) -> Iterator[Row]:

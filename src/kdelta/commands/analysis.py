@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kdelta.commands.common import (
     Verbs,
+    add_arch,
     add_configured,
     add_experiment,
     configured_run,
@@ -87,6 +88,7 @@ def add_run_folder(parser: argparse.ArgumentParser) -> None:
         help="a run's folder, results/<experiment>/<protocol> (default: the configured run)",
     )
     add_configured(parser)
+    add_arch(parser)
 
 
 def run_folder(args: argparse.Namespace) -> Path:
@@ -94,7 +96,7 @@ def run_folder(args: argparse.Namespace) -> Path:
     if args.run_dir is not None:
         return Path(args.run_dir)
     config, protocol = configured_run(args)
-    experiment = load_experiment(args.root / config.experiment)
+    experiment = load_experiment(args.root / config.experiment, arch=args.arch)
     folder = Path(args.root / config.results / experiment.name / protocol)
     if not folder.is_dir():
         raise KdeltaError(

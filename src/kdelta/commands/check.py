@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from kdelta.cache import cache_root
-from kdelta.commands.common import Verbs
+from kdelta.commands.common import Verbs, add_arch
 from kdelta.config import RunConfig, load_experiment
 from kdelta.experiment import Experiment
 from kdelta.guest.share import scratch_base
@@ -38,6 +38,7 @@ def add_verbs(verbs: Verbs) -> None:
     """Register this module's verbs."""
     parser = verbs.add_parser("check", help="check an experiment file and say what it amounts to")
     parser.add_argument("experiment", type=Path)
+    add_arch(parser)
     parser.set_defaults(run=_check)
 
     parser = verbs.add_parser("schema", help="write the JSON schemas of the configuration files")
@@ -53,13 +54,13 @@ def schema_text(name: str) -> str:
 
 
 def _check(args: argparse.Namespace) -> int:
-    experiment = load_experiment(args.root / args.experiment, args.root)
+    experiment = load_experiment(args.root / args.experiment, args.root, args.arch)
     if experiment.claims:
         # Takes a second to load, and needs what the analysis needs.
         from kdelta.claims import read_claims
 
         read_claims(args.root / experiment.claims.file, experiment)
-    require_programs(experiment.compilers)
+    require_programs(experiment.compilers, experiment.arch)
     print(f"{experiment.name}: {experiment.title}")
     cached = {
         arm: source
@@ -70,7 +71,8 @@ def _check(args: argparse.Namespace) -> int:
     patches = read_inputs(experiment, args.root, str(args.experiment), known)
     for name, arm in experiment.arms.items():
         if arm.image:
-            ready = ready_kernel(args.root / arm.image, f"{args.experiment}: arms.{name}.image")
+            key = f"{args.experiment}: arms.{name}.image"
+            ready = ready_kernel(args.root / arm.image, experiment.arch, key)
             made_of = f"Linux {ready.release}, {ready.version}, ready"
         else:
             made_of = _built_of(experiment, name, cached.get(name), patches[name])

@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdelta.architecture import architectures
 from kdelta.cache import write_atomically
 from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
@@ -31,15 +32,25 @@ def add_experiment(
 ) -> None:
     """The arguments that name an experiment and, if wanted, one of its protocols."""
     parser.add_argument("--experiment", required=required, help="the experiment file")
+    add_arch(parser)
     if protocol:
         parser.add_argument(
             "--protocol", required=required, help="one of the experiment's protocols"
         )
 
 
+def add_arch(parser: argparse.ArgumentParser) -> None:
+    """The argument that asks for guests of another architecture."""
+    parser.add_argument(
+        "--arch",
+        choices=sorted(architectures()),
+        help="another architecture of the guests than the experiment's",
+    )
+
+
 def experiment_of(args: argparse.Namespace) -> Experiment:
     """The experiment that the arguments name, checked; as the protocol runs it, if one is named."""
-    experiment = load_experiment(args.root / args.experiment, args.root)
+    experiment = load_experiment(args.root / args.experiment, args.root, args.arch)
     protocol = getattr(args, "protocol", None)
     if protocol is None:
         return experiment
@@ -63,6 +74,8 @@ def add_configured(parser: argparse.ArgumentParser) -> None:
 def configured_run(args: argparse.Namespace, protocol: str | None = None) -> tuple[RunConfig, str]:
     """The settings of the configured run, and its protocol, or the one given, with its budget."""
     config = parse_model(RunConfig, read_yaml(args.root / args.config), args.config)
+    if args.arch is None:  # the experiment is read with it
+        args.arch = config.arch
     return config, protocol_name(protocol or config.protocol, args.budget or config.budget)
 
 

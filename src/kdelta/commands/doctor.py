@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kdelta.architecture import architecture, architectures
 from kdelta.commands.common import Verbs, die_with_parent
 from kdelta.commands.noise import noise, noise_problems, noise_rows
 from kdelta.config import RunConfig, load_experiment
@@ -38,9 +39,14 @@ def add_verbs(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "doctor", help="say what this host is fit for, and what would spoil a run on it"
     )
-    parser.add_argument("--kernel", type=Path, help="a bzImage: find out by booting it with KVM")
+    parser.add_argument(
+        "--kernel", type=Path, help="a kernel's image: find out by booting it with KVM"
+    )
     parser.add_argument("--vcpus", type=_vcpus, default="auto", help="of the guest to be run")
     parser.add_argument("--compiler", default="gcc", help="the C compiler of the experiment")
+    parser.add_argument(
+        "--arch", choices=sorted(architectures()), help="of the guests (default: this host's)"
+    )
     parser.add_argument(
         "--experiment",
         help=f"forecast the noise floor of its protocols (default: as in {_CONFIG})",
@@ -70,10 +76,10 @@ def _doctor(args: argparse.Namespace) -> int:
         return _restore()
     if args.kernel:
         if not args.kernel.is_file():
-            raise KdeltaError(f"--kernel: {args.kernel}: no such file; give a built bzImage")
+            raise KdeltaError(f"--kernel: {args.kernel}: no such file; give a kernel's image")
         die_with_parent()
     experiment = _experiment(args)  # a mistake in it is told before anything is measured
-    found = diagnose(guest_vcpus(args.vcpus), args.kernel, args.compiler)
+    found = diagnose(architecture(args.arch), guest_vcpus(args.vcpus), args.kernel, args.compiler)
     found["noise"] = None if args.quick else _noise(experiment)
     found["problems"] += noise_problems(found["noise"])
     print(json.dumps(found, indent=1) if args.json else report_text(found))
@@ -83,11 +89,11 @@ def _doctor(args: argparse.Namespace) -> int:
 def _experiment(args: argparse.Namespace) -> Experiment | None:
     """The experiment whose protocols are meant; None outside of a project."""
     if args.experiment is not None:
-        return load_experiment(args.root / args.experiment, args.root)
+        return load_experiment(args.root / args.experiment, args.root, args.arch)
     if args.quick or not (args.root / _CONFIG).is_file():
         return None
     chosen = parse_model(RunConfig, read_yaml(args.root / _CONFIG), _CONFIG)
-    return load_experiment(args.root / chosen.experiment, args.root)
+    return load_experiment(args.root / chosen.experiment, args.root, args.arch or chosen.arch)
 
 
 def _noise(experiment: Experiment | None) -> Json:

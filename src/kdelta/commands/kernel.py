@@ -25,7 +25,8 @@ from kdelta.kernel.preflight import read_inputs, try_patches
 from kdelta.kernel.ready import take
 from kdelta.kernel.source import fetch, restore
 from kdelta.provenance import read_json
-from kdelta.workload.build import build_programs
+from kdelta.workload.build import Target, build_programs
+from kdelta.workload.guest_root import needs_root, wanted_packages
 from kdelta.workload.tree import in_tree, of_the_tree, trees_arm
 
 
@@ -118,7 +119,8 @@ def _build(args: argparse.Namespace) -> int:
             log=args.log,
             baseline=args.baseline,
         )
-        build(request, cache_root(), jobs=args.jobs)
+        # Snakemake may be told of more cores than there are: compilers would only take turns.
+        build(request, cache_root(), jobs=min(args.jobs, host_cpus()))
     return 0
 
 
@@ -126,16 +128,25 @@ def _take(args: argparse.Namespace) -> int:
     experiment = experiment_of(args)
     ready = [name for name, arm in experiment.arms.items() if arm.image]
     _require_arm(args, experiment, ready, "has an image")
-    key = f"{args.experiment}: arms.{args.arm}.image"
-    found = take(args.root / str(experiment.arms[args.arm].image), args.arm, args.output, key)
+    key, image = f"{args.experiment}: arms.{args.arm}.image", experiment.arms[args.arm].image
+    found = take(args.root / str(image), experiment.arch, args.arm, args.output, key)
     print(f"{args.arm}: Linux {found.release}, {found.version}, ready", file=sys.stderr)
     return 0
 
 
 def _programs(args: argparse.Namespace) -> int:
-    chosen = experiment_of(args).workloads.values()
+    experiment = experiment_of(args)
+    chosen = experiment.workloads.values()
     workloads = {one.program: (one.declaration, one.folder(args.root)) for one in chosen}
     with host_lock("building what runs in guests", exclusive=False):
         tree = restore(read_json(args.source), cache_root()) if args.source else None
-        build_programs(workloads, args.output, args.log, cache_root(), tree=tree)
+        build_programs(
+            workloads,
+            args.output,
+            args.log,
+            cache_root(),
+            Target(experiment.arch),
+            tree,
+            wanted_packages(experiment) if needs_root(experiment) else (),
+        )
     return 0

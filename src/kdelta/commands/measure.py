@@ -90,10 +90,10 @@ def _probe(args: argparse.Namespace) -> int:
                     Path(folder),
                     log=args.log,
                 )
-                return build(request, cache_root()).bzimage
+                return build(request, cache_root()).kernel
 
         guest = experiment.guest
-        acceleration = choose(guest.acceleration, guest.cpu, kernel)
+        acceleration = choose(experiment.arch, guest.acceleration, guest.cpu, kernel)
     write_json(args.output, acceleration.as_dict())
     print(f"acceleration: {acceleration.mode}: {printable(acceleration.reason)}", file=sys.stderr)
     if acceleration.mode == "tcg":

@@ -224,7 +224,9 @@ def _read_pilot(run: Path, args: argparse.Namespace, wanted: Collection[str] | N
             "measured, results/<experiment>/<protocol>"
         )
     # The pilot may have more arms than the protocol that is planned for.
-    experiment = _of_workload(load_experiment(args.root / args.experiment, args.root), args)
+    experiment = _of_workload(
+        load_experiment(args.root / args.experiment, args.root, args.arch), args
+    )
     # Only the ratios of the primary metric are wanted.
     settings = replace(
         analysis_settings(experiment, root=args.root),

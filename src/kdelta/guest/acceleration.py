@@ -22,12 +22,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kdelta.architecture import Architecture
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.launch import (
     SHARE_IN_GUEST,
     Guest,
     GuestSpec,
+    guest_python,
     launch_path,
     require_tools,
 )
@@ -36,17 +38,25 @@ from kdelta.host.lock import host_lock
 from kdelta.plain import printable
 from kdelta.workload.build import CPU_CHECK, CPU_CHECK_FLAGS, INIT_SOURCE, cached_program
 
-EMULATED_CPU = "max,-erms"
-"""QEMU's emulator executes string copies byte by byte, and the kernel uses them where the CPU
-says that they are fast (ERMS): docs/methodology.md, "An emulated CPU"."""
-
 PROBE_DEADLINE_S = 20.0
 QEMU_DEADLINE_S = 30.0
+_EVIDENCE_LIMIT = 2**20
+# The kernel's log is read until there is no more, which is an error.
+_TELL = """\
+import os
+found, file = b"", os.open({file!r}, os.O_RDONLY | os.O_NONBLOCK)
+try:
+    while piece := os.read(file, 8192):
+        found += piece
+except BlockingIOError:
+    pass
+with open({answer!r}, "wb") as answer:
+    answer.write(found)
+"""
 CPU_CHECK_LIMIT_S = 5
 """CPU seconds, which other programs take none of, for what takes a processor half a second with
 QEMU's start and its firmware, and the emulator one."""
 _CPU_CHECK_DONE = 33
-_CLOCKSOURCES = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
 _PARAVIRTUAL = Path("/sys/module/kvm_pvm")
 # What QEMU says itself, and KVM through it: then come assertions, or all the registers.
 _TELLING = re.compile(
@@ -64,18 +74,21 @@ class Acceleration:
     Attributes:
         cpu: the guests' CPU model: the experiment's, else for emulation ours; None:
             virtme-ng's choice.
+        arch: the guests' architecture.
     """
 
     mode: str
     requested: str
     reason: str
     cpu: str | None = None
+    arch: str | None = None
 
     def as_dict(self) -> dict[str, str | None]:
         return asdict(self)
 
 
 def choose(
+    arch: Architecture,
     requested: str,
     cpu: str | None,
     kernel: Callable[[], Path],
@@ -86,9 +99,10 @@ def choose(
     """Decide the acceleration of a run. Only a boot waits until it has the host to itself.
 
     Args:
+        arch: of the guests.
         requested: `auto`, `kvm` or `tcg`.
         cpu: CPU model as QEMU's -cpu takes it, or None.
-        kernel: makes a bzImage that is configured for KVM; only called if KVM may work.
+        kernel: makes an image that is configured for KVM; only called if KVM may work.
         device: KVM's device node.
         deadline_s: how long a guest under KVM may take to its first command.
         paravirtual: exists where KVM is not the processor's.
@@ -97,43 +111,48 @@ def choose(
         KdeltaError: `kvm` was asked for and does not work here, or the CPU model is none
             that guests can be emulated with.
     """
-    require_tools()
+    require_tools(arch)
     if requested == "tcg":
-        return _emulated(requested, cpu, "emulation was asked for (guest.acceleration: tcg)")
+        return _emulated(arch, requested, cpu, "emulation was asked for (guest.acceleration: tcg)")
     with host_lock("probing for KVM", exclusive=False):
-        refusal = early_refusal(cpu, device, paravirtual)
-    if refusal is None and (words := boot_refusal(kernel(), cpu, deadline_s)):
+        refusal = early_refusal(arch, cpu, device, paravirtual)
+    if refusal is None and (words := boot_refusal(arch, kernel(), cpu, deadline_s)):
         refusal = words + _of_its_kind(paravirtual)
     if refusal is None:
         reason = f"a kernel built for KVM boots with it on this host{_of_its_kind(paravirtual)}"
-        return Acceleration("kvm", requested, reason, cpu)
+        return Acceleration("kvm", requested, reason, cpu, arch.name)
     if requested == "kvm":
         raise KdeltaError(
             f"guest.acceleration is kvm, but KVM does not work on this host: {refusal}. "
             "Use another host, or set guest.acceleration to auto or tcg "
             "(emulated: not a measurement)"
         )
-    return _emulated(requested, cpu, f"KVM does not work on this host: {refusal}")
+    return _emulated(arch, requested, cpu, f"KVM does not work on this host: {refusal}")
 
 
-def _emulated(requested: str, cpu: str | None, reason: str) -> Acceleration:
+def _emulated(arch: Architecture, requested: str, cpu: str | None, reason: str) -> Acceleration:
     # Ours always works; a model of the user's may need KVM, or not exist.
-    if cpu and (refusal := qemu_refusal("tcg", cpu)):
+    if cpu and (refusal := qemu_refusal(arch, "tcg", cpu)):
         raise KdeltaError(
             f"guest.cpu: {cpu!r} cannot be emulated, and guests are to be emulated here, since "
             f"{reason}. Of the CPU model: {refusal}. Take another model "
-            "(`qemu-system-x86_64 -cpu help` lists them), or leave guest.cpu out"
+            f"(`{arch.qemu} -cpu help` lists them), or leave guest.cpu out"
         )
-    return Acceleration("tcg", requested, reason, cpu or EMULATED_CPU)
+    return Acceleration("tcg", requested, reason, cpu or arch.emulated_cpu, arch.name)
 
 
 def early_refusal(
-    cpu: str | None, device: Path = Path("/dev/kvm"), paravirtual: Path = _PARAVIRTUAL
+    arch: Architecture,
+    cpu: str | None,
+    device: Path = Path("/dev/kvm"),
+    paravirtual: Path = _PARAVIRTUAL,
 ) -> str | None:
     """Why KVM cannot work here, as far as that can be told without a kernel, or None."""
+    if not arch.native:
+        return f"it runs guests of the host's own architecture, and these are {arch.title}"
     if refusal := device_refusal(device):
         return refusal
-    refusal = qemu_refusal("kvm", cpu)
+    refusal = qemu_refusal(arch, "kvm", cpu)
     return refusal + _of_its_kind(paravirtual) if refusal else None
 
 
@@ -155,31 +174,35 @@ def device_refusal(device: Path) -> str | None:
     return None
 
 
-def qemu_refusal(accelerator: str, cpu: str | None) -> str | None:
+def qemu_refusal(arch: Architecture, accelerator: str, cpu: str | None) -> str | None:
     """Why not even `cpu_check` runs with this accelerator and CPU model, or None if it does.
 
     QEMU may refuse to make the machine or to set its virtual CPU's registers, and the code may
-    run too slowly or not at all.
+    run too slowly or not at all. Of an architecture without such code, the machine is all.
 
     Args:
+        arch: of the guests.
         accelerator: `kvm` or `tcg`.
         cpu: CPU model, or None for virtme-ng's.
 
     Raises:
         KdeltaError: no compiler.
     """
-    model = cpu or ("host" if accelerator == "kvm" else "max")
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "cpu_check.log")
-        check = cached_program(CPU_CHECK, log, cache_root(), flags=CPU_CHECK_FLAGS)
-    argv = ["qemu-system-x86_64", "-machine", f"q35,accel={accelerator}", "-cpu", model]
+    model = cpu or ("host" if accelerator == "kvm" else arch.emulated_cpu)
+    argv = [arch.qemu, "-machine", f"{arch.machine},accel={accelerator}", "-cpu", model]
     argv += ["-m", "128", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", str(check)]
+    if arch.cpu_check:
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder, "cpu_check.log")
+            check = cached_program(CPU_CHECK, log, cache_root(), flags=CPU_CHECK_FLAGS)
+        argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", str(check)]
+    else:  # told to quit as soon as it listens, which is when the machine is made
+        argv += ["-S", "-qmp", "stdio"]
     limits = (CPU_CHECK_LIMIT_S, CPU_CHECK_LIMIT_S)
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=b'{"execute": "qmp_capabilities"} {"execute": "quit"}\n',
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, "PATH": launch_path()},
@@ -191,7 +214,7 @@ def qemu_refusal(accelerator: str, cpu: str | None) -> str | None:
     except subprocess.TimeoutExpired as error:
         # Where KVM gives up at an instruction, QEMU says so and stands still.
         status, said = None, error.stderr or b""
-    if status == _CPU_CHECK_DONE:
+    if status == (_CPU_CHECK_DONE if arch.cpu_check else 0):
         return None
     how = f"QEMU ends (status {status})"
     if status in (None, -signal.SIGKILL):
@@ -202,28 +225,36 @@ def qemu_refusal(accelerator: str, cpu: str | None) -> str | None:
     return f"{how} with {model!r} as its CPU{_saying(said.decode(errors='replace'), cpu)}"
 
 
-def boot_refusal(kernel: Path, cpu: str | None, deadline_s: float) -> str | None:
+def boot_refusal(
+    arch: Architecture, kernel: Path, cpu: str | None, deadline_s: float
+) -> str | None:
     """Why the kernel does not run under KVM, found by booting it, or None if it does."""
     # Alone on the host: a guest disturbs a measurement, and a build its deadline.
     with host_lock("probing for KVM", exclusive=True), shared_folder() as share:
         init = cached_program(INIT_SOURCE, share.with_name("init.log"), cache_root())
         shutil.copy(init, share / INIT)
-        image = Path(shutil.copy(kernel, share / "bzImage"))
-        answer = share / "clocksources"
+        image = Path(shutil.copy(kernel, share / "vmlinuz"))
+        evidence = next(one for one in arch.evidence if one.mode == "kvm")
+        answer, script = share / "evidence", share / "evidence.py"
+        script.write_text(
+            _TELL.format(file=str(evidence.file), answer=f"{SHARE_IN_GUEST}/{answer.name}")
+        )
         spec = GuestSpec(
+            arch=arch,
             kernel=image,
             acceleration="kvm",
             cpu=cpu,
             vcpus=1,
             memory_mib=512,
             share=share,
-            command=("/bin/cp", _CLOCKSOURCES, f"{SHARE_IN_GUEST}/{answer.name}"),
+            command=(guest_python(), "-I", "-S", f"{SHARE_IN_GUEST}/{script.name}"),
         )
         console = share.with_name("console.log")
         ended = Guest(spec, console, deadline_s).wait()
-        if clocks := read_file(answer, 4096):
+        if found := read_file(answer, _EVIDENCE_LIMIT):
             # QEMU falls back to emulation by itself when KVM refuses to start.
-            return None if b"kvm-clock" in clocks else "QEMU fell back to emulation"
+            held = evidence.holds.encode() in found
+            return None if held else "QEMU fell back to emulation"
         said = console.read_text(errors="replace")
         if ended.timed_out:
             return f"a guest with KVM did not reach its first command within {deadline_s:g} s"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kdelta.architecture import Architecture
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.guest.acceleration import telling_line
@@ -64,7 +65,7 @@ from kdelta.guest.driver import main
 sys.exit(main(Path("{SHARE_IN_GUEST}")))
 """
 
-_KERNEL = "bzImage"  # in the shared folder
+_KERNEL = "vmlinuz"  # in the shared folder
 
 # A guest switches itself off after its last record; TCG guests take seconds to.
 POWER_OFF_S = 60.0
@@ -85,7 +86,8 @@ class BootRequest:
 
     Attributes:
         label: how messages name it, for example "idle, block 3, arm patched".
-        kernel: the arm's bzImage.
+        arch: of the guest.
+        kernel: the arm's image.
         ready: it was built elsewhere: booted where it lies, beside its modules.
         programs: folder of the programs that run in it.
         plan: the driver's plan (see `kdelta.measure.plan`).
@@ -96,10 +98,12 @@ class BootRequest:
             time in which others of its block run.
         pinning: host CPUs for the guest; None leaves it to the host's scheduler.
         boot_parameters: words of the kernel's command line besides ours.
+        root: the guest's root file system; None: the host's.
         disk_bytes: size of its scratch disk; 0: it has none.
     """
 
     label: str
+    arch: Architecture
     kernel: Path
     programs: Path
     acceleration: str
@@ -112,6 +116,7 @@ class BootRequest:
     cpu: str | None = None
     boot_parameters: tuple[str, ...] = ()
     ready: bool = False
+    root: Path | None = None
     disk_bytes: int = 0
 
 
@@ -173,12 +178,14 @@ class LiveBoot:
             # Beside the folder that the guest sees, and deleted with it.
             disk = make_disk(share.parent, request.disk_bytes) if request.disk_bytes else None
             spec = GuestSpec(
+                arch=request.arch,
+                root=request.root,
                 kernel=request.kernel if request.ready else share / _KERNEL,
                 acceleration=request.acceleration,
                 vcpus=request.vcpus,
                 memory_mib=request.memory_mib,
                 share=share,
-                command=(guest_python(), "-I", "-S", f"{SHARE_IN_GUEST}/start.py"),
+                command=(guest_python(request.root), "-I", "-S", f"{SHARE_IN_GUEST}/start.py"),
                 pinning=request.pinning,
                 cpu=request.cpu,
                 kernel_arguments=request.boot_parameters,
@@ -423,7 +430,7 @@ def _fill_share(share: Path, request: BootRequest) -> None:
             target = share / "kdelta" / module
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE / module, target)
-            # Compiling takes a second there. The guest's Python is ours.
+            # Compiling takes a second there. Python of another version does it again.
             py_compile.compile(
                 str(target),
                 doraise=True,

@@ -55,17 +55,40 @@ PORT = "kdelta"
 """Name of the virtio port through which the host asks for slices."""
 
 
-def acceleration() -> str:
-    """What executes this guest: `kvm` or `tcg`, as its virtual CPU says."""
-    sources = Path("/sys/devices/system/clocksource/clocksource0/available_clocksource")
-    if "kvm-clock" in sources.read_text():
-        return "kvm"
-    # Not by its name: that is the model's, which guest.cpu may set. The init has asked the CPU.
-    return "tcg" if os.environ.get("HYPERVISOR") == "TCGTCGTCGTCG" else "unknown"
+def acceleration(evidence: list[Json]) -> str:
+    """What executes this guest: `kvm` or `tcg`, by the first evidence that there is."""
+    for one in evidence:
+        if one["file"] is None or one["holds"] in whole_text(Path(one["file"])):
+            return str(one["mode"])
+    return "unknown"
 
 
-def observe_guest() -> Json:
-    """The facts about this guest that the boot gate compares with the plan."""
+def whole_text(path: Path) -> str:
+    """All that a file of the kernel's has to say now; empty of one that is not there.
+
+    The kernel's log gives a message at a time, and then waits for the next one unless told not to.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return ""
+    pieces = []
+    try:
+        while piece := os.read(file, 8192):
+            pieces.append(piece)
+    except BlockingIOError:  # there will be more, later
+        pass
+    finally:
+        os.close(file)
+    return b"".join(pieces).decode("utf-8", "replace")
+
+
+def observe_guest(evidence: list[Json]) -> Json:
+    """The facts about this guest that the boot gate compares with the plan.
+
+    Args:
+        evidence: what shows what executes it, see `kdelta.architecture.Evidence`.
+    """
     meminfo = parse_meminfo(Path("/proc/meminfo").read_text())
     controllers = (conditions.CGROUP_ROOT / "cgroup.controllers").read_text().split()
     return {
@@ -80,7 +103,9 @@ def observe_guest() -> Json:
         "disk_bytes": conditions.disk_bytes(),
         "memory_controller": "memory" in controllers,
         **observe_cgroups(),
-        "acceleration": acceleration(),
+        "acceleration": acceleration(evidence),
+        "machine": os.uname().machine,
+        "page_kib": os.sysconf("SC_PAGE_SIZE") // 1024,
         "cmdline": Path("/proc/cmdline").read_text().strip(),
     }
 
@@ -152,7 +177,7 @@ def gate_failures(observed: Json, expected: Json) -> list[str]:
         if observed[name] != expected[name]:
             failures.append(f"{name} is {observed[name]!r}, asked for {expected[name]!r}")
     # What is not known of a kernel cannot be asked for.
-    for name in ("config_sha256", "build_id"):
+    for name in ("config_sha256", "build_id", "page_kib"):
         if expected[name] is not None and observed[name] != expected[name]:
             failures.append(f"{name} is {observed[name]!r}, asked for {expected[name]!r}")
     for word in expected["version_has"]:
@@ -160,6 +185,9 @@ def gate_failures(observed: Json, expected: Json) -> list[str]:
             failures.append(
                 f"/proc/version does not name build {word!r}: {observed['kernel_version']!r}"
             )
+    if observed["machine"] not in expected["machines"]:
+        asked_for = " or ".join(expected["machines"])
+        failures.append(f"machine is {observed['machine']!r}, asked for {asked_for}")
     # The kernel keeps some of the memory for itself before MemTotal is counted.
     total, asked = observed["memory_total_kib"], expected["memory_mib"] * 1024
     if not 0.85 * asked <= total <= asked:
@@ -397,7 +425,7 @@ def enter(plan: Json) -> Json:
     """Bring the regime's conditions about and compare the guest with the plan: the gate."""
     memcg = plan["conditions"]["memcg"]
     failures = conditions.apply(plan["conditions"])
-    observed = {**observe_guest(), "memcg": memcg}
+    observed = {**observe_guest(plan["evidence"]), "memcg": memcg}
     observed["settings"] = conditions.read_back(plan["conditions"])
     observed["workload_cgroup"] = workload_cgroup(as_workload(memcg)) if not failures else ""
     failures += gate_failures(observed, plan["expected"])

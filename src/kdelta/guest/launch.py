@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from kdelta.architecture import Architecture
 from kdelta.errors import KdeltaError
 from kdelta.guest import supervise
 from kdelta.guest.control import Monitor, Port
@@ -31,25 +32,21 @@ from kdelta.guest.disk import disk_options
 from kdelta.guest.pinning import DEBUG_THREADS, Pinning, pin_vcpus
 from kdelta.guest.share import INIT, harmless, kill_users
 from kdelta.kernel.process import clean_environment
+from kdelta.workload.guest_root import INIT_IN_ROOT, PYTHON
 
 # Where the shared folder appears in the guest: /run is a tmpfs there, so that
 # the mount point exists whatever the host's root looks like.
 SHARE_IN_GUEST = "/run/kdelta"
 
-# A panic ends the guest at once; whatever the kernel prints goes to the console. The root, the
-# host's, changes under no guest: caching it makes programs start three times as fast.
+# A panic ends the guest at once; whatever the kernel prints goes to the console. The root changes
+# under no guest: caching it makes programs start three times as fast.
 KERNEL_ARGUMENTS = (
-    "console=ttyS0",
-    "earlyprintk=serial,ttyS0,115200",
     "loglevel=7",
     "panic=-1",
     "rootfstype=9p",
     "rootflags=version=9p2000.L,trans=virtio,access=any,msize=512000,cache=loose",
     "ro",
 )
-# A guest is stopped while the others of its block run. kvm-clock stands still with it; the
-# processor's time stamp counter, which a guest may prefer, does not.
-_CLOCK: dict[str, tuple[str, ...]] = {"kvm": ("clocksource=kvm-clock",), "tcg": ()}
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ class GuestSpec:
     """One guest to boot.
 
     Attributes:
-        kernel: bzImage.
+        arch: its architecture.
+        kernel: what is booted.
         acceleration: `kvm` or `tcg`.
         cpu: CPU model as QEMU's -cpu takes it; None: virtme-ng's choice.
         vcpus: number of virtual CPUs.
@@ -67,9 +65,11 @@ class GuestSpec:
             sockets lie beside it, in a folder that only this user may enter.
         command: program and arguments that the guest runs, as root; it powers off afterwards.
         pinning: host CPUs for the guest; None: wherever the host's scheduler puts it.
+        root: the guest's root file system, made by `workload.guest_root`; None: the host's.
         disk: file of its scratch disk; None: it has none.
     """
 
+    arch: Architecture
     kernel: Path
     acceleration: str
     vcpus: int
@@ -79,6 +79,7 @@ class GuestSpec:
     kernel_arguments: tuple[str, ...] = field(default=())
     pinning: Pinning | None = None
     cpu: str | None = None
+    root: Path | None = None
     disk: Path | None = None
 
 
@@ -101,10 +102,11 @@ def kernel_command_line(spec: GuestSpec) -> str:
     """What the kernel is told: its console, its root, and what to run."""
     return " ".join(
         [
+            *spec.arch.console,
             *KERNEL_ARGUMENTS,
-            *_CLOCK[spec.acceleration],
+            *(spec.arch.kvm_arguments if spec.acceleration == "kvm" else ()),
             *spec.kernel_arguments,
-            f"init={spec.share / INIT}",
+            f"init=/{INIT_IN_ROOT}" if spec.root else f"init={spec.share / INIT}",
             "--",
             SHARE_IN_GUEST,
             *spec.command,
@@ -122,7 +124,8 @@ def vng_argv(spec: GuestSpec, qemu_options: list[str] | None = None) -> list[str
     Raises:
         KdeltaError: a path holds characters that vng's shell would take for its own.
     """
-    for path in (spec.kernel, spec.share, *map(Path, spec.command)):
+    paths = (spec.kernel, spec.share, *filter(None, [spec.root]), *map(Path, spec.command))
+    for path in paths:
         if not harmless(str(path)):
             raise KdeltaError(
                 f"{path}: a guest cannot be started with this path, since vng puts it into a "
@@ -157,21 +160,38 @@ def vng_argv(spec: GuestSpec, qemu_options: list[str] | None = None) -> list[str
         "true",
         f"--qemu-opts={shlex.join(qemu)}",
         *(["--disable-kvm"] if spec.acceleration == "tcg" else []),
+        *(["--arch", spec.arch.name] if not spec.arch.native else []),
+        *(["--root", str(spec.root)] if spec.root else []),
     ]
 
 
-def guest_python() -> str:
-    """The interpreter that runs the driver: the real binary behind any virtual environment."""
+def guest_python(root: Path | None = None) -> str:
+    """The interpreter that runs the driver, as guests have it.
+
+    Args:
+        root: of the guests; None: the host's, and then it is the real binary behind any virtual
+            environment.
+    """
+    if root is not None:
+        return f"/{PYTHON}"
     return str(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}").resolve())
 
 
-def require_tools() -> None:
+def require_tools(arch: Architecture) -> None:
     """Check that what a launch needs is installed.
+
+    Args:
+        arch: of the guests.
 
     Raises:
         KdeltaError: naming the missing program and its package.
     """
-    for program, package in (("vng", "virtme-ng"), ("qemu-system-x86_64", "qemu-system-x86")):
+    if not arch.native and shutil.which(arch.qemu, path=launch_path()) is None:
+        raise KdeltaError(
+            f"guests of {arch.title} need {arch.qemu}, which this host does not have; "
+            f"on Debian: {arch.packages_text()}"
+        )
+    for program, package in (("vng", "virtme-ng"), (arch.qemu, arch.qemu_package)):
         if shutil.which(program, path=launch_path()) is None:
             raise KdeltaError(
                 f"{program} is not installed; install {package} (`make setup` does) and try again"

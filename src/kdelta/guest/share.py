@@ -26,7 +26,7 @@ RECORDS = "records.jsonl"
 ERROR = "driver-error.txt"
 SHARE = "share"
 INIT = "guest_init"
-"""The guest's first process, in the shared folder: the host's root is the guest's."""
+"""The guest's first process, in the shared folder, where the host's root is the guest's."""
 
 RECORDS_LIMIT = 64 * 2**20
 """Bytes of records: a sample takes about 20 KiB."""
@@ -91,17 +91,16 @@ def shared_folder() -> Iterator[Path]:
 
 
 def kill_users(share: Path) -> None:
-    """Kill what runs a guest with this shared folder: vng, virtme-run, QEMU all name its init.
+    """Kill what runs a guest with this shared folder: vng, virtme-run, QEMU all name it.
 
     For guests whose supervisor was killed: nothing else ends one whose CPUs are stopped.
 
     Args:
         share: the shared folder.
     """
-    init = str(share / INIT)
     for process in psutil.process_iter(["cmdline"]):
         with contextlib.suppress(psutil.Error):
-            if any(init in word for word in process.info["cmdline"] or ()):
+            if any(str(share) in word for word in process.info["cmdline"] or ()):
                 process.kill()
 
 

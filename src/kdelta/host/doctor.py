@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kdelta.architecture import Architecture
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Environment, Validity
 from kdelta.guest.acceleration import choose, device_refusal, early_refusal
@@ -18,7 +19,7 @@ from kdelta.host.cpu_time import HostCpu
 from kdelta.host.environment import plan_environment, planned_record
 from kdelta.host.facts import host_facts, load_average, meminfo_mib, read_text
 from kdelta.host.restore import Journal, journal_path
-from kdelta.kernel.toolchain import read_toolchain
+from kdelta.kernel.toolchain import compiler_for, read_toolchain
 
 Json = dict[str, Any]
 
@@ -42,6 +43,7 @@ class Problem:
 
 
 def diagnose(
+    arch: Architecture,
     vcpus: int,
     kernel: Path | None = None,
     compiler: str = "gcc",
@@ -52,8 +54,9 @@ def diagnose(
     """Everything `kdelta doctor` says of this host.
 
     Args:
+        arch: of the guests.
         vcpus: CPUs of the guest to be run.
-        kernel: a bzImage to boot with KVM, or None to look at the device only.
+        kernel: a kernel's image to boot with KVM, or None to look at the device only.
         compiler: the C compiler's command.
         root: the root of /dev, /proc and /sys.
         sample_s: seconds over which the host's load is measured.
@@ -64,9 +67,9 @@ def diagnose(
         `problems`.
     """
     now = state_now(root, sample_s)
-    facts = host_facts(root, compiler)
-    tools = tool_problems(facts, compiler)
-    kvm = kvm_state(kernel, root / "dev/kvm", [p for p in tools if p.severity == FATAL])
+    facts = host_facts(root, compiler_for(compiler, arch), arch.qemu)
+    tools = tool_problems(facts, compiler, arch)
+    kvm = kvm_state(arch, kernel, root / "dev/kvm", [p for p in tools if p.severity == FATAL])
     settings = planned_record(plan_environment(Environment(), vcpus, root))
     problems = [
         *tools,
@@ -105,41 +108,49 @@ def state_now(root: Path, sample_s: float) -> Json:
     }
 
 
-def kvm_state(kernel: Path | None, device: Path, missing: Iterable[Problem]) -> Json:
+def kvm_state(
+    arch: Architecture, kernel: Path | None, device: Path, missing: Iterable[Problem]
+) -> Json:
     """Whether guests run with KVM: `usable` is None where only a boot could tell."""
     refusal = device_refusal(device)
     if refusal:
         return {"usable": False, "booted": False, "reason": refusal}
     if list(missing):
         return {"usable": None, "booted": False, "reason": "cannot be tried without the tools"}
-    if refusal := early_refusal(None, device):
+    if refusal := early_refusal(arch, None, device):
         return {"usable": False, "booted": False, "reason": refusal}
     if kernel is None:
         reason = f"QEMU starts with {device}; whether it runs a kernel a boot tells: --kernel"
         return {"usable": None, "booted": False, "reason": reason}
-    found = choose("auto", None, lambda: kernel)
+    found = choose(arch, "auto", None, lambda: kernel)
     reason = found.reason.removeprefix("KVM does not work on this host: ")
     return {"usable": found.mode == "kvm", "booted": True, "reason": reason}
 
 
-def tool_problems(facts: Json, compiler: str) -> list[Problem]:
+def tool_problems(facts: Json, compiler: str, arch: Architecture) -> list[Problem]:
     """Programs and headers that are missing."""
     problems = []
     for name, program, package in (
-        ("qemu", "QEMU (qemu-system-x86_64)", "apt-get install qemu-system-x86"),
+        ("qemu", f"QEMU ({arch.qemu})", f"apt-get install {arch.qemu_package}"),
         ("virtme_ng", "virtme-ng", "make setup"),
         ("stress_ng", "stress-ng, which memory-pressure regimes run,", "apt-get install stress-ng"),
     ):
         if facts[name] is None:
             problems.append(Problem(FATAL, f"{program} is not installed", todo=package))
-    problems += _complaint(require_tools, seen=problems)
-    problems += _complaint(lambda: read_toolchain(compiler), seen=[])
+    problems += _complaint(lambda: require_tools(arch), seen=problems)
+    problems += _complaint(lambda: read_toolchain(compiler, arch), seen=[])
     if facts["compiler"] and not _compiles("#include <libelf.h>", compiler):
         what = "libelf's header is missing, without which kernel builds fail"
         problems.append(Problem(FATAL, what, "apt-get install libelf-dev"))
-    if facts["compiler"] and not _compiles("int main(void) { return 0; }", compiler, "-static"):
+    if facts["compiler"] and not _compiles(
+        "int main(void) { return 0; }", compiler_for(compiler, arch), "-static"
+    ):
         what = "a static program cannot be linked, as the benchmark is"
-        problems.append(Problem(FATAL, what, "apt-get install libc6-dev"))
+        problems.append(
+            Problem(
+                FATAL, what, arch.packages_text() if arch.cross else "apt-get install libc6-dev"
+            )
+        )
     return problems
 
 

@@ -49,12 +49,15 @@ def guest_vcpus(asked: int | str) -> int:
     return min(host_cores(), MAX_AUTO_VCPUS) if asked == "auto" else int(asked)
 
 
-def host_facts(root: Path = Path("/"), compiler: str = "gcc") -> dict[str, Any]:
+def host_facts(
+    root: Path = Path("/"), compiler: str = "gcc", qemu: str | None = None
+) -> dict[str, Any]:
     """What this host is, for `host.json` and the manifest.
 
     Args:
         root: where /proc and /sys are read below; tests give another one.
         compiler: the compiler's command.
+        qemu: QEMU's program; None: the one for guests of the host's own architecture.
     """
     cpuinfo = read_text(root / "proc/cpuinfo") or ""
     meminfo = read_text(root / "proc/meminfo") or ""
@@ -72,7 +75,7 @@ def host_facts(root: Path = Path("/"), compiler: str = "gcc") -> dict[str, Any]:
         "kernel": read_text(root / "proc/sys/kernel/osrelease"),
         "system": system_name(read_text(root / "etc/os-release") or ""),
         "hypervisor": hypervisor(root, cpuinfo),
-        "qemu": first_line(["qemu-system-x86_64", "--version"]),
+        "qemu": first_line([qemu or f"qemu-system-{platform.machine()}", "--version"]),
         "virtme_ng": _version_of("virtme-ng"),
         "stress_ng": first_line(["stress-ng", "--version"]),
         "python": platform.python_version(),

@@ -18,6 +18,7 @@ _DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Small ones first, where that makes no difference: the index of a release is 50 MB of text.
 _SUITES = ("stable-backports", "stable", "testing", "unstable", "experimental")
 
+_MAIN = "Debian|Debian|main|"
 _FORMAT = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)|$(SOURCESENTRY)"
 
 
@@ -60,6 +61,13 @@ def index_fields(template: str, options: Sequence[str] = ()) -> list[str]:
         check=False,
     ).stdout
     return listing.splitlines()
+
+
+def host_release() -> str | None:
+    """The codename of the Debian release that the host follows; None where it follows none."""
+    followed = index_fields("$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(CODENAME)")
+    names = [line.removeprefix(_MAIN) for line in followed if line.startswith(_MAIN)]
+    return next((name for name in names if "-" not in name), None)
 
 
 def other_suites() -> list[str]:

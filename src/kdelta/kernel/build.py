@@ -12,14 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from kdelta.architecture import Architecture
 from kdelta.arms import is_config_file
 from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.kernel import costs, image, objects
-from kdelta.kernel.bzimage import require_own_kernel
+from kdelta.kernel.boot_image import require_own_kernel
 from kdelta.kernel.compile import Compilation, compile_image
-from kdelta.kernel.configure import configure, count_set, read_fragments
+from kdelta.kernel.configure import (
+    Option,
+    configure,
+    count_set,
+    parse_fragment,
+    read_fragments,
+)
 from kdelta.kernel.image import Image
 from kdelta.kernel.patches import PatchFile, cover_letters, read_content, read_patches, records
 from kdelta.kernel.patching import stage
@@ -50,7 +57,9 @@ class BuildRequest:
         base: a make target such as allnoconfig, or a .config file below `root`.
         fragments: config fragments; a later one wins.
         acceleration: `kvm` or `tcg`, which the fragments were chosen for.
-        compiler: the C compiler's command name.
+        compiler: the C compiler's command name on a host of the architecture.
+        arch: what it is built for.
+        page_kib: size of its pages in KiB; None: what the fragments say.
         output: folder that gets the image and what belongs to it.
         log: the build's output, kept whether it succeeds or not.
         baseline: output folder of the baseline, whose objects this one's are
@@ -65,6 +74,8 @@ class BuildRequest:
     fragments: tuple[Path, ...]
     acceleration: str
     compiler: str
+    arch: Architecture
+    page_kib: int | None
     output: Path
     log: Path
     baseline: Path | None = None
@@ -98,7 +109,7 @@ def request_for(
         KdeltaError: there are no patches for a kernel of this series, or a program is missing
             that this arm or another is built with: told before the first kernel takes minutes.
     """
-    require_programs(experiment.compilers)
+    require_programs(experiment.compilers, experiment.arch)
     chosen = experiment.arms[arm]
     try:
         patches = tuple(patch_files(chosen, root, source.series))
@@ -110,10 +121,18 @@ def request_for(
         patches=patches,
         base=experiment.base_of(arm),
         fragments=tuple(
-            fragment_files(experiment.fragments_of(arm), root, source.series, acceleration)
+            fragment_files(
+                experiment.fragments_of(arm),
+                root,
+                source.series,
+                acceleration,
+                experiment.arch.name,
+            )
         ),
         acceleration=acceleration,
         compiler=experiment.compiler_of(arm),
+        arch=experiment.arch,
+        page_kib=experiment.page_kib,
         output=output,
         log=log or output / "build.log",
         baseline=None if arm == experiment.baseline else baseline,
@@ -128,12 +147,13 @@ def request_key(request: BuildRequest) -> str:
         KdeltaError: a patch or fragment cannot be read, or a build program is missing.
     """
     contents = [read_content(path) for path in request.patches]
-    toolchain = read_toolchain(request.compiler)
+    toolchain = read_toolchain(request.compiler, request.arch)
     return image.image_key(
+        arch=request.arch.name,
         source_id=request.source.id,
         patches=[content for content in contents if not surely_cover_letter(content)],
         base=_base(request),
-        fragments=[_content(path) for path in request.fragments],
+        fragments=[*(_content(path) for path in request.fragments), *_page_size(request)],
         compiler=toolchain.compiler,
         linker=toolchain.linker,
     )
@@ -144,6 +164,26 @@ def _base(request: BuildRequest) -> str:
     if not is_config_file(request.base):
         return request.base
     return hashlib.sha256(_content((request.root or Path()) / request.base)).hexdigest()
+
+
+def _page_size(request: BuildRequest) -> list[bytes]:
+    """What `kernel.page_size` adds to a configuration: a fragment of one line, or nothing."""
+    line = request.arch.page_sizes[request.page_kib] if request.page_kib else ""
+    return [line.encode()] if line else []
+
+
+def _requested(request: BuildRequest) -> dict[str, Option]:
+    """The options that fragments ask for, with the size of pages that the experiment asks for."""
+    requested = read_fragments(request.fragments)
+    for line in _page_size(request):
+        choices = request.arch.page_sizes.values()
+        others = {
+            option.name for one in choices for option in parse_fragment(one, "kernel.page_size")
+        }
+        chosen = parse_fragment(line.decode(), "kernel.page_size")
+        requested = {name: value for name, value in requested.items() if name not in others}
+        requested |= {option.name: option for option in chosen}
+    return requested
 
 
 def _content(path: Path) -> bytes:
@@ -181,7 +221,7 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
         read_fragments(request.fragments)
         from_cache = image.is_complete(entry)
         if not from_cache:
-            toolchain = read_toolchain(request.compiler)
+            toolchain = read_toolchain(request.compiler, request.arch)
             with open_workspace(
                 cache, request.source.id, request.source.path, toolchain.identity
             ) as workspace:
@@ -227,7 +267,7 @@ def _build(
     staged = stage(
         request.source.path, workspace.staging, patches, request.arm, request.source.title
     )
-    requested = read_fragments(request.fragments)
+    requested = _requested(request)
     ccache_log = workspace.root / "ccache.log"
     ccache_log.unlink(missing_ok=True)
     first = not workspace.built
@@ -248,10 +288,12 @@ def _build(
             else (request.root or Path()) / request.base,
             requested,
             request.source.title,
+            request.arch.source,
             log,
         )
         compiled = compile_image(
             make,
+            request.arch.target,
             env,
             workspace,
             request.arm,
@@ -261,16 +303,19 @@ def _build(
             first=first,
         )
         workspace.end_build()
-    require_own_kernel(workspace.obj, build_host(key), request.arm, compiler_cache(cache))
+    require_own_kernel(
+        workspace.obj, request.arch, build_host(key), request.arm, compiler_cache(cache)
+    )
     facts = _facts(request, key, toolchain, workspace, compiled, count_set(config), ccache_log)
     digests = objects.hash_objects(workspace.obj)
     why = objects.reasons(workspace.obj, workspace.src, digests, staged.files)
-    weight, sizes = costs.weigh(workspace.obj, digests)
+    weight, sizes = costs.weigh(workspace.obj, digests, request.arch.cross)
 
     def make_image(folder: Path) -> None:
         image.collect(
             folder,
             workspace.obj,
+            request.arch.image,
             request.log,
             digests,
             why,
@@ -298,6 +343,7 @@ def _facts(
         "kernel_release": image.kernel_release(workspace.obj),
         "kernel_banner": image.kernel_banner(workspace.obj),
         "build_host": build_host(key),
+        "arch": request.arch.name,
         "source": request.source.record(),
         "base": request.base,
         "fragments": [{"sha256": image.sha256_file(path)} for path in request.fragments],

@@ -85,6 +85,7 @@ def failure_message(arm: str, output: str, log: str) -> str:
 
 def compile_image(
     make: Sequence[str],
+    target: str,
     env: Mapping[str, str],
     workspace: Workspace,
     arm: str,
@@ -94,10 +95,11 @@ def compile_image(
     total: int | None,
     first: bool,
 ) -> Compilation:
-    """Build bzImage in a workspace.
+    """Build what is booted, in a workspace.
 
     Args:
         make: the make command with its constant arguments.
+        target: what make is asked for.
         env: its environment.
         workspace: locked, patched and configured.
         arm: its name, for progress and messages.
@@ -128,7 +130,7 @@ def compile_image(
             progress.advance()
 
         result = run(
-            [*make, f"-j{jobs}", "bzImage"], env=env, log=log, on_line=see, on_tick=progress.update
+            [*make, f"-j{jobs}", target], env=env, log=log, on_line=see, on_tick=progress.update
         )
     if result.status != 0:
         output = Path(log.name).read_text(errors="replace")

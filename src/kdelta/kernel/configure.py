@@ -157,16 +157,17 @@ def compare(requested: Iterable[Option], config: Mapping[str, str]) -> list[Mism
     ]
 
 
-def mismatch_message(mismatches: Sequence[Mismatch], kernel: str, tree: Path) -> str:
+def mismatch_message(mismatches: Sequence[Mismatch], kernel: str, tree: Path, source: str) -> str:
     """All options that did not take, each with where it was asked for and why it may be.
 
     Args:
         mismatches: at least one.
         kernel: the kernel's description.
         tree: its source, which is searched for the options' definitions.
+        source: the architecture's folder in it.
     """
     hints = kconfig.hints(
-        tree, {mismatch.asked.name: mismatch.asked.value for mismatch in mismatches}
+        tree, {mismatch.asked.name: mismatch.asked.value for mismatch in mismatches}, source
     )
     lines = [
         f"{kernel}: {len(mismatches)} option(s) did not take; the kernel was not built. "
@@ -189,6 +190,7 @@ def configure(
     base: str | Path,
     requested: Mapping[str, Option],
     kernel: str,
+    source: str,
     log: BinaryIO,
 ) -> dict[str, str]:
     """Write `obj`/.config: a base target with fragments on top, checked.
@@ -201,6 +203,7 @@ def configure(
         base: a make target such as allnoconfig, or a .config file.
         requested: the options of all fragments, merged.
         kernel: the kernel's description, for messages.
+        source: the architecture's folder in the tree, for messages.
         log: gets make's output.
 
     Returns:
@@ -227,7 +230,7 @@ def configure(
     config = parse_config(dot_config.read_text())
     mismatches = compare(requested.values(), config)
     if mismatches:
-        raise KdeltaError(mismatch_message(mismatches, kernel, tree))
+        raise KdeltaError(mismatch_message(mismatches, kernel, tree, source))
     return config
 
 

@@ -160,19 +160,22 @@ def record(baseline: Mapping[Entry, int], arm: Mapping[Entry, int]) -> dict[str,
     return dict(kept)
 
 
-def weigh(obj: Path, objects: Iterable[str]) -> tuple[dict[str, object], dict[Entry, int]]:
+def weigh(
+    obj: Path, objects: Iterable[str], cross: str = ""
+) -> tuple[dict[str, object], dict[Entry, int]]:
     """What a finished build weighs.
 
     Args:
         obj: make's output folder, with `vmlinux`.
         objects: those of the kernel, relative to it; what an earlier arm left there is none.
+        cross: prefix of the tools that read its files.
 
     Returns:
         `sizes` and `build_id` for image.json; bytes by symbol, and of stack by function.
     """
 
-    def told(*command: str) -> str:
-        return output([*command, "vmlinux"], obj).decode(errors="replace")
+    def told(tool: str, *options: str) -> str:
+        return output([f"{cross}{tool}", *options, "vmlinux"], obj).decode(errors="replace")
 
     facts: dict[str, object] = {
         "sizes": parse_sizes(told("size")),

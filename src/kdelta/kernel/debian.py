@@ -137,7 +137,7 @@ class Archive:
                 raise KdeltaError(
                     f"kernel.source.suite: the index of {self.suite!r} cannot be read; check that "
                     "Debian has a suite of this name, and the network. apt says:\n"
-                    + _complaints(result.tail)
+                    + complaints(result.tail)
                 )
             # Only now is the state worth looking into.
             staged.replace(self._folder / "apt.conf")
@@ -166,7 +166,7 @@ class Archive:
             raise KdeltaError(
                 f"kernel.source: {package.request} cannot be downloaded; check the network, and "
                 "run `apt-get update` in case the archive has a newer version. apt says:\n"
-                + _complaints(result.tail)
+                + complaints(result.tail)
             )
         file = folder / package.file
         with file.open("rb") as stream:
@@ -211,7 +211,7 @@ class Archive:
             + (f"It offers {', '.join(names)}. " if names else "It offers no kernel source. ")
             + others
             + f"`apt-cache search linux-source`{refresh} lists what there is, "
-            f"`apt-cache policy {source.package}` the versions. apt says:\n" + _complaints(said)
+            f"`apt-cache policy {source.package}` the versions. apt says:\n" + complaints(said)
         )
 
 
@@ -309,7 +309,7 @@ def unpack_source(package: Path, name: str, tree: Path) -> None:
         )
 
 
-def _complaints(output: str) -> str:
+def complaints(output: str) -> str:
     """The errors and warnings in apt's output, indented."""
     lines = [line for line in output.splitlines() if line.startswith(("E:", "W:", "Err:"))]
     return "\n".join(f"  {line}" for line in lines or ["(nothing)"])

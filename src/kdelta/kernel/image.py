@@ -16,16 +16,18 @@ from kdelta.errors import KdeltaError
 from kdelta.kernel import costs, objects
 
 # Part of every key: raise it when the way of building changes what comes out.
-RECIPE_VERSION = 5
+RECIPE_VERSION = 6
 
-BZIMAGE = Path("arch/x86/boot/bzImage")
+KERNEL = "vmlinuz"
+"""What is booted, in the folder of an arm."""
+
 _BANNER = re.compile(rb"Linux version [\x20-\x7e]+ #[\x20-\x7e]+")
 
 # Steps of a build from nothing per option that is set; measured on
 # kernel-configs/ (6.12). Only used until a build has been seen.
 _STEPS_PER_OPTION = 2.45
 
-_FILES = ("bzImage", "config", "objects.sha256", costs.SYMBOLS, "build.log")
+_FILES = (KERNEL, "config", "objects.sha256", costs.SYMBOLS, "build.log")
 _REASONS = "object-reasons.json"
 
 
@@ -34,7 +36,7 @@ class Image:
     """A kernel image in an output folder.
 
     Attributes:
-        folder: holds bzImage, config, image.json, build.log, objects.sha256, symbols.tsv.gz,
+        folder: holds vmlinuz, config, image.json, build.log, objects.sha256, symbols.tsv.gz,
             and objects-differ.txt if there was a baseline to compare with.
         key: identity of everything that it was made from.
         from_cache: nothing was built.
@@ -47,9 +49,9 @@ class Image:
     facts: Mapping[str, Any]
 
     @property
-    def bzimage(self) -> Path:
-        """The image to boot."""
-        return self.folder / "bzImage"
+    def kernel(self) -> Path:
+        """What is booted."""
+        return self.folder / KERNEL
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Naming:
 
 def image_key(
     *,
+    arch: str,
     source_id: str,
     patches: Sequence[bytes],
     base: str,
@@ -83,6 +86,7 @@ def image_key(
     """SHA-256 over all that an image is made from. Names and dates of files do not count.
 
     Args:
+        arch: the architecture's name.
         source_id: `SourceTree.id`.
         patches: contents of the files, in the order they apply, without cover letters.
         base: the make target that the configuration starts from.
@@ -92,6 +96,7 @@ def image_key(
     """
     parts = {
         "recipe": RECIPE_VERSION,
+        "arch": arch,
         "source": source_id,
         "patches": [hashlib.sha256(patch).hexdigest() for patch in patches],
         "base": base,
@@ -155,12 +160,13 @@ def expected_steps(images: Path, options_set: int) -> int:
 
 def is_complete(entry: Path) -> bool:
     """Whether a cache entry holds a whole image (image.json is written last)."""
-    return (entry / "image.json").is_file() and (entry / "bzImage").is_file()
+    return (entry / "image.json").is_file() and (entry / KERNEL).is_file()
 
 
 def collect(
     folder: Path,
     obj: Path,
+    kernel: str,
     log: Path,
     digests: Mapping[str, str],
     why: Mapping[str, str],
@@ -172,23 +178,24 @@ def collect(
     Args:
         folder: the entry, under its temporary name.
         obj: make's output folder.
+        kernel: what is booted, in it.
         log: the build's output.
         digests: object -> SHA-256.
         why: object -> reason to differ from the unpatched kernel's.
         sizes: bytes by symbol, and of stack by function.
         facts: for image.json, all but the hashes of the files here.
     """
-    copy_atomically(obj / BZIMAGE, folder / "bzImage")
+    copy_atomically(obj / kernel, folder / KERNEL)
     copy_atomically(obj / ".config", folder / "config")
     copy_atomically(log, folder / "build.log")
     write_atomically(folder / "objects.sha256", objects.sums_text(digests).encode())
     write_atomically(folder / _REASONS, _json(why))
     write_atomically(folder / costs.SYMBOLS, costs.table(sizes))
     found = {
-        "bzimage_bytes": (folder / "bzImage").stat().st_size,
+        "image_bytes": (folder / KERNEL).stat().st_size,
         # /proc/config.gz unpacks to exactly these bytes
         "config_sha256": sha256_file(folder / "config"),
-        "bzimage_sha256": sha256_file(folder / "bzImage"),
+        "image_sha256": sha256_file(folder / KERNEL),
     }
     write_atomically(folder / "image.json", _json({**facts, **found}))
 
@@ -280,7 +287,7 @@ def load(folder: Path) -> Image:
     try:
         facts = json.loads((folder / "image.json").read_bytes())
         found = {
-            "bzimage_sha256": sha256_file(folder / "bzImage"),
+            "image_sha256": sha256_file(folder / KERNEL),
             "config_sha256": sha256_file(folder / "config"),
         }
     except (OSError, ValueError) as error:

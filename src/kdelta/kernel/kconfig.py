@@ -75,23 +75,23 @@ def _some(items: list[str]) -> str:
     return ", ".join(unique[:_LISTED]) + more
 
 
-def hints(tree: Path, asked: Mapping[str, str]) -> dict[str, str]:
+def hints(tree: Path, asked: Mapping[str, str], source: str) -> dict[str, str]:
     """A hint for each option that did not take.
 
     Args:
         tree: the kernel tree whose Kconfig files are read.
         asked: option, with ``CONFIG_``, -> the value asked for.
+        source: the architecture's folder in the tree.
     """
     bare = {name: name.removeprefix("CONFIG_") for name in asked}
-    found = find_definitions(_kconfig_files(tree), bare.values())
+    found = find_definitions(_kconfig_files(tree, source), bare.values())
     return {name: hint(found[bare[name]], value) for name, value in asked.items()}
 
 
-def _kconfig_files(tree: Path) -> Iterable[tuple[str, str]]:
+def _kconfig_files(tree: Path, source: str) -> Iterable[tuple[str, str]]:
     # Other architectures define options of the same names.
-    here = "x86"
     for file in sorted(tree.rglob("Kconfig*")):
         name = str(file.relative_to(tree))
         other = name.startswith("arch/") and name.count("/") > 1
-        if file.is_file() and not (other and not name.startswith(f"arch/{here}/")):
+        if file.is_file() and not (other and not name.startswith(f"{source}/")):
             yield name, file.read_text(errors="replace")

@@ -16,7 +16,8 @@ from kdelta.kernel.process import output
 # Linked from other objects, or made from the linked kernel: they differ
 # whenever anything does, and say nothing.
 _AGGREGATES = re.compile(
-    r"(?:\.tmp_vmlinux.*|\.vmlinux\.export|vmlinux|arch/x86/boot/compressed/(?:piggy|vmlinux))\.o"
+    r"(?:\.tmp_vmlinux.*|\.vmlinux\.export|vmlinux|"
+    r"arch/[^/]+/boot/compressed/(?:piggy|vmlinux))\.o"
 )
 # Programs of the build, not of the kernel.
 _HOST_FOLDER = re.compile(r"(?:.*/)?(?:scripts|tools)/.*")
@@ -24,11 +25,11 @@ _HOST_FOLDER = re.compile(r"(?:.*/)?(?:scripts|tools)/.*")
 # In the image, but not through vmlinux.a: what runs before the kernel proper, what is
 # mapped into programs, and the version, which is linked last.
 _BESIDE = re.compile(
-    r"(?:arch/x86/boot|arch/x86/realmode/rm|arch/x86/entry/vdso)/.*|init/version-timestamp\.o"
+    r"arch/[^/]+/(?:boot|realmode/rm|(?:.+/)?vdso[^/]*)/.*|init/version-timestamp\.o"
 )
 # Compiled with debug information, which the image does not get and which holds the
 # build folder's path.
-_WITH_DEBUG = ("arch/x86/boot/", "arch/x86/realmode/rm/")
+_WITH_DEBUG = re.compile(r"arch/[^/]+/(?:boot|realmode/rm)/")
 
 # Generated headers, by what an object says that includes one.
 _IDENTITY = ("include/generated/compile.h", "include/generated/utsversion.h")
@@ -77,15 +78,16 @@ def _linked(obj: Path) -> set[str] | None:
     if not (obj / "vmlinux.a").is_file():  # before Linux 6.1
         return None
     members: set[str] = set()
-    for archive in ("vmlinux.a", "lib/lib.a", "arch/x86/lib/lib.a"):
-        if (obj / archive).is_file():
+    for archive in ("vmlinux.a", "lib/lib.a", "arch/*/lib/lib.a"):
+        for found in obj.glob(archive):
             # Thin archives: the members' paths are relative to where the archive's is.
-            members.update(output(["ar", "t", archive], obj).decode().splitlines())
+            listed = output(["ar", "t", str(found.relative_to(obj))], obj)
+            members.update(listed.decode().splitlines())
     return members
 
 
 def _content(path: Path, relative: str) -> bytes:
-    if not relative.startswith(_WITH_DEBUG):
+    if not _WITH_DEBUG.match(relative):
         return path.read_bytes()
     with tempfile.NamedTemporaryFile(suffix=".o") as stripped:
         output(["objcopy", "--strip-debug", path, stripped.name], path.parent)

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import lzma
-import re
 import shutil
-import struct
 import subprocess
 import tempfile
 import zlib
@@ -15,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdelta.architecture import Architecture
 from kdelta.cache import copy_atomically, write_atomically
 from kdelta.errors import KdeltaError
-from kdelta.kernel.bzimage import payload
+from kdelta.kernel.boot_image import payload, read_version, require_architecture, unpacked
 from kdelta.kernel.costs import parse_build_id
-from kdelta.kernel.image import sha256_file
+from kdelta.kernel.image import KERNEL, sha256_file
 
 ROOT_DRIVER = "9pnet_virtio"
 """The driver by which guests see the host's files: a module in distributions' kernels."""
@@ -27,13 +26,13 @@ ROOT_DRIVER = "9pnet_virtio"
 
 @dataclass(frozen=True)
 class ReadyKernel:
-    """What a bzImage says of the kernel in it.
+    """What an image says of the kernel in it.
 
     Attributes:
         path: of the image, absolute.
         release: what `uname -r` says.
         version: what `uname -v` says, with the number and the time of its build.
-        build_id: of the linker; None where it has none, or cannot be unpacked here.
+        build_id: of the linker; None where it has none, or the image does not tell it.
         has_9p: whether the driver of the guests' root is built in; None: cannot be unpacked here.
     """
 
@@ -44,66 +43,37 @@ class ReadyKernel:
     has_9p: bool | None
 
 
-def ready_kernel(path: Path, key: str) -> ReadyKernel:
+def ready_kernel(path: Path, arch: Architecture, key: str) -> ReadyKernel:
     """Look into a kernel's image, and whether this host can start guests of it.
 
     Args:
         path: the image.
+        arch: of the guests that are to boot it.
         key: the configuration key that names it, for messages.
 
     Raises:
-        KdeltaError: it cannot be read, is no kernel that an x86-64 guest can boot, the driver of
-            the guests' root is missing, or programs are that loading modules takes.
+        KdeltaError: it cannot be read, is no kernel that such a guest can boot, the driver of the
+            guests' root is missing, or programs are that loading modules takes.
     """
     try:
-        data = path.read_bytes()
-        release, version = _version(data)
-        kernel = _unpacked(payload(data))
+        data = unpacked(path.read_bytes())
+        require_architecture(data, arch)
+        release, version = read_version(data, arch)
+        compressed = arch.image_format == "bzImage"
+        kernel = _unpacked(payload(data)) if compressed else data
     except OSError as error:
         raise KdeltaError(f"{key}: {path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise KdeltaError(
-            f"{key}: {path}: no kernel that x86-64 guests boot: {error}; name a bzImage, for "
-            "example /boot/vmlinuz-..."
+            f"{key}: {path}: no kernel that {arch.title} guests boot: {error}; name a "
+            f"{arch.image_format}, for example /boot/vmlinuz-..."
         ) from None
-    build_id = _build_id(kernel) if kernel else None
+    build_id = _build_id(kernel) if kernel and compressed else None
     # KBUILD_MODNAME is the driver's name: what is built in holds it as a string of its own.
     has_9p = f"\0{ROOT_DRIVER}\0".encode() in kernel if kernel else None
     found = ReadyKernel(path.resolve(), release, version, build_id, has_9p)
     _require_root_driver(found, key)
     return found
-
-
-def _version(data: bytes) -> tuple[str, str]:
-    """Release and version, of the text that the setup header points to.
-
-    Source: Documentation/arch/x86/boot.rst in the kernel (kernel_version, xloadflags). The text is
-    ``RELEASE (USER@HOST) VERSION``.
-    """
-    if data[0x202:0x206] != b"HdrS":
-        raise ValueError(f"it has no setup header{_instead(data)}")
-    if int.from_bytes(data[0x206:0x208], "little") >= 0x20C and not data[0x236] & 1:
-        raise ValueError("it is one of 32 bits, and the host's programs, which guests run, are not")
-    begin = struct.unpack_from("<H", data, 0x20E)[0] + 0x200
-    text = data[begin : data.index(b"\0", begin)].decode("ascii", "replace")
-    match = re.fullmatch(r"(\S+) \(\S+\) (.+)", text)
-    if match is None:
-        raise ValueError(f"its version is {text!r}")
-    return match[1], match[2].strip()
-
-
-def _instead(data: bytes) -> str:
-    """What a file without a setup header is, if it is a kernel of another kind.
-
-    Source: Documentation/arch/arm64/booting.rst and arch/riscv/boot-image-header.rst.
-    """
-    if data[0x38:0x3C] == b"ARM\x64":
-        return " and is a kernel of arm64"
-    if data[0x38:0x3C] == b"RSC\x05":
-        return " and is a kernel of riscv"
-    if data.startswith(b"\x7fELF"):
-        return " and is an ELF file, as vmlinux is"
-    return ""
 
 
 # What compressed kernels begin with -> how they are unpacked; the programs may be missing.
@@ -147,25 +117,27 @@ def _readelf(what: str, path: str) -> str:
         return ""
 
 
-def take(path: Path, arm: str, output: Path, key: str) -> ReadyKernel:
+def take(path: Path, arch: Architecture, arm: str, output: Path, key: str) -> ReadyKernel:
     """Record a kernel that was built elsewhere as an arm's image; it is booted where it lies.
 
     Args:
         path: its image.
+        arch: of the guests that are to boot it.
         arm: the arm's name.
-        output: the arm's folder, which gets a copy as `bzImage`, and `image.json`.
+        output: the arm's folder, which gets a copy as `vmlinuz`, and `image.json`.
         key: the configuration key that names the image, for messages.
 
     Raises:
         KdeltaError: it is none, or guests of it cannot be started here.
     """
-    found = ready_kernel(path, key)
+    found = ready_kernel(path, arch, key)
     root, folder = _modules_place(found)
-    copy_atomically(found.path, output / "bzImage")
-    digest = sha256_file(output / "bzImage")
+    copy_atomically(found.path, output / KERNEL)
+    digest = sha256_file(output / KERNEL)
     facts = {
         "schema": 1,
         "arm": arm,
+        "arch": arch.name,
         "image": str(found.path),
         "key": digest,
         "kernel_release": found.release,
@@ -174,8 +146,8 @@ def take(path: Path, arm: str, output: Path, key: str) -> ReadyKernel:
         # Without drivers of its own that are modules, it has what it needs built in.
         "modules_root": str(root) if folder.is_dir() else None,
         "source": {"image": str(found.path), "version": found.version},
-        "bzimage_sha256": digest,
-        "bzimage_bytes": (output / "bzImage").stat().st_size,
+        "image_sha256": digest,
+        "image_bytes": (output / KERNEL).stat().st_size,
         "compiler": "",
         "patches": [],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdelta.architecture import Architecture
 from kdelta.errors import KdeltaError
 from kdelta.kernel.costs import STACK_FLAG
 from kdelta.kernel.process import clean_environment
@@ -20,7 +20,6 @@ from kdelta.kernel.process import clean_environment
 # Program -> the Debian package that has it.
 _NEEDED = {
     "make": "make",
-    "ld": "binutils",
     "flex": "flex",
     "bison": "bison",
     "bc": "bc",
@@ -56,44 +55,44 @@ class Toolchain:
         compiler_command: the C compiler's name.
         compiler: its version line; like the linker's, part of an image's identity.
         linker: its version line.
+        arch: what it builds for.
         llvm: of clang: the value of LLVM=, which makes kbuild take the rest from LLVM too.
     """
 
     compiler_command: str
     compiler: str
     linker: str
+    arch: Architecture
     llvm: str = ""
 
     @property
     def identity(self) -> str:
-        """Both lines."""
-        return f"{self.compiler}\n{self.linker}"
+        """The architecture and both lines."""
+        return f"{self.arch.name}\n{self.compiler}\n{self.linker}"
 
 
 @functools.cache
-def read_toolchain(compiler: str) -> Toolchain:
+def read_toolchain(compiler: str, arch: Architecture) -> Toolchain:
     """What the compiler and the linker say they are.
 
+    Args:
+        compiler: its command name on a host of the architecture, such as gcc-12.
+        arch: what kernels are built for.
+
     Raises:
-        KdeltaError: a program that a kernel build needs is missing, or this
-            machine is not an x86_64.
+        KdeltaError: a program that a kernel build needs is missing.
     """
-    if platform.machine() != "x86_64":
-        raise KdeltaError(
-            f"this machine is a {platform.machine()}; kernels are built for x86_64 only so far "
-            "(kernel-configs/guest.config says what another architecture needs)"
-        )
-    require_programs({"": compiler})
-    return Toolchain(
-        compiler, _first_line(compiler), _first_line(linker_of(compiler)), llvm_of(compiler)
-    )
+    require_programs({"": compiler}, arch)
+    command, linker = compiler_for(compiler, arch), linker_of(compiler, arch)
+    return Toolchain(command, _first_line(command), _first_line(linker), arch, llvm_of(compiler))
 
 
-def require_programs(compilers: Mapping[str, str]) -> None:
+def require_programs(compilers: Mapping[str, str], arch: Architecture) -> None:
     """Refuse kernels that cannot be built here, all in one message.
 
     Args:
-        compilers: arm -> the C compiler's command name.
+        compilers: arm -> the C compiler's command name on a host of the architecture.
+        arch: what kernels are built for.
 
     Raises:
         KdeltaError: a program is missing; the message says of which arms, and which packages
@@ -104,7 +103,7 @@ def require_programs(compilers: Mapping[str, str]) -> None:
     for arm, compiler in compilers.items():
         lacks = {
             name: package
-            for name, package in _programs(compiler).items()
+            for name, package in _programs(compiler, arch).items()
             if shutil.which(name) is None
         }
         missing |= lacks
@@ -117,14 +116,25 @@ def require_programs(compilers: Mapping[str, str]) -> None:
         )
 
 
-def _programs(compiler: str) -> dict[str, str]:
+def _programs(compiler: str, arch: Architecture) -> dict[str, str]:
     """What a kernel build with a compiler runs: program -> the Debian package that has it."""
-    llvm = llvm_of(compiler)
+    llvm, command, linker = (
+        llvm_of(compiler),
+        compiler_for(compiler, arch),
+        linker_of(compiler, arch),
+    )
     if not llvm:
-        return {**_NEEDED, compiler: compiler}
+        # All that guests of another architecture take is one command.
+        of_gcc = " ".join([*arch.tool_packages, arch.qemu_package]) if arch.cross else compiler
+        return {**_NEEDED, command: of_gcc, linker: of_gcc if arch.cross else "binutils"}
     suffix = "" if llvm == "1" else llvm
     tools = {f"llvm-{tool}{suffix}": f"llvm{suffix}" for tool in _LLVM_TOOLS}
-    return {**_NEEDED, compiler: compiler, f"ld.lld{suffix}": f"lld{suffix}", **tools}
+    return {**_NEEDED, command: compiler, linker: f"lld{suffix}", **tools}
+
+
+def compiler_for(compiler: str, arch: Architecture) -> str:
+    """The command that compiles for an architecture here: gcc is another program then."""
+    return compiler if llvm_of(compiler) else f"{arch.cross}{compiler}"
 
 
 def llvm_of(compiler: str) -> str:
@@ -136,10 +146,10 @@ def llvm_of(compiler: str) -> str:
     return "" if match is None else match[1] or "1"
 
 
-def linker_of(compiler: str) -> str:
+def linker_of(compiler: str, arch: Architecture) -> str:
     """The linker that goes with a compiler."""
     llvm = llvm_of(compiler)
-    return f"ld.lld{'' if llvm == '1' else llvm}" if llvm else "ld"
+    return f"ld.lld{'' if llvm == '1' else llvm}" if llvm else f"{arch.cross}ld"
 
 
 def _first_line(program: str) -> str:
@@ -162,7 +172,10 @@ def make_command(toolchain: Toolchain, src: Path, obj: Path) -> list[str]:
     # an arm switches an option that everything depends on and back.
     ccache = "ccache " if shutil.which("ccache") else ""
     make = ["make", "-C", str(src), f"O={obj}", f"CC={ccache}{toolchain.compiler_command}"]
-    return [*make, f"LLVM={toolchain.llvm}"] if toolchain.llvm else make
+    make.append(f"ARCH={toolchain.arch.make_arch}")
+    if toolchain.llvm:
+        return [*make, f"LLVM={toolchain.llvm}"]
+    return [*make, f"CROSS_COMPILE={toolchain.arch.cross}"] if toolchain.arch.cross else make
 
 
 def build_environment(

@@ -4,24 +4,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest.boot import POWER_OFF_S, BootError, BootRequest, BootResult, LiveBoot
 from kdelta.guest.pinning import Pinning
 from kdelta.host.cpu_time import HostCpu
 from kdelta.host.facts import guest_vcpus, load_average
-from kdelta.kernel.image import sha256_file
+from kdelta.kernel.image import KERNEL, sha256_file
 from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import Schedule
 from kdelta.plain import one_line
+from kdelta.workload.guest_root import advice, find_program, root_of
 from kdelta.workload.readers import ReadError
 from kdelta.workload.samples import values_of
 
@@ -35,7 +37,7 @@ class GuestSource:
     Attributes:
         experiment: the experiment.
         protocol: name of the protocol.
-        kernels: folder with `<arm>/bzImage` and `<arm>/image.json`.
+        kernels: folder with `<arm>/vmlinuz` and `<arm>/image.json`.
         programs: folder of the programs that run in guests.
         acceleration: record written by `kdelta probe`.
         root: the project's root, where the workloads' own scripts lie.
@@ -47,6 +49,15 @@ class GuestSource:
     programs: Path
     acceleration: Json
     root: Path = Path()
+
+    @functools.cached_property
+    def guest_root(self) -> Path | None:
+        """The guests' root file system; None: the host's.
+
+        Raises:
+            KdeltaError: it is gone from the cache.
+        """
+        return root_of(self.programs, cache_root())
 
     def vcpus(self, arm: str | None = None) -> int:
         """Virtual CPUs of a guest on this host; of an arm, or of those that say nothing else."""
@@ -136,9 +147,11 @@ class LiveArm:
         vcpus = source.vcpus(self.arm)
         request = BootRequest(
             label=f"{plan.label}, arm {self.arm}",
-            kernel=ready_image(image) or folder / "bzImage",
+            kernel=ready_image(image) or folder / KERNEL,
             ready=bool(image.get("image")),
             programs=source.programs,
+            arch=experiment.arch,
+            root=source.guest_root,
             acceleration=mode,
             vcpus=vcpus,
             memory_mib=experiment.memory_mib(self.arm),
@@ -150,6 +163,7 @@ class LiveArm:
                 image,
                 mode,
                 vcpus,
+                root=source.guest_root,
                 mechanism=plan.mechanism,
             ),
             boot_timeout_s=experiment.guest.boot_timeout_s,
@@ -170,7 +184,7 @@ class LiveArm:
             "image_key": image["key"],
             "vcpus": vcpus,
             "memory_mib": experiment.memory_mib(self.arm),
-            "bzimage_sha256": image["bzimage_sha256"],
+            "image_sha256": image["image_sha256"],
         }
         self._host_cpu: list[Json] = []
         self._pinned = plan.pinning is not None
@@ -240,6 +254,8 @@ class LiveArm:
             "status": "failed" if failure else "ok",
             "reason": self.failure,
         }
+        if records and (size := (records[0].get("gate") or {}).get("page_kib")):
+            entry["page_kib"] = size
         measured = iter(self._host_cpu)
         return ArmBoot(
             [
@@ -316,7 +332,7 @@ def ready_image(image: Json) -> Path | None:
     if not image.get("image"):
         return None
     path = Path(image["image"])
-    if not path.is_file() or sha256_file(path) != image["bzimage_sha256"]:
+    if not path.is_file() or sha256_file(path) != image["image_sha256"]:
         raise KdeltaError(
             f"arms.{image['arm']}.image: {path} is gone or was changed since the run began; put "
             "it back, or run again to measure the new one"
@@ -349,23 +365,27 @@ def require_configuration(image: Json, folder: Path, mode: str) -> None:
         )
 
 
-def require_programs(experiment: Experiment, regime: str) -> None:
-    """Check that the host has what its guests will run.
+def require_programs(experiment: Experiment, regime: str, root: Path | None = None) -> None:
+    """Check that guests have what they will run.
+
+    Args:
+        experiment: theirs.
+        regime: its name.
+        root: their root; None: the host's.
 
     Raises:
         KdeltaError: naming the key, the program and its package.
     """
     chosen = experiment.regimes[regime]
-    if chosen.stressor and shutil.which(chosen.stressor.command[0]) is None:
-        program = chosen.stressor.command[0]
-        raise KdeltaError(
-            f"regimes.{regime}.stressor.command: {program} is not installed on this host "
-            f"(guests use the host's programs); apt-get install {program}"
-        )
-    for program, package in (("mkswap", "util-linux"), ("swapon", "mount")):
-        found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
-        if chosen.swap and found is None:
+    needed = [(chosen.stressor.command[0],) * 2] if chosen.stressor else []
+    keys = ["stressor.command"] * len(needed)
+    if chosen.swap:
+        needed += [("mkswap", "util-linux"), ("swapon", "mount")]
+        keys += ["swap", "swap"]
+    where = "on this host (guests use the host's programs)" if root is None else f"in {root}"
+    for key, (program, package) in zip(keys, needed, strict=True):
+        if find_program(program, root) is None:
             raise KdeltaError(
-                f"regimes.{regime}.swap: {program} is not installed on this host (guests use the "
-                f"host's programs); apt-get install {package}"
+                f"regimes.{regime}.{key}: {program} is not installed {where}; "
+                f"{advice(package, root)}"
             )

@@ -19,6 +19,7 @@ from kdelta.host.environment import HostEnvironment, host_environment
 from kdelta.host.facts import host_cpus, host_facts
 from kdelta.host.lock import host_lock
 from kdelta.host.quiet import wait_for_quiet
+from kdelta.kernel.toolchain import compiler_for
 from kdelta.measure import attempts
 from kdelta.measure.arm import ArmBoot, BlockPlan, GuestSource, require_cpus, require_programs
 from kdelta.measure.progress import CHANGED, BlockProgress, pending
@@ -59,9 +60,9 @@ def measure_block(request: BlockRequest) -> None:
         KdeltaError: no arm could be measured, or this host cannot run guests; consoles
             and partial records are kept, and the try is remembered.
     """
-    require_tools()
     experiment, protocol = request.source.experiment, request.source.protocol
-    require_programs(experiment, request.regime)
+    require_tools(experiment.arch)
+    require_programs(experiment, request.regime, request.source.guest_root)
     require_cpus(request.source)
     rounds = experiment.protocols[protocol].rounds
     schedule = block_schedule(experiment, request.regime, request.block, rounds)
@@ -90,7 +91,12 @@ def measure_block(request: BlockRequest) -> None:
             experiment.environment,
             request.source.vcpus(),
             before=lambda: facts.update(
-                host_facts(compiler=experiment.compiler_of(experiment.baseline))
+                host_facts(
+                    compiler=compiler_for(
+                        experiment.compiler_of(experiment.baseline), experiment.arch
+                    ),
+                    qemu=experiment.arch.qemu,
+                )
             ),
         ) as environment,
         tempfile.TemporaryDirectory(prefix=".writing-", dir=request.out) as folder,

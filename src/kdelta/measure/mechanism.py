@@ -33,9 +33,9 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
     Raises:
         KdeltaError: this host cannot run guests, or one was not the guest asked for.
     """
-    require_tools()
     experiment = source.experiment
-    require_programs(experiment, regime)
+    require_tools(experiment.arch)
+    require_programs(experiment, regime, source.guest_root)
     require_cpus(source)
     schedule = block_schedule(experiment, regime, BLOCK, of=traced_cells(experiment))
     out.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from kdelta.guest.speed import DEADLINE_S, PROGRAM, WORK
 from kdelta.measure.schedule import Schedule
 from kdelta.probes.inside import PROBES
 from kdelta.units import parse_size_bytes
-from kdelta.workload.build import built_programs, host_program
+from kdelta.workload.build import built_programs, package_program
 from kdelta.workload.chosen import Chosen
 from kdelta.workload.parameters import Level
 
@@ -34,6 +34,7 @@ def boot_plan(
     acceleration: str,
     vcpus: int,
     *,
+    root: Path | None = None,
     mechanism: bool = False,
 ) -> Json:
     """The plan of the boot at `position` (from 0) of a block.
@@ -46,6 +47,7 @@ def boot_plan(
         image: the arm's `image.json`.
         acceleration: `kvm` or `tcg`.
         vcpus: virtual CPUs.
+        root: the guest's root file system; None: the host's.
         mechanism: trace the cells instead of timing them.
     """
     duration_s, warmup_s = _cell_times(experiment, protocol, schedule.regime, mechanism)
@@ -58,7 +60,7 @@ def boot_plan(
         return chosen.declaration.argv(
             words,
             given,
-            program=str(_program(chosen)),
+            program=str(_program(chosen, root)),
             disk=str(DISK),
             seconds=duration_s,
             warmup=warmup_s,
@@ -90,6 +92,8 @@ def boot_plan(
             "swap_total_kib": swap_bytes // 1024,
             "disk_bytes": experiment.disk_bytes,
             "acceleration": acceleration,
+            "page_kib": experiment.page_kib,
+            "machines": list(experiment.arch.machines),
             "boot_parameters": arm.boot_parameters,
         },
         "conditions": {
@@ -100,6 +104,7 @@ def boot_plan(
             "modules_root": image.get("modules_root"),
             "memcg": regime.memcg,
         },
+        "evidence": [one.model_dump() for one in experiment.arch.evidence],
         "mechanism": mechanism,
         "probes": list(experiment.probes) if mechanism else [],
         "slices": len(schedule.cells) * len(schedule.rounds),
@@ -133,12 +138,12 @@ def boot_plan(
     }
 
 
-def _program(chosen: Chosen) -> Path:
+def _program(chosen: Chosen, root: Path | None) -> Path:
     """Where the guest has a workload's program."""
     program = chosen.declaration.program
     if built_programs(chosen.declaration):
         return PROGRAMS / program.name
-    return host_program(chosen.declaration)
+    return package_program(chosen.declaration, root)
 
 
 def block_timeout_s(

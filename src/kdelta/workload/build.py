@@ -13,16 +13,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdelta.architecture import Architecture
 from kdelta.cache import copy_atomically, make_entry, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
 from kdelta.kernel.process import clean_environment, run
 from kdelta.workload.declaration import Workload
+from kdelta.workload.guest_root import RECORD as ROOT_RECORD
+from kdelta.workload.guest_root import advice, find_program, make_root, root_of
 from kdelta.workload.tree import in_tree
 
 if TYPE_CHECKING:
@@ -77,20 +80,61 @@ def program_sources(workload: Workload, folder: Path) -> list[Path]:
     return [*own, SPEED_SOURCE, INIT_SOURCE]
 
 
-def host_program(workload: Workload) -> Path:
-    """A package's program on the host, and so in guests, whose root is the host's.
+def package_program(workload: Workload, root: Path | None = None) -> Path:
+    """A package's program, as guests have it: in the host's root, or in one of their own.
+
+    Args:
+        workload: whose program it is.
+        root: the guests' root; None: the host's.
 
     Raises:
-        KdeltaError: it is not installed.
+        KdeltaError: it is not there.
     """
-    name = workload.program.name
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    name, package = workload.program.name, str(workload.program.package)
+    found = find_program(name, root)
     if found is None:
+        where = "on this host (guests use the host's programs)" if root is None else f"in {root}"
         raise KdeltaError(
-            f"workload.program: {name} is not installed on this host (guests use the host's "
-            f"programs); apt-get install {workload.program.package}"
+            f"workload.program: {name} is not installed {where}; {advice(package, root)}"
         )
-    return Path(found)
+    return found
+
+
+@dataclass(frozen=True)
+class Target:
+    """What programs are built for, and with what.
+
+    Attributes:
+        arch: of the guests; None: this host's, with the compiler as it is called here.
+        root: the guests' root file system; None: the host's.
+        compiler: the C compiler's command name on a host of the architecture.
+    """
+
+    arch: Architecture | None = None
+    root: Path | None = None
+    compiler: str = "gcc"
+
+    def tool(self, name: str) -> str:
+        """The command of a tool, such as `strip`, that is for it."""
+        return f"{self.arch.cross if self.arch else ''}{name}"
+
+    def require(self, name: str, package: str) -> str:
+        """The command of a tool that has to be there.
+
+        Raises:
+            KdeltaError: it is not; the message names the package.
+        """
+        command = self.tool(name)
+        if shutil.which(command) is None:
+            cross = self.arch is not None and self.arch.cross
+            install = (
+                self.arch.packages_text() if self.arch and cross else f"apt-get install {package}"
+            )
+            raise KdeltaError(f"{command} is not installed; {install}")
+        return command
+
+
+THIS_HOST = Target()
 
 
 def build_programs(
@@ -98,8 +142,9 @@ def build_programs(
     output: Path,
     log: Path,
     cache: Path,
-    compiler: str = "gcc",
+    target: Target = THIS_HOST,
     tree: SourceTree | None = None,
+    packages: Sequence[str] = (),
 ) -> None:
     """Build what guests run, or take it from the cache.
 
@@ -108,8 +153,9 @@ def build_programs(
         output: folder that gets the programs, and `RECORD` about the workloads' own.
         log: receives what the compiler says.
         cache: the cache's root.
-        compiler: C compiler.
+        target: what they are built for; its root is found here.
         tree: the kernel's source, where a workload's program is of it.
+        packages: what the guests' root is made of, where it is their own; see `guest_root`.
 
     Raises:
         KdeltaError: no compiler, one of them cannot be built, or a package is not installed.
@@ -117,14 +163,18 @@ def build_programs(
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
     output.mkdir(parents=True, exist_ok=True)
+    for source in (SPEED_SOURCE, INIT_SOURCE):
+        _place(cached_program(source, log, cache, target), output / source.stem)
+    if packages and target.arch:
+        made = make_root(target.arch, packages, output / INIT_SOURCE.stem, cache)
+        write_atomically(output / ROOT_RECORD, (json.dumps(made, indent=1) + "\n").encode())
+        target = replace(target, root=root_of(output, cache))
     record: dict[str, Any] = {}
     for name, (workload, folder) in workloads.items():
-        path, origin = own_program(name, workload, folder, log, cache, compiler, tree)
+        path, origin = own_program(name, workload, folder, log, cache, target, tree)
         if workload.program.built:
             _place(path, output / workload.program.name)
         record[name] = {"binary_sha256": sha256_file(path.resolve()), **origin}
-    for source in (SPEED_SOURCE, INIT_SOURCE):
-        _place(cached_program(source, log, cache, compiler), output / source.stem)
     write_atomically(output / RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
@@ -134,10 +184,10 @@ def own_program(
     folder: Path,
     log: Path,
     cache: Path,
-    compiler: str = "gcc",
+    target: Target = THIS_HOST,
     tree: SourceTree | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """A workload's own program on this host, built if need be, and what it comes from.
+    """A workload's own program as a file of this host, built if need be, and what it comes from.
 
     Args:
         name: the workload's folder's name, for messages.
@@ -145,7 +195,7 @@ def own_program(
         folder: of the workload.
         log: what the compiler says is appended to it.
         cache: the cache's root.
-        compiler: C compiler.
+        target: what it is for.
         tree: the kernel's source, where the program is of it.
 
     Raises:
@@ -153,10 +203,11 @@ def own_program(
     """
     program = workload.program
     if program.package is not None:
-        path = host_program(workload)
-        return path, {"program": str(path), "package": program.package}
+        found = package_program(workload, target.root)
+        path = target.root / found.relative_to("/") if target.root else found
+        return path, {"program": str(found), "package": program.package}
     if program.source is not None:
-        return _cached(_c_recipe(folder / program.source, compiler), log, cache)
+        return _cached(_c_recipe(folder / program.source, target), log, cache)
     if tree is None:
         raise KdeltaError(
             f"workloads/{name}: program.tree: it is built from a kernel's source; give the record "
@@ -164,9 +215,9 @@ def own_program(
         )
     path = in_tree(name, workload, tree)
     recipe = (
-        _c_recipe(path, compiler, tree)
+        _c_recipe(path, target, tree)
         if program.tree_file
-        else _make_recipe(path, program.command or path.name, compiler, tree)
+        else _make_recipe(path, program.command or path.name, target, tree)
     )
     origin = {"tree": program.tree, "kernel": tree.title, "source": tree.id}
     built, record = _cached(recipe, log, cache)
@@ -177,7 +228,7 @@ def cached_program(
     source: Path,
     log: Path,
     cache: Path,
-    compiler: str = "gcc",
+    target: Target = THIS_HOST,
     flags: tuple[str, ...] = FLAGS,
 ) -> Path:
     """A static program in the cache, compiled if it is not there yet.
@@ -186,13 +237,13 @@ def cached_program(
         source: its one file, of C or assembler.
         log: what the compiler says is appended to it.
         cache: the cache's root.
-        compiler: C compiler.
+        target: what it is for.
         flags: the compiler's.
 
     Raises:
         KdeltaError: no compiler, or it does not compile.
     """
-    return _cached(_c_recipe(source, compiler, flags=flags), log, cache)[0]
+    return _cached(_c_recipe(source, target, flags=flags), log, cache)[0]
 
 
 @dataclass(frozen=True)
@@ -216,12 +267,13 @@ def _cached(recipe: _Recipe, log: Path, cache: Path) -> tuple[Path, dict[str, An
 
 def _c_recipe(
     source: Path,
-    compiler: str,
+    target: Target,
     tree: SourceTree | None = None,
     flags: tuple[str, ...] = FLAGS,
 ) -> _Recipe:
     """Of one file, which may include others of the kernel's tree if it is of that."""
     flags = (*flags, *(TREE_FLAGS if tree else ()))
+    compiler = target.require(target.compiler, "gcc libc6-dev")
     version = _version(compiler)
     source_sha256 = sha256_file(source)
     # What else of the tree it includes is the tree's.
@@ -235,30 +287,27 @@ def _c_recipe(
     )
 
 
-def _make_recipe(folder: Path, program: str, compiler: str, tree: SourceTree) -> _Recipe:
+def _make_recipe(folder: Path, program: str, target: Target, tree: SourceTree) -> _Recipe:
     """Of a folder of the kernel's tree with a Makefile."""
-    for needed, package in (("make", "make"), ("strip", "binutils")):
-        _require(needed, package)
+    Target().require("make", "make")
+    strip = target.require("strip", "binutils")
+    compiler = target.require(target.compiler, "gcc libc6-dev")
     version = _version(compiler)
     options = [f"CC={compiler}", *MAKE_OPTIONS]
+    if target.arch and target.arch.cross:
+        options += [f"ARCH={target.arch.make_arch}", f"CROSS_COMPILE={target.arch.cross}"]
     return _Recipe(
         program,
         {"compiler": version, "options": options},
         (tree.id, str(folder.relative_to(tree.path)), program, version, *options),
-        lambda binary, log: _make(folder, options, binary, log),
+        lambda binary, log: _make(folder, options, strip, binary, log),
     )
 
 
 def _version(compiler: str) -> str:
-    _require(compiler, "gcc libc6-dev")
     return subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout.partition("\n")[0]
-
-
-def _require(program: str, package: str) -> None:
-    if shutil.which(program) is None:
-        raise KdeltaError(f"{program} is not installed; apt-get install {package}")
 
 
 def _place(program: Path, placed: Path) -> None:
@@ -266,7 +315,7 @@ def _place(program: Path, placed: Path) -> None:
     placed.chmod(0o755)
 
 
-def _make(folder: Path, options: list[str], binary: Path, log: Path) -> None:
+def _make(folder: Path, options: list[str], strip: str, binary: Path, log: Path) -> None:
     """Build a folder of the tree out of the tree, which stays as it is, and keep one program."""
     with tempfile.TemporaryDirectory(dir=binary.parent, prefix="objects-") as objects:
         jobs = f"-j{len(os.sched_getaffinity(0))}"
@@ -301,7 +350,7 @@ def _make(folder: Path, options: list[str], binary: Path, log: Path) -> None:
         # The build ID, and paths in what is left for debuggers, would tie it to this folder.
         program = min(programs, key=lambda path: len(path.parts))
         stripped = run(
-            ["strip", "--strip-all", "--remove-section=.note.gnu.build-id", "-o", binary, program],
+            [strip, "--strip-all", "--remove-section=.note.gnu.build-id", "-o", binary, program],
             env=clean_environment(),
         )
         if stripped.status != 0:

@@ -17,7 +17,7 @@ from kdelta.analysis.records import BootRecord
 BASE = {
     "key": "aa",
     "sizes": {"text": 10_000_000, "data": 4_000_000, "bss": 0},
-    "bzimage_bytes": 3_000_000,
+    "image_bytes": 3_000_000,
 }
 
 
@@ -28,7 +28,7 @@ def change(kind: str, name: str, baseline: int | None, arm: int | None) -> dict[
 PATCHED = {
     "key": "bb",
     "sizes": {"text": 10_001_500, "data": 3_999_936, "bss": 0},
-    "bzimage_bytes": 3_000_512,
+    "image_bytes": 3_000_512,
     "costs": {
         "symbols": {
             "count": 7,

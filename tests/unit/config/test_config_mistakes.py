@@ -366,8 +366,8 @@ MISTAKES = [
     ("kernel", REMOVE, "arms.baseline: it has no image, and there is no key kernel that says what"),
     (
         "arms.other.image",
-        "bzImage",
-        "arms.other: image: bzImage is built already, and patches says",
+        "vmlinuz",
+        "arms.other: image: vmlinuz is built already, and patches says",
     ),
     ("arms.other", {"title": "x", "image": "no/vmlinuz"}, "arms.other.image: no such file: no/vm"),
     ("arms.other", {"title": "x", "image": "a b"}, "arms.other.image: should match pattern"),

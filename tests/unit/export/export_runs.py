@@ -140,7 +140,7 @@ def _image(arm: str) -> Json:
         "kernel_release": "6.12.9",
         "key": digest,
         "config_sha256": "ef" * 32,
-        "bzimage_sha256": digest,
+        "image_sha256": digest,
         "source": {"package": "linux-source-6.12", "version": "6.12.9-1"},
         "compiler": "gcc 12.2",
         "patches": patches if arm != "baseline" else [],

@@ -23,6 +23,8 @@ EXPECTED: dict[str, Any] = {
     "disk_bytes": 0,
     "acceleration": "tcg",
     "boot_parameters": ["mitigations=off"],
+    "page_kib": 4,
+    "machines": ["x86_64"],
 }
 OBSERVED: dict[str, Any] = {
     "kernel_release": "6.12.9",
@@ -38,6 +40,8 @@ OBSERVED: dict[str, Any] = {
     "dying_cgroups": 0,
     "workload_cgroup": "/",
     "acceleration": "tcg",
+    "machine": "x86_64",
+    "page_kib": 4,
     "cmdline": "console=ttyS0 mitigations=off -- /run/kdelta",
 }
 
@@ -65,6 +69,8 @@ def test_the_right_guest() -> None:
         ("dying_cgroups", 1, "1 cgroups existed before and are not gone yet"),
         ("workload_cgroup", "/kdelta", "the workload runs in cgroup '/kdelta', asked for '/'"),
         ("cmdline", "mitigations=offline", "the kernel was not told 'mitigations=off'"),
+        ("machine", "aarch64", "machine is 'aarch64', asked for x86_64"),
+        ("page_kib", 64, "page_kib is 64, asked for 4"),
         ("disk_bytes", 512, "the scratch disk has 512 bytes, asked for 0"),
         ("swap_total_kib", 1048572, "swap is 1048572 KiB, asked for 0 KiB"),
     ],

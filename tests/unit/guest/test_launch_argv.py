@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.architecture import architecture
 from kdelta.errors import KdeltaError
 from kdelta.guest import launch
 from kdelta.guest.acceleration import choose, device_refusal
@@ -17,12 +18,13 @@ from kdelta.guest.boot import console_verdict, read_records
 from kdelta.guest.disk import make_disk
 from kdelta.guest.launch import GuestSpec, guest_python, require_tools, vng_argv
 
-SPEC = GuestSpec(Path("/k/bzImage"), "tcg", 3, 512, Path("/share"), ("/bin/echo", "hello"))
+ARCH = architecture("x86_64")
+SPEC = GuestSpec(ARCH, Path("/k/vmlinuz"), "tcg", 3, 512, Path("/share"), ("/bin/echo", "hello"))
 
 
 def test_the_command_line_of_a_guest() -> None:
     argv = vng_argv(SPEC)
-    assert argv[:3] == ["vng", "--run", "/k/bzImage"]
+    assert argv[:3] == ["vng", "--run", "/k/vmlinuz"]
     for option, value in (("--cpus", "3"), ("--memory", "512M"), ("--user", "root")):
         assert argv[argv.index(option) + 1] == value
     assert "--rwdir=/run/kdelta=/share" in argv
@@ -47,7 +49,7 @@ def test_the_kernels_command_line_is_ours() -> None:
 
 def test_kvm_is_not_disabled_where_it_is_asked_for() -> None:
     """And its guests keep time by a clock that stands still while they do."""
-    spec = GuestSpec(Path("/k"), "kvm", 1, 512, Path("/s"), ("/bin/true",), ("a=1", "b"))
+    spec = GuestSpec(ARCH, Path("/k"), "kvm", 1, 512, Path("/s"), ("/bin/true",), ("a=1", "b"))
     assert "--disable-kvm" not in vng_argv(spec)
     line = qemu_options(spec)[1]
     assert " clocksource=kvm-clock a=1 b init=" in line
@@ -96,12 +98,12 @@ def test_a_missing_tool_is_named_with_its_package(
 ) -> None:
     monkeypatch.setattr(launch, "launch_path", lambda: str(tmp_path))
     with pytest.raises(KdeltaError, match="vng is not installed; install virtme-ng"):
-        require_tools()
+        require_tools(ARCH)
     vng = tmp_path / "vng"
     vng.write_text("#!/bin/sh\n")
     vng.chmod(0o755)
     with pytest.raises(KdeltaError, match="qemu-system-x86_64 is not installed; install qemu-sys"):
-        require_tools()
+        require_tools(ARCH)
 
 
 @pytest.mark.parametrize(
@@ -146,18 +148,19 @@ def no_kernel() -> Path:
 
 
 def test_what_is_asked_for_without_kvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdelta.guest.acceleration.require_tools", lambda: None)
+    monkeypatch.setattr("kdelta.guest.acceleration.require_tools", lambda arch: None)
     none = tmp_path / "kvm"
-    assert choose("tcg", None, no_kernel, none).as_dict() == {
+    assert choose(ARCH, "tcg", None, no_kernel, none).as_dict() == {
         "mode": "tcg",
         "requested": "tcg",
         "reason": "emulation was asked for (guest.acceleration: tcg)",
         "cpu": "max,-erms",
+        "arch": "x86_64",
     }
-    auto = choose("auto", None, no_kernel, none)
+    auto = choose(ARCH, "auto", None, no_kernel, none)
     assert (auto.mode, auto.reason) == (
         "tcg",
         f"KVM does not work on this host: {none} does not exist",
     )
     with pytest.raises(KdeltaError, match=r"guest\.acceleration is kvm, but KVM does not work"):
-        choose("kvm", None, no_kernel, none)
+        choose(ARCH, "kvm", None, no_kernel, none)

@@ -12,17 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.architecture import host_architecture
 from kdelta.arms import KernelConfig
 from kdelta.errors import KdeltaError
 from kdelta.kernel import aptconf, objects
+from kdelta.kernel.boot_image import payload
 from kdelta.kernel.build import BuildRequest, request_key
-from kdelta.kernel.bzimage import payload
 from kdelta.kernel.compile import failure_message, first_error, step_of
 from kdelta.kernel.debian import parse_uri_line
 from kdelta.kernel.image import ccache_counts, expected_steps, image_key
 from kdelta.kernel.source import SourceTree, kernel_version, restore
 
 KEY = {
+    "arch": "x86_64",
     "source_id": "aa",
     "patches": [b"one", b"two"],
     "base": "allnoconfig",
@@ -45,6 +47,7 @@ KEY = {
         {"patches": [b"one"], "fragments": [b"two", b"CONFIG_A=y\n", b"CONFIG_B=y\n"]},
         {"compiler": "gcc 13"},
         {"linker": "ld 2.41"},
+        {"arch": "arm64"},
     ],
 )
 def test_key_changes_with_every_ingredient(change: dict[str, object]) -> None:
@@ -63,6 +66,8 @@ def request(tmp_path: Path) -> BuildRequest:
         fragments=(tmp_path / "x.config",),
         acceleration="tcg",
         compiler="gcc",
+        arch=host_architecture(),
+        page_kib=None,
         output=tmp_path / "out",
         log=tmp_path / "log",
     )

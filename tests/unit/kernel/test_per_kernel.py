@@ -64,14 +64,14 @@ def configs(tmp_path: Path) -> Path:
 def test_fragments_by_series_and_acceleration(
     configs: Path, series: tuple[int, int], acceleration: str, expected: str
 ) -> None:
-    found = fragment_files(["a.config", "b.config"], configs, series, acceleration)
+    found = fragment_files(["a.config", "b.config"], configs, series, acceleration, "arm64")
     assert [file.name.removesuffix(".config") for file in found] == expected.split()
 
 
 def test_a_fragment_named_for_no_series_is_a_mistake(configs: Path) -> None:
     (configs / "a.linux-7.config").write_text("")
     with pytest.raises(KdeltaError, match=r"a\.linux-7\.config: named for no series of kernels"):
-        fragment_files(["a.config"], configs, (6, 12), "tcg")
+        fragment_files(["a.config"], configs, (6, 12), "tcg", "arm64")
 
 
 def test_static_branches_are_off_for_the_emulator_alone() -> None:
@@ -79,7 +79,7 @@ def test_static_branches_are_off_for_the_emulator_alone() -> None:
 
     for series in ((6, 12), (7, 2), (7, 3)):
         values = {
-            mode: read_fragments(fragment_files(SHIPPED, CHECKOUT, series, mode))
+            mode: read_fragments(fragment_files(SHIPPED, CHECKOUT, series, mode, "x86_64"))
             for mode in ("kvm", "tcg")
         }
         differ = {

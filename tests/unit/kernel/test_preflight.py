@@ -146,7 +146,7 @@ def test_an_image_that_is_none(
     assert main(root + (take if verb == "take" else ["check", "experiment.yaml"])) == 1
     err = capsys.readouterr().err
     assert err.startswith("kdelta: experiment.yaml: arms.other.image: ")
-    assert "no kernel that x86-64 guests boot: it has no setup header" in err
+    assert "no kernel that x86-64 guests boot: it has not the header of one" in err
 
 
 def test_without_the_source_it_is_said(

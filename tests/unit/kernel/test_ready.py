@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from kdelta.architecture import architecture
 from kdelta.errors import KdeltaError
 from kdelta.kernel.ready import ready_kernel, take
 
+ARCH = architecture("x86_64")
 RELEASE, VERSION = "6.1.0-47-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-3 (2026-05-08)"
 KEY = "x.yaml: arms.debian.image"
 BUILD_ID = "0123456789abcdef0123456789abcdef01234567"
@@ -70,7 +72,7 @@ def test_what_an_image_tells(
 ) -> None:
     path = tmp_path / "vmlinuz"
     path.write_bytes(bzimage(pack(vmlinux)))
-    found = ready_kernel(path, KEY)
+    found = ready_kernel(path, ARCH, KEY)
     assert (found.release, found.version) == (RELEASE, VERSION)
     # What it is packed with is not known, or it is damaged: then its build ID is not asked for.
     unknown = pack(vmlinux)[:4] == b"\x7fELF"
@@ -81,11 +83,11 @@ def test_what_an_image_tells(
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"\x7fELF" + bytes(5000), "it has no setup header and is an ELF file, as vmlinux is;"),
-        (b"MZ", "it has no setup header;"),
-        (b"", "it has no setup header;"),
-        (b"MZ" + bytes(54) + b"ARM\x64" + bytes(5000), "and is a kernel of arm64;"),
-        (b"MZ" + bytes(54) + b"RSC\x05" + bytes(5000), "and is a kernel of riscv;"),
+        (b"\x7fELF" + bytes(5000), "it is an ELF file, as vmlinux is;"),
+        (b"MZ", "it has not the header of one;"),
+        (b"", "it has not the header of one;"),
+        (b"MZ" + bytes(54) + b"ARM\x64" + bytes(5000), "it is a kernel of arm64;"),
+        (b"MZ" + bytes(54) + b"RSC\x05" + bytes(5000), "it is a kernel of riscv64;"),
         (bzimage(b"", flags=0x7E), "it is one of 32 bits"),
         (bzimage(bytes(5000))[:0x1100], "the header promises 5004 bytes at 4096; there are fewer"),
         (bzimage(b"", "no version"), "its version is 'no version'"),
@@ -95,7 +97,7 @@ def test_what_is_no_image(tmp_path: Path, content: bytes, expected: str) -> None
     path = tmp_path / "vmlinux"
     path.write_bytes(content)
     with pytest.raises(KdeltaError) as caught:
-        ready_kernel(path, KEY)
+        ready_kernel(path, ARCH, KEY)
     assert str(caught.value).startswith(f"{KEY}: {path}: no kernel that x86-64 guests boot: ")
     assert expected in str(caught.value)
 
@@ -103,9 +105,9 @@ def test_what_is_no_image(tmp_path: Path, content: bytes, expected: str) -> None
 def test_an_image_is_taken_as_it_is(tmp_path: Path, vmlinux: bytes) -> None:
     path = tmp_path / "vmlinuz"
     path.write_bytes(bzimage(gzip.compress(vmlinux)))
-    take(path, "debian", tmp_path / "debian", KEY)
+    take(path, ARCH, "debian", tmp_path / "debian", KEY)
     facts = json.loads((tmp_path / "debian/image.json").read_text())
-    assert (tmp_path / "debian/bzImage").read_bytes() == path.read_bytes()
+    assert (tmp_path / "debian/vmlinuz").read_bytes() == path.read_bytes()
     assert facts["image"] == str(path)
     assert (facts["arm"], facts["kernel_release"]) == ("debian", RELEASE)
     assert (facts["version_has"], facts["build_id"]) == ([VERSION], BUILD_ID)
@@ -140,12 +142,12 @@ def program(file: Path, content: bytes) -> None:
 def test_a_kernel_without_its_modules(unpacked: tuple[Path, Path]) -> None:
     image, modules = unpacked
     with pytest.raises(KdeltaError, match=r"its modules are missing.*there is no ") as caught:
-        ready_kernel(image, KEY)
+        ready_kernel(image, ARCH, KEY)
     assert str(caught.value).startswith(f"{KEY}: {image}: ")
     assert str(modules) in str(caught.value)
     (modules.parent / "6.1.0-48-amd64").mkdir(parents=True)  # those of another kernel
     with pytest.raises(KdeltaError, match="its modules are missing"):
-        ready_kernel(image, KEY)
+        ready_kernel(image, ARCH, KEY)
 
 
 def test_a_kernel_that_has_no_9p(unpacked: tuple[Path, Path]) -> None:
@@ -153,7 +155,7 @@ def test_a_kernel_that_has_no_9p(unpacked: tuple[Path, Path]) -> None:
     (modules / "kernel/drivers/virtio").mkdir(parents=True)
     (modules / "kernel/drivers/virtio/virtio_pci.ko").touch()
     with pytest.raises(KdeltaError, match=r"9pnet_virtio \(9p\) is neither built in nor in"):
-        ready_kernel(image, KEY)
+        ready_kernel(image, ARCH, KEY)
 
 
 @pytest.mark.parametrize("packed", ["", ".xz", ".zst"])
@@ -162,7 +164,7 @@ def test_programs_that_loading_modules_takes(
 ) -> None:
     def expect(*packages: str) -> None:
         with pytest.raises(KdeltaError) as caught:
-            ready_kernel(image, KEY)
+            ready_kernel(image, ARCH, KEY)
         assert str(caught.value).startswith(f"{KEY}: guests of a kernel whose drivers are modules")
         assert str(caught.value).endswith(f": apt-get install {' '.join(packages)}")
 
@@ -176,12 +178,12 @@ def test_programs_that_loading_modules_takes(
     program(programs / "busybox", vmlinux)
     expect("busybox-static")
     program(programs / "busybox", static)
-    assert ready_kernel(image, KEY).release == RELEASE
+    assert ready_kernel(image, ARCH, KEY).release == RELEASE
     (programs / "depmod").unlink()
     expect("kmod")
     # With everything built in, none of them is needed.
     image.write_bytes(bzimage(gzip.compress(vmlinux)))
-    assert ready_kernel(image, KEY).has_9p
+    assert ready_kernel(image, ARCH, KEY).has_9p
 
 
 def test_where_its_modules_are_is_recorded(unpacked: tuple[Path, Path], vmlinux: bytes) -> None:
@@ -191,6 +193,6 @@ def test_where_its_modules_are_is_recorded(unpacked: tuple[Path, Path], vmlinux:
     for there in (False, True):
         if there:
             modules.mkdir(parents=True)
-        take(image, "a", out, KEY)
+        take(image, ARCH, "a", out, KEY)
         found = json.loads((out / "image.json").read_text())["modules_root"]
         assert found == (str(modules.parents[2]) if there else None)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.architecture import host_architecture
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
 from kdelta.kernel.build import request_for
@@ -18,6 +19,7 @@ from kdelta.kernel.source import SourceTree
 from kdelta.kernel.toolchain import require_programs
 from tests.conftest import Project
 
+ARCH = host_architecture()
 LLVM = [
     "clang",
     "ld.lld",
@@ -71,11 +73,11 @@ def test_the_first_kernel_is_not_built_if_the_last_cannot_be(
 @pytest.mark.parametrize("absent", LLVM)
 def test_each_program_of_llvm_is_missed(programs: Path, absent: str, suffix: str) -> None:
     install(programs, *(f"{name}{suffix}" for name in LLVM))
-    require_programs({"one": f"clang{suffix}"})
+    require_programs({"one": f"clang{suffix}"}, ARCH)
     (programs / f"{absent}{suffix}").unlink()
     package = {"clang": "clang", "ld.lld": "lld"}.get(absent, "llvm")
     with pytest.raises(KdeltaError) as caught:
-        require_programs({"one": f"clang{suffix}"})
+        require_programs({"one": f"clang{suffix}"}, ARCH)
     assert str(caught.value) == (
         f"building arm one (compiler clang{suffix}) needs {absent}{suffix}; "
         f"on Debian: apt-get install {package}{suffix}"
@@ -87,7 +89,7 @@ def test_arms_that_lack_something_are_named_and_no_others(compilers: dict[str, s
     lacking = {arm for arm, compiler in compilers.items() if compiler != "gcc"}
     said = ""
     try:
-        require_programs(compilers)
+        require_programs(compilers, ARCH)
     except KdeltaError as error:
         said = str(error)
     assert {arm for arm in compilers if f"{arm} (compiler" in said} == lacking

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kdelta.architecture import host_architecture
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.guest import speed
@@ -54,8 +55,11 @@ def test_the_plan_of_a_boot() -> None:
         "swap_total_kib": 0,
         "disk_bytes": 0,
         "acceleration": "tcg",
+        "page_kib": None,
+        "machines": list(host_architecture().machines),
         "boot_parameters": [],
     }
+    assert made["evidence"][-1]["mode"] == "tcg"
     assert made["stressor"] is None
     assert made["conditions"] == CONDITIONS
     assert made["mechanism"] is False

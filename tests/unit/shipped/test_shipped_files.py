@@ -154,7 +154,9 @@ def test_every_system_package_has_a_reason(group: str) -> None:
     lines = read(ROOT / "setup" / f"packages-{group}.txt").splitlines()
     packages = [line for line in lines if line and not line.startswith("#")]
     assert packages
-    form = re.compile(r"[a-z0-9][a-z0-9+.-]+( \| [a-z0-9][a-z0-9+.-]+)* +# \S.{10,}")
+    form = re.compile(
+        r"[a-z0-9][a-z0-9+.-]+( \| [a-z0-9][a-z0-9+.-]+)*( \[[a-z0-9]+\])? +# \S.{10,}"
+    )
     assert [line for line in packages if not form.fullmatch(line)] == []
 
 

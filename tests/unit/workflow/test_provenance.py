@@ -76,7 +76,7 @@ def image(arm: str) -> dict[str, Any]:
     return {
         "kernel_release": "6.12.9",
         "key": arm * 3,
-        "bzimage_sha256": "ab" * 32,
+        "image_sha256": "ab" * 32,
         "source": {"package": "linux-source-6.12", "version": "6.12.9-1"},
         "compiler": "gcc 12.2",
         "patches": patches.get(arm, []),
@@ -283,7 +283,7 @@ def test_how_many_objects_a_patch_changed(
     context = report_context(EXPERIMENT, "quick", manifest)
     known = {arm.name: arm.objects_changed for arm in context.images}
     assert (known["baseline"], known["patched"]) == (None, changed)
-    assert context.provenance["Kernel patched"].endswith(f"bzImage sha256 {'ab' * 8}{words}")
+    assert context.provenance["Kernel patched"].endswith(f"image sha256 {'ab' * 8}{words}")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from kdelta.errors import KdeltaError
 from kdelta.kernel.image import sha256_file
-from kdelta.workload.build import RECORD, build_programs, cached_program
+from kdelta.workload.build import RECORD, Target, build_programs, cached_program
 from kdelta.workload.declaration import Workload
 from tests.workloads import PIPE_BENCH
 
@@ -29,7 +29,7 @@ def segment_types(elf: bytes) -> set[int]:
 def build(source: Path, folder: Path, name: str = "out", compiler: str = "gcc") -> str:
     out = folder / name
     workloads = {"pipe_bench": (PIPE_BENCH, source.parent)}
-    build_programs(workloads, out, out / "build.log", folder / "cache", compiler)
+    build_programs(workloads, out, out / "build.log", folder / "cache", Target(compiler=compiler))
     return str(json.loads((out / RECORD).read_text())["pipe_bench"]["binary_sha256"])
 
 

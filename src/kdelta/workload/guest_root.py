@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The root file system of guests whose architecture is not the host's: Debian's packages, unpacked.
+
+Where guests are of the host's architecture, the host's root is theirs, and none of this is done.
+
+No package's scripts are run, so that neither root rights nor an emulator of programs is needed:
+the first process of a guest is ours (src/guest_init), and what it starts needs libraries and no
+services.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdelta.architecture import Architecture
+from kdelta.cache import disk_full, file_lock, make_entry, says_disk_full, write_atomically
+from kdelta.errors import KdeltaError
+from kdelta.kernel import aptconf
+from kdelta.kernel.debian import complaints
+from kdelta.kernel.image import sha256_file
+from kdelta.kernel.process import clean_environment, run
+from kdelta.progress import Progress
+
+if TYPE_CHECKING:
+    from kdelta.experiment import Experiment
+
+RECORD = "root.json"
+"""What a run's root is made of, beside the programs that are built for its guests."""
+
+INIT_IN_ROOT = "usr/lib/kdelta/guest_init"
+PYTHON = "usr/bin/python3"
+
+# Raise it when the way of unpacking changes what comes out.
+_LAYOUT = 1
+# The driver is Python; its init, regimes and workloads use the others.
+_BASE = ("python3", "coreutils", "dash", "mount", "util-linux")
+_FOLDERS = ("bin", "sbin", "lib")
+# What the init and the kernel mount, which a package need not have.
+_MOUNT_POINTS = ("dev", "proc", "run", "sys", "tmp", "var/tmp", "root")
+_PROGRAM_FOLDERS = ("usr/bin", "usr/sbin", "usr/local/bin", "usr/games")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One that a root consists of, as apt's index has it."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+
+
+def needs_root(experiment: Experiment) -> bool:
+    """Whether the guests of an experiment have a root of their own on this host."""
+    return not experiment.arch.native
+
+
+def wanted_packages(experiment: Experiment) -> tuple[str, ...]:
+    """The packages that its guests need, without those that these depend on."""
+    workloads = (one.declaration.program.package for one in experiment.workloads.values())
+    stressors = (
+        regime.stressor.command[0] for regime in experiment.regimes.values() if regime.stressor
+    )
+    return tuple(sorted({*_BASE, *filter(None, workloads), *stressors}))
+
+
+def make_root(arch: Architecture, wanted: Sequence[str], init: Path, cache: Path) -> dict[str, Any]:
+    """The root of guests, in the cache.
+
+    Args:
+        arch: theirs.
+        wanted: names of packages; what these depend on comes with them.
+        init: the guests' first process, built for them.
+        cache: the cache's root.
+
+    Returns:
+        For `RECORD`: key, architecture, and the packages with their versions.
+
+    Raises:
+        KdeltaError: the host's apt does not use Debian's archive, a package is unknown for the
+            architecture, or cannot be had.
+    """
+    release = arch.debian_release or _hosts_release(arch)
+    state = cache / "apt" / f"root-{release}-{arch.debian}"
+    with file_lock(cache / "locks" / f"root-{arch.debian}", f"the root of {arch.title} guests"):
+        options = _apt_state(state, release, arch)
+        packages = _resolve(options, wanted, arch)
+        key = _key(arch, packages, init)
+        entry = cache / "roots" / key
+
+        def make(folder: Path) -> None:
+            archives = _download(state, options, wanted, packages)
+            with Progress(f"unpacking the root of {arch.title} guests", len(packages)) as progress:
+                for package in packages:
+                    _unpack(archives / package.file, folder)
+                    progress.advance()
+            _furnish(folder, init)
+
+        make_entry(entry, make)
+        # They are in the root now.
+        shutil.rmtree(state / "archives", ignore_errors=True)
+    _require_python(entry)
+    return {
+        "schema": 1,
+        "key": key,
+        "architecture": arch.name,
+        "wanted": list(wanted),
+        "packages": {package.name: package.version for package in packages},
+    }
+
+
+def root_of(programs: Path, cache: Path) -> Path | None:
+    """The root that goes with a folder of programs; None: the host's.
+
+    Raises:
+        KdeltaError: it is gone from the cache.
+    """
+    try:
+        record = json.loads((programs / RECORD).read_text())
+    except FileNotFoundError:
+        return None
+    found = cache / "roots" / str(record["key"])
+    if not found.is_dir():
+        raise KdeltaError(
+            f"{found}: the guests' root file system is no longer in the cache; delete {programs} "
+            "and run again: it is made anew"
+        )
+    _require_python(found)
+    return found
+
+
+def _require_python(root: Path) -> None:
+    if not (root / PYTHON).exists():
+        raise KdeltaError(
+            f"{root}: there is no /{PYTHON} in this root, without which nothing can be measured in "
+            "its guests; delete it and run again: it is made anew"
+        )
+
+
+def find_program(name: str, root: Path | None) -> Path | None:
+    """Where guests have a program: its path in them, or None.
+
+    Args:
+        name: of the program.
+        root: of the guests; None: the host's.
+    """
+    if root is None:
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+        return Path(found) if found else None
+    places = (Path(folder, name) for folder in _PROGRAM_FOLDERS)
+    return next((Path("/", place) for place in places if (root / place).exists()), None)
+
+
+def advice(package: str, root: Path | None) -> str:
+    """What to do about a program that guests lack."""
+    return f"apt-get install {package}" if root is None else f"its Debian package is {package}?"
+
+
+def _key(arch: Architecture, packages: Sequence[Package], init: Path) -> str:
+    facts = [
+        _LAYOUT,
+        arch.name,
+        sha256_file(init),
+        sorted([package.name, package.sha256] for package in packages),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _hosts_release(arch: Architecture) -> str:
+    release = aptconf.host_release()
+    if release is None:
+        raise KdeltaError(
+            f"kernel.arch: guests of {arch.title} have a root of Debian's packages here, and this "
+            "host's apt does not use Debian's archive; run on Debian, or on a machine that is a "
+            f"{arch.machines[0]} itself"
+        )
+    return release
+
+
+def _apt_state(state: Path, release: str, arch: Architecture) -> list[str]:
+    """A private state of apt for one architecture; its index is read once."""
+    conf = state / "apt.conf"
+    options = ["-c", str(conf)]
+    if conf.is_file():
+        return options
+    for part in ("lists/partial", "archives/partial", "empty"):
+        (state / part).mkdir(parents=True, exist_ok=True)
+    write_atomically(state / "status", b"")
+    write_atomically(state / "kdelta.sources", aptconf.sources_for(release).encode())
+    text = aptconf.private_configuration(state) + (
+        f'APT::Architecture "{arch.debian}";\n'
+        "#clear APT::Architectures;\n"
+        f'APT::Architectures {{ "{arch.debian}"; }};\n'
+        'APT::Install-Recommends "false";\n'
+    )
+    staged = state / "apt.conf.new"
+    write_atomically(staged, text.encode())
+    with Progress(f"reading the index of {release} for {arch.debian}") as progress:
+        result = run(
+            ["apt-get", "-c", staged, "-o", "Acquire::Retries=3", "--error-on=any", "update"],
+            env=clean_environment(),
+            on_tick=progress.update,
+        )
+    if result.status != 0:
+        raise KdeltaError(
+            f"the index of Debian {release} for {arch.debian} cannot be read; check the network, "
+            f"and that the archive has this architecture. apt says:\n{complaints(result.tail)}"
+        )
+    staged.replace(conf)  # only now is the state worth looking into
+    return options
+
+
+def _resolve(options: Sequence[str], wanted: Sequence[str], arch: Architecture) -> list[Package]:
+    """All packages that the wanted ones come to."""
+    # Of packages that it has downloaded already it prints nothing.
+    empty = Path(options[-1]).with_name("empty")
+    options = [*options, "-o", f"Dir::Cache::archives={empty}", "-o", "Acquire::ForceHash=SHA256"]
+    result = subprocess.run(
+        ["apt-get", *options, "--yes", "--print-uris", "install", *wanted],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise KdeltaError(
+            f"guests of {arch.title} need Debian's packages {', '.join(wanted)}, and apt finds no "
+            f"way to have all of them for {arch.debian}:\n{complaints(result.stderr)}"
+        )
+    return parse_uris(result.stdout)
+
+
+def parse_uris(text: str) -> list[Package]:
+    """The packages in the output of ``apt-get --print-uris install``.
+
+    A line there is: 'URI' FILE SIZE SHA256:DIGEST. FILE is NAME_VERSION_ARCHITECTURE.deb, with
+    the version's colon as %3a.
+    """
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 4 and words[1].endswith(".deb") and words[3].startswith("SHA256:"):
+            name, version, _ = words[1].split("_")
+            digest = words[3].removeprefix("SHA256:")
+            found.append(Package(name, version.replace("%3a", ":"), words[1], digest))
+    return found
+
+
+def _download(
+    state: Path, options: Sequence[str], wanted: Sequence[str], packages: Sequence[Package]
+) -> Path:
+    archives = state / "archives"
+    (archives / "partial").mkdir(parents=True, exist_ok=True)
+    with Progress("downloading packages of the guests' root", len(packages)) as progress:
+        result = run(
+            [
+                *("apt-get", *options, "-o", "Acquire::Retries=3"),
+                *("--yes", "--download-only", "install", *wanted),
+            ],
+            env=clean_environment(),
+            on_tick=lambda: progress.update(len(list(archives.glob("*.deb")))),
+        )
+    if result.status != 0:
+        if says_disk_full(result.tail):
+            raise disk_full(archives, "downloading packages of the guests' root")
+        # What it would read is out of date, most likely: read it again the next time.
+        (state / "apt.conf").unlink(missing_ok=True)
+        raise KdeltaError(
+            "packages of the guests' root cannot be downloaded; check the network and run again. "
+            f"apt says:\n{complaints(result.tail)}"
+        )
+    for package in packages:
+        if sha256_file(archives / package.file) != package.sha256:
+            raise KdeltaError(f"{archives / package.file}: damaged on the way; run again")
+    return archives
+
+
+def _unpack(package: Path, root: Path) -> None:
+    for folder in _FOLDERS:  # merged, as on every Debian since 12
+        (root / "usr" / folder).mkdir(parents=True, exist_ok=True)
+        if not (root / folder).is_symlink():
+            (root / folder).symlink_to(f"usr/{folder}")
+    script = (
+        'dpkg-deb --fsys-tarfile "$1" | tar -x --keep-directory-symlink --no-same-owner -C "$2"'
+    )
+    result = run(
+        ["bash", "-o", "pipefail", "-c", script, "unpack", package, root], env=clean_environment()
+    )
+    if result.status != 0:
+        if says_disk_full(result.tail):
+            raise disk_full(root, "unpacking the guests' root")
+        raise KdeltaError(f"{package.name} cannot be unpacked: {result.tail.strip()[-300:]}")
+
+
+def _furnish(root: Path, init: Path) -> None:
+    """Add what packages' scripts would have made, and the guests' first process."""
+    for folder in _MOUNT_POINTS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    shell = root / "usr/bin/sh"
+    if not shell.exists():
+        shell.symlink_to("dash")
+    write_atomically(root / "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    write_atomically(root / "etc/group", b"root:x:0:\n")
+    target = root / INIT_IN_ROOT
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(init, target)
+    target.chmod(0o755)
