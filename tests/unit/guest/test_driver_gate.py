@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kdelta.guest.driver import gate_failures
+from kdelta.guest.driver import acceleration, gate_failures, whole_text
 
 EXPECTED: dict[str, Any] = {
     "kernel_release": "6.12.9",
@@ -84,3 +86,38 @@ def test_a_mismatch_is_the_one_failure(name: str, value: Any, expected: str) -> 
 def test_all_mismatches_are_told() -> None:
     wrong = OBSERVED | {"vcpus": 1, "acceleration": "kvm", "memory_cgroups": 2}
     assert len(gate_failures(wrong, EXPECTED)) == 3
+
+
+@pytest.mark.parametrize(
+    ("held", "mode"),
+    [
+        ({"a": "boot: KVM here", "b": ""}, "kvm"),
+        ({"a": "boot", "b": "X=TCG"}, "tcg"),
+        ({"a": "boot", "b": "X=other"}, "unknown"),
+        ({"b": "X=TCG"}, "tcg"),  # a file that this kernel does not have
+    ],
+)
+def test_the_first_evidence_that_holds_counts(
+    tmp_path: Path, held: dict[str, str], mode: str
+) -> None:
+    for name, text in held.items():
+        (tmp_path / name).write_text(text)
+    evidence = [
+        {"mode": "kvm", "file": str(tmp_path / "a"), "holds": "KVM here"},
+        {"mode": "tcg", "file": str(tmp_path / "b"), "holds": "X=TCG"},
+    ]
+    assert acceleration(evidence) == mode
+    if mode == "unknown":
+        assert acceleration([*evidence, {"mode": "tcg", "file": None, "holds": ""}]) == "tcg"
+
+
+def test_a_log_that_goes_on_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    """As /dev/kmsg, which waits for the next message unless it is told not to."""
+    pipe = tmp_path / "kmsg"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(writer, b"one\ntwo\n")
+        assert whole_text(pipe) == "one\ntwo\n"
+    finally:
+        os.close(writer)
