@@ -23,7 +23,7 @@ from kdelta.kernel.image import KERNEL, sha256_file
 from kdelta.measure.plan import block_timeout_s, boot_plan
 from kdelta.measure.schedule import Schedule
 from kdelta.plain import one_line
-from kdelta.workload.guest_root import advice, find_program, root_of
+from kdelta.workload.guest_root import require_program, root_of
 from kdelta.workload.readers import ReadError
 from kdelta.workload.samples import values_of
 
@@ -377,15 +377,9 @@ def require_programs(experiment: Experiment, regime: str, root: Path | None = No
         KdeltaError: naming the key, the program and its package.
     """
     chosen = experiment.regimes[regime]
-    needed = [(chosen.stressor.command[0],) * 2] if chosen.stressor else []
-    keys = ["stressor.command"] * len(needed)
+    if chosen.stressor:
+        program = chosen.stressor.command[0]
+        require_program(f"regimes.{regime}.stressor.command", program, program, root)
     if chosen.swap:
-        needed += [("mkswap", "util-linux"), ("swapon", "mount")]
-        keys += ["swap", "swap"]
-    where = "on this host (guests use the host's programs)" if root is None else f"in {root}"
-    for key, (program, package) in zip(keys, needed, strict=True):
-        if find_program(program, root) is None:
-            raise KdeltaError(
-                f"regimes.{regime}.{key}: {program} is not installed {where}; "
-                f"{advice(package, root)}"
-            )
+        for program, package in (("mkswap", "util-linux"), ("swapon", "mount")):
+            require_program(f"regimes.{regime}.swap", program, package, root)

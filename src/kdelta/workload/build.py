@@ -25,7 +25,7 @@ from kdelta.kernel.image import sha256_file
 from kdelta.kernel.process import clean_environment, run
 from kdelta.workload.declaration import Workload
 from kdelta.workload.guest_root import RECORD as ROOT_RECORD
-from kdelta.workload.guest_root import advice, find_program, make_root, root_of
+from kdelta.workload.guest_root import make_root, require_program, root_of
 from kdelta.workload.tree import in_tree
 
 if TYPE_CHECKING:
@@ -90,14 +90,8 @@ def package_program(workload: Workload, root: Path | None = None) -> Path:
     Raises:
         KdeltaError: it is not there.
     """
-    name, package = workload.program.name, str(workload.program.package)
-    found = find_program(name, root)
-    if found is None:
-        where = "on this host (guests use the host's programs)" if root is None else f"in {root}"
-        raise KdeltaError(
-            f"workload.program: {name} is not installed {where}; {advice(package, root)}"
-        )
-    return found
+    program = workload.program
+    return require_program("workload.program", program.name, str(program.package), root)
 
 
 @dataclass(frozen=True)

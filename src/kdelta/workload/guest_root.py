@@ -158,9 +158,28 @@ def find_program(name: str, root: Path | None) -> Path | None:
     return next((Path("/", place) for place in places if (root / place).exists()), None)
 
 
-def advice(package: str, root: Path | None) -> str:
-    """What to do about a program that guests lack."""
-    return f"apt-get install {package}" if root is None else f"its Debian package is {package}?"
+def require_program(key: str, name: str, package: str, root: Path | None) -> Path:
+    """Where guests have a program that they need: its path in them.
+
+    Args:
+        key: what asks for it, for the message.
+        name: of the program.
+        package: Debian's.
+        root: of the guests; None: the host's.
+
+    Raises:
+        KdeltaError: they lack it; the message says what to do.
+    """
+    if found := find_program(name, root):
+        return found
+    if root is None:
+        where, advice = (
+            "on this host (guests use the host's programs)",
+            f"apt-get install {package}",
+        )
+    else:
+        where, advice = f"in {root}", f"its Debian package is {package}?"
+    raise KdeltaError(f"{key}: {name} is not installed {where}; {advice}")
 
 
 def _key(arch: Architecture, packages: Sequence[Package], init: Path) -> str:
