@@ -43,3 +43,8 @@ def printable_values(value: Any) -> Any:
     if isinstance(value, list):
         return [printable_values(item) for item in value]
     return value
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 block``, ``4 blocks``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -9,9 +9,9 @@ import re
 from kdelta.experiment import Experiment
 from kdelta.measure.progress import block_seconds, trace_seconds
 from kdelta.measure.schedule import cells
+from kdelta.plain import plural
 from kdelta.progress import duration_text
 from kdelta.regimes import Protocol
-from kdelta.report.formatting import plural
 
 BUDGET = re.compile(r"([1-9][0-9]{0,3})(m|h)")
 _NAMED = re.compile(rf"(.+)-({BUDGET.pattern})")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from statistics import median
 
+from kdelta.plain import plural as plural
 from kdelta.report.context import Factor, ReportContext
 
 NO_INTERVAL = "[n/a]"
@@ -138,11 +139,6 @@ def format_size(size: int) -> str:
 def format_seconds(seconds: float) -> str:
     """Seconds without trailing zeros: ``0.6 s``, ``10 s``."""
     return f"{seconds:g} s"
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 block``, ``4 blocks``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def join_words(words: Iterable[str]) -> str:
