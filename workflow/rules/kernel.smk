@@ -95,9 +95,9 @@ rule take_image:
         f"{RUN.base}/kernels/{{arm}}/take.log",
     wildcard_constraints:
         arm="|".join(map(re.escape, RUN.ready)) or "(?!)",
-    localrule: True
     # A second's work that may find a mistake: before a kernel is built for minutes.
     priority: 1
+    localrule: True
     conda:
         "../envs/kdelta.yaml"
     params:
