@@ -128,6 +128,7 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         workload_methods=tuple(workload.methods.items()),
         acceleration=manifest["acceleration"]["mode"],
         acceleration_reason=manifest["acceleration"]["reason"],
+        architecture=manifest["acceleration"].get("arch", ""),
         vcpus=host.get("vcpus", 0),
         host_cpus=min((one["host"].get("cpus", 0) for one in hosts), default=0),
         memory_mib=host.get("memory_mib", experiment.memory_mib()),

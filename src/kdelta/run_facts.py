@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kdelta.architecture import architecture
 from kdelta.earlier_runs import image_record, programs
 from kdelta.experiment import Experiment
 from kdelta.kernel.objects import SAYS_NOTHING
@@ -62,12 +63,27 @@ def environment_facts(manifest: Json) -> dict[str, str]:
         facts["Architecture of the guest"] = arch
     if sizes := _page_sizes(manifest):
         facts["Page size of the guest"] = sizes
+    facts |= _guest_mitigations(manifest)
     if root := manifest.get("guest_root"):
         versions = root["packages"]
         facts["Root of the guest"] = f"{len(versions)} Debian packages: " + ", ".join(
             f"{name} {versions[name]}" for name in root["wanted"] if name in versions
         )
     return facts
+
+
+def _guest_mitigations(manifest: Json) -> dict[str, str]:
+    """What guests' kernels said of them, told arm by arm where they differ."""
+    said: dict[str, dict[str, None]] = {}
+    for boot in (boot for block in manifest["blocks"] for boot in block["boots"]):
+        if found := boot.get("mitigations"):
+            said.setdefault(boot["arm"], {})[_mitigations(found)] = None
+    told = {arm: "; or ".join(words) for arm, words in said.items()}
+    differ = len(set(told.values())) > 1
+    return {
+        "Mitigations of the guest" + (f", {arm}" if differ else ""): words
+        for arm, words in told.items()
+    }
 
 
 def _page_sizes(manifest: Json) -> str:
@@ -181,13 +197,18 @@ def claim_setup(
     if experiment.claims is None:
         return ()
     hosts = manifest["hosts"]
+    machines = _all(record["host"].get("architecture") for record in hosts)
+    # Guests were the hosts' own before it was recorded what they are.
+    named = manifest["acceleration"].get("arch")
+    foreign = named and not set(architecture(named).machines) & set(machines.split(", "))
+    acceleration = manifest["acceleration"]["mode"]
     chosen = experiment.protocols[protocol]
     image = manifest["kernels"][experiment.baseline]
     seconds = ", ".join(f"{value:g} {name}" for name, value in chosen.duration_s.items())
     ours = {
-        "Architecture": _all(record["host"].get("architecture") for record in hosts),
+        "Architecture": named or machines,
         "vCPUs": _all(record.get("vcpus") for record in hosts),
-        "Acceleration": manifest["acceleration"]["mode"],
+        "Acceleration": acceleration + (f" (emulated on {machines})" if foreign else ""),
         "Kernel": image["kernel_release"],
         "Memory": f"{_all(r.get('memory_mib') for r in hosts) or experiment.memory_mib()} MiB",
         "Runs per cell": f"{chosen.blocks} per arm, each in a fresh boot, in drawn order",

@@ -95,7 +95,11 @@ class Project:
         return self.command("snakemake", "--cores", "16", *arguments, timeout=timeout)
 
     def run_to_its_end(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A whole run in which no emulator crashed; the last snakemake's result.
+        """A run in which no emulator crashed; the last snakemake's result.
+
+        Args:
+            arguments: of snakemake. Drawing a page and a paper takes as long as some tests: who
+                looks at neither names the files that it wants, as `text_of`.
 
         About one guest in a thousand ends while it looks for its PCI devices, because an
         assertion of QEMU 7.2 fails. kdelta reports that boot as failed and goes on, as it
@@ -135,6 +139,11 @@ class Project:
             timeout=timeout,
             check=False,
         )
+
+
+def text_of(workload: str = "", protocol: str = "smoke") -> str:
+    """The report in text, which needs no figure, as a target of snakemake."""
+    return str(Path("results/small", protocol, workload, "report/tables.txt"))
 
 
 def qemu_crashed(path: Path) -> bool:
@@ -187,7 +196,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="session")
 def conditions(finished: Project) -> Path:
     """The run folder of the same experiment in its other regimes."""
-    finished.run_to_its_end("--config", "protocol=once")
+    finished.run_to_its_end(text_of(protocol="once"), "--config", "protocol=once")
     return finished.results / "once"
 
 

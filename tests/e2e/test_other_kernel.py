@@ -20,7 +20,7 @@ from kdelta.kernel.process import clean_environment
 from kdelta.kernel.source import fetch
 from kdelta.per_kernel import fragment_files
 
-from .conftest import ROOT, Project, copy_checkout
+from .conftest import ROOT, Project, copy_checkout, text_of
 
 PACKAGE = "linux-source-7.2"
 ARCH = "arm64"
@@ -58,7 +58,8 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Project:
     experiment = yaml.safe_load(text.replace("linux-source-6.12", PACKAGE))
     experiment["kernel"]["arch"] = ARCH
     file.write_text(yaml.safe_dump(experiment, sort_keys=False))
-    project.run_to_its_end()
+    page = "results/small/smoke/pipe_bench/report/index.html"
+    project.run_to_its_end(page, *map(text_of, WORKLOADS))
     return project
 
 

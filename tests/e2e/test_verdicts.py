@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from .conftest import Project, copy_checkout
+from .conftest import Project, copy_checkout, text_of
 from .test_kernel import kernel_tree
 
 DELAY_US = 10_000
@@ -82,7 +82,7 @@ def run_dir(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path
             },
         }
     )
-    project.run_to_its_end()
+    project.run_to_its_end(text_of())
     return project.run_dir
 
 

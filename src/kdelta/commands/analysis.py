@@ -95,12 +95,15 @@ def run_folder(args: argparse.Namespace) -> Path:
     """The run's folder that the arguments name, or the one of the configuration."""
     if args.run_dir is not None:
         return Path(args.run_dir)
+    asked = {"budget": args.budget, "arch": args.arch}
     config, protocol = configured_run(args)
     experiment = load_experiment(args.root / config.experiment, arch=args.arch)
     folder = Path(args.root / config.results / experiment.name / protocol)
     if not folder.is_dir():
+        chosen = " ".join(f"{key}={value}" for key, value in asked.items() if value)
+        command = f"snakemake --cores all{f' --config {chosen}' if chosen else ''}"
         raise KdeltaError(
-            f"{folder}: the configured run is not there yet; `snakemake --cores all` makes it, or "
+            f"{folder}: the configured run is not there yet; `{command}` makes it, or "
             "name another folder results/<experiment>/<protocol>"
         )
     return folder

@@ -24,6 +24,7 @@ from kdelta.kernel.toolchain import require_programs
 from kdelta.measure.budget import amount
 from kdelta.workload.chosen import Chosen
 from kdelta.workload.declaration import Workload
+from kdelta.workload.guest_root import find_program
 from kdelta.workload.tree import trees_arm
 from kdelta.workload.trial import try_on_host
 
@@ -86,15 +87,14 @@ def _check(args: argparse.Namespace) -> int:
         print(f"  patches apply to {title}")
     if any(files for arm, files in patches.items() if arm not in cached):
         print("  patches were not tried: the kernel's source is not in the cache yet")
+    tree = cached.get(trees_arm(experiment) or "")
     for name, chosen in experiment.workloads.items():
-        tree = cached.get(trees_arm(experiment) or "")
-        if chosen.declaration.program.tree is None or tree is not None:
-            _try_workload(name, chosen, args.root, tree)
+        if reason := _why_not_tried(experiment, chosen, tree):
+            print(f"  workload {name} was not tried: {reason}")
         else:
-            print(
-                f"  workload {name} was not tried: it is built from the kernel's source, which is "
-                "not in the cache yet"
-            )
+            _try_workload(name, chosen, args.root, tree)
+    if not experiment.arch.native:
+        print(f"  guests are {experiment.arch.title}: their programs are built when they are run")
     if experiment.disk_bytes:
         size = f"{experiment.disk_bytes / 2**20:,.0f} MiB"
         print(f"  each guest has a scratch disk of {size}, a sparse file in {scratch_base()}")
@@ -116,6 +116,16 @@ def _built_of(
     number = sum(len(file.commits) for file in patches)
     words += [f"{number} patch{'' if number == 1 else 'es'}"] if number else []
     return ", ".join(words)
+
+
+def _why_not_tried(experiment: Experiment, chosen: Chosen, tree: SourceTree | None) -> str | None:
+    """Why a workload cannot be run on this host now, if that is no mistake."""
+    program = chosen.declaration.program
+    if program.tree and tree is None:
+        return "it is built from the kernel's source, which is not in the cache yet"
+    if program.package and not experiment.arch.native and find_program(program.name, None) is None:
+        return f"its package {program.package} is for {experiment.arch.title} guests, not for here"
+    return None
 
 
 def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None) -> None:

@@ -19,6 +19,7 @@ a guest that dies leaves everything it had measured. Formats: docs/contracts.md.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import math
@@ -107,7 +108,17 @@ def observe_guest(evidence: list[Json]) -> Json:
         "machine": os.uname().machine,
         "page_kib": os.sysconf("SC_PAGE_SIZE") // 1024,
         "cmdline": Path("/proc/cmdline").read_text().strip(),
+        "mitigations": mitigations(),
     }
+
+
+def mitigations(folder: Path = Path("/sys/devices/system/cpu/vulnerabilities")) -> dict[str, str]:
+    """The kernel's words on each vulnerability of processors, by its name."""
+    found = {}
+    for path in sorted(folder.glob("*")):
+        with contextlib.suppress(OSError):  # one that cannot be read says nothing
+            found[path.name] = path.read_text().strip()
+    return found
 
 
 def own_config(path: Path = Path("/proc/config.gz")) -> str | None:

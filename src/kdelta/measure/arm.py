@@ -254,8 +254,8 @@ class LiveArm:
             "status": "failed" if failure else "ok",
             "reason": self.failure,
         }
-        if records and (size := (records[0].get("gate") or {}).get("page_kib")):
-            entry["page_kib"] = size
+        gate = (records[0].get("gate") or {}) if records else {}
+        entry |= {name: gate[name] for name in ("page_kib", "mitigations") if gate.get(name)}
         measured = iter(self._host_cpu)
         return ArmBoot(
             [

@@ -137,6 +137,7 @@ class ReportContext:
         workload_methods: Label and text of paragraphs about the workload.
         acceleration: ``kvm`` or ``tcg``.
         acceleration_reason: Why it is that one.
+        architecture: Of the guest; empty of runs of before it was recorded.
         vcpus: Of the guest.
         host_cpus: Of the host.
         memory_mib: Of the guest.
@@ -180,6 +181,7 @@ class ReportContext:
     vcpus: int
     host_cpus: int
     memory_mib: int
+    architecture: str = ""
     phrases: tuple[str, ...] = ()
     distribution: str = ""
     workload_methods: tuple[tuple[str, str], ...] = ()

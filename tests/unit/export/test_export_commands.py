@@ -203,13 +203,26 @@ def test_the_results_folder_itself(run: RunFolder, tmp_path: Path, capsys: Captu
     assert said in capsys.readouterr().err
 
 
-def test_show_the_configured_run_before_it_is_made(project: Project, capsys: Captured) -> None:
+@pytest.mark.parametrize(
+    ("options", "folder", "command"),
+    [
+        ([], "small/quick", "snakemake --cores all"),
+        (
+            ["--arch", "riscv64"],
+            "small-riscv64/quick",
+            "snakemake --cores all --config arch=riscv64",
+        ),
+    ],
+)
+def test_show_the_configured_run_before_it_is_made(
+    project: Project, capsys: Captured, options: list[str], folder: str, command: str
+) -> None:
     (project.root / "config").mkdir()
     (project.root / "config" / "config.yaml").write_text("experiment: experiment.yaml\n")
-    assert main(["--root", str(project.root), "show"]) == 1
+    assert main(["--root", str(project.root), "show", *options]) == 1
     assert capsys.readouterr().err == (
-        f"kdelta: {project.root}/results/small/quick: the configured run is not there yet; "
-        "`snakemake --cores all` makes it, or name another folder results/<experiment>/<protocol>\n"
+        f"kdelta: {project.root}/results/{folder}: the configured run is not there yet; "
+        f"`{command}` makes it, or name another folder results/<experiment>/<protocol>\n"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kdelta.guest.driver import acceleration, gate_failures, whole_text
+from kdelta.guest.driver import acceleration, gate_failures, mitigations, whole_text
 
 EXPECTED: dict[str, Any] = {
     "kernel_release": "6.12.9",
@@ -121,3 +121,12 @@ def test_a_log_that_goes_on_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
         assert whole_text(pipe) == "one\ntwo\n"
     finally:
         os.close(writer)
+
+
+def test_what_the_kernel_says_of_vulnerabilities(tmp_path: Path) -> None:
+    assert mitigations(tmp_path / "none") == {}
+    (tmp_path / "meltdown").write_text("Mitigation: PTI\n")
+    (tmp_path / "mds").write_text("Not affected\n")
+    (tmp_path / "unreadable").mkdir()
+    said = {"mds": "Not affected", "meltdown": "Mitigation: PTI"}
+    assert mitigations(tmp_path) == said

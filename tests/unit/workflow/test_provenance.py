@@ -310,6 +310,44 @@ def test_what_was_set_on_the_hosts_is_told_once(run: Path) -> None:
     ]
 
 
+def test_what_guests_say_of_mitigations_is_told_of_each_arm_where_they_differ(run: Path) -> None:
+    manifest = build_manifest(EXPERIMENT, "quick", run, run)
+    on, off = {"meltdown": "Mitigation: PTI", "mds": "Not affected"}, {"meltdown": "Vulnerable"}
+    for block in manifest["blocks"]:
+        block["boots"] = [{"arm": arm, "mitigations": on} for arm in ("baseline", "patched")]
+    told = report_context(EXPERIMENT, "quick", manifest).environment
+    assert told["Mitigations of the guest"] == "meltdown: Mitigation: PTI"
+    for block in manifest["blocks"]:
+        block["boots"][1]["mitigations"] = off
+    told = report_context(EXPERIMENT, "quick", manifest).environment
+    assert told["Mitigations of the guest, patched"] == "meltdown: Vulnerable"
+    assert told["Mitigations of the guest, baseline"] == "meltdown: Mitigation: PTI"
+
+
+@pytest.mark.parametrize(
+    ("arch", "architecture", "acceleration"),
+    [("x86_64", "x86_64", "tcg"), ("arm64", "arm64", "tcg (emulated on x86_64)")],
+)
+def test_the_set_up_is_the_guests(
+    run: Path, arch: str, architecture: str, acceleration: str
+) -> None:
+    claims = {
+        "file": "claims.csv",
+        "source": "a mail",
+        "arm": "patched",
+        "setup": {"Architecture": "arm64", "Acceleration": "kvm"},
+    }
+    experiment = Experiment.model_validate(SMALL | {"claims": claims})
+    manifest = build_manifest(experiment, "quick", run, run)
+    manifest["acceleration"] = {"mode": "tcg", "reason": "asked for", "arch": arch}
+    context = report_context(experiment, "quick", manifest)
+    assert context.claim_setup == (
+        ("Architecture", "arm64", architecture),
+        ("Acceleration", "kvm", acceleration),
+    )
+    assert context.architecture == arch
+
+
 def test_differences_from_the_published_set_up(run: Path) -> None:
     claims = {
         "file": "claims.csv",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -288,3 +289,23 @@ def test_a_kernel_without_it_is_refused_when_it_is_fetched(
     declaration.write_text(yaml.safe_dump(declared(tree=BENCH)))
     assert kdelta(of_the_tree, *words) == 0
     assert json.loads(record.read_text())["id"] == commit
+
+
+def test_a_program_that_only_guests_will_have(
+    project: Project,
+    small: dict[str, Any],
+    cached: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = project.root / "workloads/mine"
+    folder.mkdir()
+    mine = declared(package="some-program-of-guests")
+    (folder / "workload.yaml").write_text(yaml.safe_dump(mine))
+    small["workloads"] = {"mine": {"matrix": {"size": [1024]}}}
+    project.write(small)
+    assert kdelta(project, "check", "experiment.yaml") == 1
+    assert "apt-get install some-program-of-guests" in capsys.readouterr().err
+    other = "arm64" if platform.machine() != "aarch64" else "x86_64"
+    assert kdelta(project, "check", "experiment.yaml", "--arch", other) == 0
+    said = f"was not tried: its package some-program-of-guests is for {other} guests"
+    assert said in capsys.readouterr().out
