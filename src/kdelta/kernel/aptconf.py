@@ -30,8 +30,12 @@ class Repository:
     entry: str
 
 
-def sources_for(suite: str) -> str:
+def sources_for(suite: str, key: str) -> str:
     """A deb822 sources file for a suite of the archive that the host uses.
+
+    Args:
+        suite: its name.
+        key: what of an experiment asks for it, for the message.
 
     Raises:
         KdeltaError: the host's apt does not use Debian's archive.
@@ -39,9 +43,8 @@ def sources_for(suite: str) -> str:
     repository = find_repository(index_fields(_FORMAT), suite)
     if repository is None:
         raise KdeltaError(
-            f"kernel.source.suite: {suite!r} is looked for where this host's apt gets Debian's "
-            "component main from, and apt knows no such place; run `apt-get update`, or leave out "
-            "`suite`, or use type git"
+            f"{key}: {suite!r} is looked for where this host's apt gets Debian's component main "
+            f"from, and apt knows no such place; run `apt-get update`, or do without {key}"
         )
     return sources_text(repository.uri, suite, _signed_by(repository.entry))
 
@@ -157,8 +160,8 @@ def parse_signed_by(text: str, file: str, number: int) -> str | None:
     return field[1].strip() if field else None
 
 
-def private_configuration(folder: Path) -> str:
-    """An apt.conf that keeps apt within a folder.
+def private_configuration(folder: Path, architecture: str | None = None) -> str:
+    """An apt.conf that keeps apt within a folder, and to one architecture if it is named.
 
     The host's proxies, credentials and trusted keys stay in force; its hooks do
     not run, since they serve the system's own lists.
@@ -174,6 +177,12 @@ def private_configuration(folder: Path) -> str:
         "Dir::Etc::preferencesparts": folder / "empty",
     }
     lines = [f'{name} "{path}";' for name, path in directories.items()]
+    if architecture:
+        lines += [
+            f'APT::Architecture "{architecture}";',
+            "#clear APT::Architectures;",
+            f'APT::Architectures {{ "{architecture}"; }};',
+        ]
     lines += [
         'Dir::Cache::pkgcache "";',
         'Dir::Cache::srcpkgcache "";',

@@ -10,34 +10,18 @@ always does; the system's own lists stay as they are.
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.arms import DebianSource
-from kdelta.cache import disk_full, file_lock, says_disk_full, write_atomically
+from kdelta.cache import disk_full, says_disk_full
 from kdelta.errors import KdeltaError
 from kdelta.kernel import aptconf
+from kdelta.kernel.apt_state import RETRIES, AptState, Package, complaints, parse_uris
 from kdelta.kernel.process import clean_environment, run
 from kdelta.progress import Progress
-
-_RETRIES = "Acquire::Retries=3"
-_RECENT_S = 3600.0
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package as apt's index has it, checked against a signed Release file by apt."""
-
-    request: str
-    """What to give `apt-get download`: ``name=version``."""
-    version: str
-    file: str
-    size: int
-    sha256: str
 
 
 class Archive:
@@ -59,13 +43,12 @@ class Archive:
                 "have; use type git with a url and a commit instead"
             )
         self.suite = suite
-        self._folder = state / suite if suite else None
-        self._lock = state / "lock"
+        self._state = AptState(state / suite, suite, "kernel.source.suite") if suite else None
 
     @property
     def is_private(self) -> bool:
         """Whether the suite is read through a state folder of our own."""
-        return self._folder is not None
+        return self._state is not None
 
     def find(self, source: DebianSource) -> Package:
         """The package, in the version asked for or else the newest that the index has.
@@ -77,26 +60,28 @@ class Archive:
             KdeltaError: there is no such package or version.
         """
         fresh = False
-        if self._folder is not None and not (self._folder / "apt.conf").is_file():
-            self.update()
+        if self._state is not None and not self._state.conf.is_file():
+            self._state.update()
             fresh = True
         package, said = self._look_up(source)
-        if package is None and self.is_private and not fresh:
-            self.update()
+        if package is None and self._state is not None and not fresh:
+            self._state.update()
             package, said = self._look_up(source)
         if package is None:
             raise self._unknown(source, said)
         return package
 
-    def refresh(self) -> None:
-        """Fetch the private state's index, unless that was done within the last hour.
+    def refresh(self, within_s: float = 3600.0) -> None:
+        """Fetch the private state's index, unless that was done so many seconds ago or less.
 
         Raises:
             KdeltaError: the suite does not exist, or cannot be reached.
         """
-        mark = self._folder / "apt.conf" if self._folder is not None else None
-        if mark is None or not mark.is_file() or time.time() - mark.stat().st_mtime > _RECENT_S:
-            self.update()
+        if self._state is None:
+            return
+        mark = self._state.conf
+        if not mark.is_file() or time.time() - mark.stat().st_mtime > within_s:
+            self._state.update()
 
     @property
     def codename(self) -> str | None:
@@ -104,43 +89,10 @@ class Archive:
 
         None for the host's suites.
         """
-        if self._folder is None:
+        if self._state is None:
             return None
         names = aptconf.index_fields("$(CODENAME)", self._options())
         return names[0] if names else self.suite
-
-    def update(self) -> None:
-        """Fetch the private state's index.
-
-        Raises:
-            KdeltaError: the suite does not exist, or cannot be reached.
-        """
-        if self._folder is None or self.suite is None:
-            return
-        sources = aptconf.sources_for(self.suite)
-        with file_lock(self._lock, "apt's index in the cache"):
-            for part in ("lists/partial", "archives/partial", "empty"):
-                (self._folder / part).mkdir(parents=True, exist_ok=True)
-            write_atomically(self._folder / "status", b"")
-            write_atomically(self._folder / "kdelta.sources", sources.encode())
-            staged = self._folder / "apt.conf.new"
-            write_atomically(staged, aptconf.private_configuration(self._folder).encode())
-            with Progress(f"reading the index of {self.suite}") as progress:
-                result = run(
-                    ["apt-get", "-c", staged, "-o", _RETRIES, "--error-on=any", "update"],
-                    env=clean_environment(),
-                    on_tick=progress.update,
-                )
-            if result.status != 0:
-                if says_disk_full(result.tail):
-                    raise disk_full(self._folder, f"reading the index of {self.suite}")
-                raise KdeltaError(
-                    f"kernel.source.suite: the index of {self.suite!r} cannot be read; check that "
-                    "Debian has a suite of this name, and the network. apt says:\n"
-                    + complaints(result.tail)
-                )
-            # Only now is the state worth looking into.
-            staged.replace(self._folder / "apt.conf")
 
     def download(self, package: Package, folder: Path) -> Path:
         """Download a package into a folder and check its SHA-256.
@@ -155,7 +107,7 @@ class Archive:
                 progress.update(have // 2**20)
 
             result = run(
-                ["apt-get", *self._options(), "-o", _RETRIES, "download", package.request],
+                ["apt-get", *self._options(), *RETRIES, "download", package.request],
                 cwd=folder,
                 env=clean_environment(),
                 on_tick=show,
@@ -179,7 +131,7 @@ class Archive:
         return file
 
     def _options(self) -> list[str]:
-        return ["-c", str(self._folder / "apt.conf")] if self._folder is not None else []
+        return self._state.options if self._state is not None else []
 
     def _look_up(self, source: DebianSource) -> tuple[Package | None, str]:
         request = f"{source.package}={source.version}" if source.version else source.package
@@ -192,7 +144,8 @@ class Archive:
         )
         if result.returncode != 0:
             return None, result.stderr
-        return parse_uri_line(result.stdout, source.package), result.stderr + result.stdout
+        named = [found for found in parse_uris(result.stdout) if found.name == source.package]
+        return (named[0] if named else None), result.stderr + result.stdout
 
     def _unknown(self, source: DebianSource, said: str, others: str = "") -> KdeltaError:
         wanted = source.package + (f" in version {source.version}" if source.version else "")
@@ -261,24 +214,6 @@ def _by_codename(
     return (lasting, found) if found is not None else (archive, package)
 
 
-def parse_uri_line(output: str, name: str) -> Package | None:
-    """The package in the output of ``apt-get --print-uris download``.
-
-    A line there is: 'URI' FILE SIZE SHA256:DIGEST. FILE is
-    NAME_VERSION_ARCHITECTURE.deb with the version's colon as %3a.
-    """
-    match = re.search(
-        rf"^'[^']*' (?P<file>{re.escape(name)}_(?P<version>[^_ ]+)_[^_ ]+\.deb) "
-        r"(?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$",
-        output,
-        re.MULTILINE,
-    )
-    if match is None:
-        return None
-    version = match["version"].replace("%3a", ":")
-    return Package(f"{name}={version}", version, match["file"], int(match["size"]), match["sha256"])
-
-
 def unpack_source(package: Path, name: str, tree: Path) -> None:
     """Unpack the kernel tree that a `linux-source` package holds as a tar archive.
 
@@ -307,9 +242,3 @@ def unpack_source(package: Path, name: str, tree: Path) -> None:
             f"kernel.source: {package.name} cannot be unpacked: "
             + (result.tail.strip().splitlines() or ["no reason was given"])[0]
         )
-
-
-def complaints(output: str) -> str:
-    """The errors and warnings in apt's output, indented."""
-    lines = [line for line in output.splitlines() if line.startswith(("E:", "W:", "Err:"))]
-    return "\n".join(f"  {line}" for line in lines or ["(nothing)"])

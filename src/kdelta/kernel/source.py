@@ -188,7 +188,7 @@ def _fetch_debian(source: DebianSource, cache: Path) -> SourceTree:
         package = archive.find(source)
     if source.suite and _cached(cache, package.sha256) is None:
         # The index may name a version that its archive has replaced since.
-        archive.update()
+        archive.refresh(within_s=0)
         package = archive.find(source)
     describe = {
         "type": "debian",

@@ -15,7 +15,6 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from kdelta.architecture import Architecture
 from kdelta.cache import disk_full, file_lock, make_entry, says_disk_full, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel import aptconf
-from kdelta.kernel.debian import complaints
+from kdelta.kernel.apt_state import RETRIES, AptState, Package, complaints, parse_uris
 from kdelta.kernel.image import sha256_file
 from kdelta.kernel.process import clean_environment, run
 from kdelta.progress import Progress
@@ -41,20 +40,11 @@ PYTHON = "usr/bin/python3"
 _LAYOUT = 1
 # The driver is Python; its init, regimes and workloads use the others.
 _BASE = ("python3", "coreutils", "dash", "mount", "util-linux")
+_INSTALL = ("--yes", "--no-install-recommends", "install")
 _FOLDERS = ("bin", "sbin", "lib")
 # What the init and the kernel mount, which a package need not have.
 _MOUNT_POINTS = ("dev", "proc", "run", "sys", "tmp", "var/tmp", "root")
 _PROGRAM_FOLDERS = ("usr/bin", "usr/sbin", "usr/local/bin", "usr/games")
-
-
-@dataclass(frozen=True)
-class Package:
-    """One that a root consists of, as apt's index has it."""
-
-    name: str
-    version: str
-    file: str
-    sha256: str
 
 
 def needs_root(experiment: Experiment) -> bool:
@@ -88,15 +78,17 @@ def make_root(arch: Architecture, wanted: Sequence[str], init: Path, cache: Path
             architecture, or cannot be had.
     """
     release = arch.debian_release or _hosts_release(arch)
-    state = cache / "apt" / f"root-{release}-{arch.debian}"
+    folder = cache / "apt" / f"root-{release}-{arch.debian}"
+    state = AptState(folder, release, "kernel.arch", arch.debian)
     with file_lock(cache / "locks" / f"root-{arch.debian}", f"the root of {arch.title} guests"):
-        options = _apt_state(state, release, arch)
-        packages = _resolve(options, wanted, arch)
+        if not state.conf.is_file():
+            state.update()
+        packages = _resolve(state, wanted, arch)
         key = _key(arch, packages, init)
         entry = cache / "roots" / key
 
         def make(folder: Path) -> None:
-            archives = _download(state, options, wanted, packages)
+            archives = _download(state, wanted, packages)
             with Progress(f"unpacking the root of {arch.title} guests", len(packages)) as progress:
                 for package in packages:
                     _unpack(archives / package.file, folder)
@@ -105,7 +97,7 @@ def make_root(arch: Architecture, wanted: Sequence[str], init: Path, cache: Path
 
         make_entry(entry, make)
         # They are in the root now.
-        shutil.rmtree(state / "archives", ignore_errors=True)
+        shutil.rmtree(state.archives, ignore_errors=True)
     _require_python(entry)
     return {
         "schema": 1,
@@ -203,46 +195,13 @@ def _hosts_release(arch: Architecture) -> str:
     return release
 
 
-def _apt_state(state: Path, release: str, arch: Architecture) -> list[str]:
-    """A private state of apt for one architecture; its index is read once."""
-    conf = state / "apt.conf"
-    options = ["-c", str(conf)]
-    if conf.is_file():
-        return options
-    for part in ("lists/partial", "archives/partial", "empty"):
-        (state / part).mkdir(parents=True, exist_ok=True)
-    write_atomically(state / "status", b"")
-    write_atomically(state / "kdelta.sources", aptconf.sources_for(release).encode())
-    text = aptconf.private_configuration(state) + (
-        f'APT::Architecture "{arch.debian}";\n'
-        "#clear APT::Architectures;\n"
-        f'APT::Architectures {{ "{arch.debian}"; }};\n'
-        'APT::Install-Recommends "false";\n'
-    )
-    staged = state / "apt.conf.new"
-    write_atomically(staged, text.encode())
-    with Progress(f"reading the index of {release} for {arch.debian}") as progress:
-        result = run(
-            ["apt-get", "-c", staged, "-o", "Acquire::Retries=3", "--error-on=any", "update"],
-            env=clean_environment(),
-            on_tick=progress.update,
-        )
-    if result.status != 0:
-        raise KdeltaError(
-            f"the index of Debian {release} for {arch.debian} cannot be read; check the network, "
-            f"and that the archive has this architecture. apt says:\n{complaints(result.tail)}"
-        )
-    staged.replace(conf)  # only now is the state worth looking into
-    return options
-
-
-def _resolve(options: Sequence[str], wanted: Sequence[str], arch: Architecture) -> list[Package]:
+def _resolve(state: AptState, wanted: Sequence[str], arch: Architecture) -> list[Package]:
     """All packages that the wanted ones come to."""
     # Of packages that it has downloaded already it prints nothing.
-    empty = Path(options[-1]).with_name("empty")
-    options = [*options, "-o", f"Dir::Cache::archives={empty}", "-o", "Acquire::ForceHash=SHA256"]
+    elsewhere = ("-o", f"Dir::Cache::archives={state.folder / 'empty'}")
+    hashed = ("-o", "Acquire::ForceHash=SHA256")
     result = subprocess.run(
-        ["apt-get", *options, "--yes", "--print-uris", "install", *wanted],
+        ["apt-get", *state.options, *elsewhere, *hashed, "--print-uris", *_INSTALL, *wanted],
         env=clean_environment(),
         capture_output=True,
         text=True,
@@ -256,33 +215,12 @@ def _resolve(options: Sequence[str], wanted: Sequence[str], arch: Architecture) 
     return parse_uris(result.stdout)
 
 
-def parse_uris(text: str) -> list[Package]:
-    """The packages in the output of ``apt-get --print-uris install``.
-
-    A line there is: 'URI' FILE SIZE SHA256:DIGEST. FILE is NAME_VERSION_ARCHITECTURE.deb, with
-    the version's colon as %3a.
-    """
-    found = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 4 and words[1].endswith(".deb") and words[3].startswith("SHA256:"):
-            name, version, _ = words[1].split("_")
-            digest = words[3].removeprefix("SHA256:")
-            found.append(Package(name, version.replace("%3a", ":"), words[1], digest))
-    return found
-
-
-def _download(
-    state: Path, options: Sequence[str], wanted: Sequence[str], packages: Sequence[Package]
-) -> Path:
-    archives = state / "archives"
+def _download(state: AptState, wanted: Sequence[str], packages: Sequence[Package]) -> Path:
+    archives = state.archives
     (archives / "partial").mkdir(parents=True, exist_ok=True)
     with Progress("downloading packages of the guests' root", len(packages)) as progress:
         result = run(
-            [
-                *("apt-get", *options, "-o", "Acquire::Retries=3"),
-                *("--yes", "--download-only", "install", *wanted),
-            ],
+            ["apt-get", *state.options, *RETRIES, "--download-only", *_INSTALL, *wanted],
             env=clean_environment(),
             on_tick=lambda: progress.update(len(list(archives.glob("*.deb")))),
         )
@@ -290,7 +228,7 @@ def _download(
         if says_disk_full(result.tail):
             raise disk_full(archives, "downloading packages of the guests' root")
         # What it would read is out of date, most likely: read it again the next time.
-        (state / "apt.conf").unlink(missing_ok=True)
+        state.conf.unlink(missing_ok=True)
         raise KdeltaError(
             "packages of the guests' root cannot be downloaded; check the network and run again. "
             f"apt says:\n{complaints(result.tail)}"

@@ -16,10 +16,10 @@ from kdelta.architecture import host_architecture
 from kdelta.arms import KernelConfig
 from kdelta.errors import KdeltaError
 from kdelta.kernel import aptconf, objects
+from kdelta.kernel.apt_state import parse_uris
 from kdelta.kernel.boot_image import payload
 from kdelta.kernel.build import BuildRequest, request_key
 from kdelta.kernel.compile import failure_message, first_error, step_of
-from kdelta.kernel.debian import parse_uri_line
 from kdelta.kernel.image import ccache_counts, expected_steps, image_key
 from kdelta.kernel.source import SourceTree, kernel_version, restore
 
@@ -271,13 +271,12 @@ def test_uri_line() -> None:
         f"'http://a/pool/l/linux-source-6.12_6.12.117-1%7edeb12u1_all.deb' "
         f"linux-source-6.12_2%3a6.12.117-1~deb12u1_all.deb 153476148 SHA256:{digest}\n"
     )
-    package = parse_uri_line(line, "linux-source-6.12")
-    assert package is not None
+    (package,) = parse_uris(line)
+    assert package.name == "linux-source-6.12"
     assert package.version == "2:6.12.117-1~deb12u1"
     assert package.request == "linux-source-6.12=2:6.12.117-1~deb12u1"
     assert (package.size, package.sha256) == (153476148, digest)
-    assert parse_uri_line(line, "linux-source-6.1") is None
-    assert parse_uri_line(line.replace("SHA256", "MD5Sum"), "linux-source-6.12") is None
+    assert parse_uris(line.replace("SHA256", "MD5Sum")) == []
 
 
 LISTING = [
@@ -312,6 +311,12 @@ def test_keys_of_the_hosts_entry() -> None:
     line = "deb [arch=amd64 signed-by=/b.gpg] http://a bookworm main\ndeb http://b bookworm main\n"
     assert aptconf.parse_signed_by(line, "x.list", 1) == "/b.gpg"
     assert aptconf.parse_signed_by(line, "x.list", 2) is None
+
+
+def test_a_private_state_is_of_one_architecture_if_asked(tmp_path: Path) -> None:
+    assert "Architecture" not in aptconf.private_configuration(tmp_path)
+    text = aptconf.private_configuration(tmp_path, "riscv64")
+    assert 'APT::Architectures { "riscv64"; };' in text
 
 
 def test_private_configuration_stays_in_its_folder(tmp_path: Path) -> None:

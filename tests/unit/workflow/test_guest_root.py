@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
+from kdelta.kernel.apt_state import parse_uris
 from kdelta.workload.guest_root import (
     PYTHON,
     RECORD,
     find_program,
-    parse_uris,
     root_of,
     wanted_packages,
 )
