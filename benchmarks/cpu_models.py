@@ -7,9 +7,10 @@ order, and on the host itself. Printed: nanoseconds of each path, how copying an
 to taking a mutex, and pipe_bench's throughput; the best of all rounds, since whatever else runs can
 only slow them.
 
-    .venv/bin/python benchmarks/cpu_models.py --kernel results/.../kernels/baseline/vmlinuz
+    .venv/bin/python benchmarks/cpu_models.py --run results/EXPERIMENT [--models MODEL ...]
 
-About 10 s a guest.
+takes architecture, kernel and root of the guests from a run whose guests are emulated. About 10 s a
+guest.
 """
 
 from __future__ import annotations
@@ -20,20 +21,26 @@ import random
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdelta.architecture import host_architecture
+from kdelta.architecture import Architecture, architecture
 from kdelta.cache import cache_root
 from kdelta.guest.launch import SHARE_IN_GUEST, Guest, GuestSpec
 from kdelta.guest.share import shared_folder
 from kdelta.host.facts import cpu_model, host_cpus
 from kdelta.kernel.image import KERNEL
-from kdelta.workload.build import INIT_SOURCE, cached_program
+from kdelta.provenance import read_json
+from kdelta.workload.build import INIT_SOURCE, Target, cached_program
+from kdelta.workload.guest_root import root_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS_SOURCE = Path(__file__).resolve().with_name("kernel_paths.c")
-MODELS = ("max", "max,-erms", "max,-erms,-fsrm", "Nehalem", "EPYC,-erms", "qemu64")
+MODELS = {
+    "x86_64": ("max", "max,-erms", "max,-erms,-fsrm", "Nehalem", "EPYC,-erms", "qemu64"),
+    "arm64": ("max", "max,pauth-impdef=on", "neoverse-n1", "cortex-a57", "cortex-a76"),
+}
 PATHS = ("copy", "clear", "fill", "lock", "call")
 BENCH = "pipe_bench --format json --writers 1 --readers 1 --duration 1 --warmup 0.2"
 DEADLINE_S = 120.0
@@ -45,6 +52,14 @@ def measured(text: str) -> Json:
     """The two programs' lines as one result."""
     paths, bench = (json.loads(line) for line in text.splitlines())
     return {**paths, "mib_s": bench["throughput_mib_s"]}
+
+
+def built(target: Target) -> dict[str, Path]:
+    """Both programs and the guests' first process, by name."""
+    sources = (PATHS_SOURCE, ROOT / "workloads/pipe_bench/pipe_bench.c", INIT_SOURCE)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        return {one.stem: cached_program(one, log, cache_root(), target) for one in sources}
 
 
 def on_host(programs: dict[str, Path]) -> Json:
@@ -60,10 +75,20 @@ def on_host(programs: dict[str, Path]) -> Json:
     return measured("".join(lines))
 
 
-def in_guest(kernel: Path, model: str, programs: dict[str, Path]) -> Json:
+@dataclass(frozen=True)
+class Guests:
+    """What all guests are, but for their CPU."""
+
+    arch: Architecture
+    kernel: Path
+    root: Path | None
+    programs: dict[str, Path]
+
+
+def in_guest(guests: Guests, model: str) -> Json:
     """Both programs in a guest with this CPU."""
     with shared_folder() as share:
-        for name, program in {KERNEL: kernel, **programs}.items():
+        for name, program in {KERNEL: guests.kernel, **guests.programs}.items():
             shutil.copy(program, share / name)
         # In the guest's memory: neither program is to wait for the host's disk.
         (share / "run.sh").write_text(
@@ -71,7 +96,8 @@ def in_guest(kernel: Path, model: str, programs: dict[str, Path]) -> Json:
             f"{{ ./kernel_paths file && ./{BENCH}; }} > {SHARE_IN_GUEST}/out 2>&1\n"
         )
         spec = GuestSpec(
-            arch=host_architecture(),
+            arch=guests.arch,
+            root=guests.root,
             kernel=share / KERNEL,
             acceleration="tcg",
             cpu=model,
@@ -101,24 +127,28 @@ def line(name: str, results: list[Json]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kernel", type=Path, required=True, help="an image made for emulation")
+    parser.add_argument("--run", type=Path, required=True, help="a folder results/EXPERIMENT")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), help="as QEMU's -cpu")
+    parser.add_argument("--models", nargs="+", help="as QEMU's -cpu")
     args = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder:
-        sources = (PATHS_SOURCE, ROOT / "workloads/pipe_bench/pipe_bench.c", INIT_SOURCE)
-        programs = {
-            source.stem: cached_program(source, Path(folder) / "log", cache_root())
-            for source in sources
-        }
-    results: dict[str, list[Json]] = {"the host itself": [], **{m: [] for m in args.models}}
-    shuffled = random.Random(1)
+    arch = architecture(read_json(args.run / "acceleration.json")["arch"])
+    guests = Guests(
+        arch,
+        args.run / "kernels/baseline" / KERNEL,
+        root_of(args.run / "programs", cache_root()),
+        built(Target(arch)),
+    )
+    models = args.models or MODELS[arch.name]
+    results: dict[str, list[Json]] = {"the host itself": [], **{m: [] for m in models}}
+    here, shuffled = built(Target()), random.Random(1)
     for _ in range(args.rounds):
-        results["the host itself"].append(on_host(programs))
-        for model in shuffled.sample(args.models, len(args.models)):
-            results[model].append(in_guest(args.kernel, model, programs))
-    print(f"{cpu_model(Path('/proc/cpuinfo').read_text())}, {host_cpus()} CPUs")
+        results["the host itself"].append(on_host(here))
+        for model in shuffled.sample(models, len(models)):
+            results[model].append(in_guest(guests, model))
+    print(
+        f"{cpu_model(Path('/proc/cpuinfo').read_text())}, {host_cpus()} CPUs; {arch.title} guests"
+    )
     print(
         f"64 KiB copied, cleared, put into a pipe; a mutex, a system call: ns; {args.rounds} rounds"
     )
