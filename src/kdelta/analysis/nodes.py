@@ -245,8 +245,10 @@ def permutation_p(values: Mapping[int, float], nodes: Nodes) -> float:
     groups = [group for group in _groups(values, nodes) if len(group)]
     if len(groups) < 2 or sum(map(len, groups)) == len(groups):
         return math.nan
-    every = np.concatenate(groups)
-    centre, scale = every.mean(), max(float(np.abs(every - every.mean()).max()), ROUNDING)
+    centre = np.concatenate(groups).mean()
+    scale = float(np.abs(np.concatenate(groups) - centre).max())
+    if scale <= ROUNDING:
+        return 1.0
 
     def between(*dealt: Floats, axis: int) -> Floats:
         # With the sum of all squares given, that is as good as F. Rounded, so that what is as
