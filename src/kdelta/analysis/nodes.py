@@ -230,7 +230,8 @@ def _visible(found: NodeEffects, level: float, power: float) -> float:
     every, few = found.blocks.sum(), found.blocks[found.blocks > 0].min()
     limit = special.fdtri(found.between, found.df, 1 - level)
     noncentral = special.ncfdtrinc(found.between, found.df, 1 - power, limit)
-    return found.sd * math.sqrt(noncentral * every / (few * (every - few)))
+    # It is found by trial, to four digits: more would differ from processor to processor.
+    return round(found.sd * math.sqrt(noncentral * every / (few * (every - few))), 4)
 
 
 def permutation_p(values: Mapping[int, float], nodes: Nodes) -> float:

@@ -272,8 +272,8 @@ def _nodes(run: Results) -> list[Notice]:
     if not found:
         return []
     details = tuple(
-        f"{regime.title}, {arm.name}: {node_effects(rows)}; equal on all nodes with "
-        f"p = {p_words(number(rows['p_holm'].iloc[0]))}."
+        f"{regime.title}, {arm.name}: {node_effects(rows)}; p of equal effects: "
+        f"{p_words(number(rows['p_holm'].iloc[0]))}."
         for regime, arm, rows in found
     )
     places = join_words(f"{arm.name} in {regime.title}" for regime, arm, _ in found)

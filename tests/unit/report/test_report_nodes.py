@@ -106,7 +106,7 @@ def test_effects_that_differ_are_a_warning_and_stand_beside_the_answer(measured:
     assert notice.headline == "Effects differ from node to node: patched in No memory pressure"
     assert notice.details[0] == (
         "No memory pressure, patched: rack-1 +20.0% [+18.0, +22.0] (2 blocks), rack-2 +5.0% "
-        "[+3.0, +7.0] (2 blocks); equal on all nodes with p = 0.004."
+        "[+3.0, +7.0] (2 blocks); p of equal effects: 0.004."
     )
     view = build_view(run)
     told = "Effects differ from node to node: the interval reaches over those of all."
