@@ -297,14 +297,18 @@ def compared(
         nodes: of the blocks, by regime; a regime without blocks has its place in the family.
         settings: regimes and arms, factors, primary metric.
     """
-    cells: dict[Place, list[dict[int, float]]] = {
-        (regime, arm): [] for regime in settings.regimes for arm in settings.compared_arms
+    cells: dict[Place, dict[tuple[Any, ...], dict[int, float]]] = {
+        (regime, arm): {} for regime in settings.regimes for arm in settings.compared_arms
     }
     ours = ratios[ratios["metric"] == settings.primary]
-    ours = ours.assign(log=np.log(ours["ratio"].to_numpy(dtype=float)))
-    for (regime, arm, *_), rows in ours.groupby(["regime", "arm", *settings.factors], sort=False):
-        cells[regime, arm].append(dict(zip(rows["block"], rows["log"], strict=True)))
-    return compare_nodes(cells, nodes, settings)
+    logs = np.log(ours["ratio"].to_numpy(dtype=float)).tolist()
+    levels = (ours[factor] for factor in settings.factors)
+    for regime, arm, block, log, *cell in zip(
+        ours["regime"], ours["arm"], ours["block"], logs, *levels, strict=True
+    ):
+        cells[regime, arm].setdefault(tuple(cell), {})[block] = log
+    found = {place: list(here.values()) for place, here in cells.items()}
+    return compare_nodes(found, nodes, settings)
 
 
 def nodes_frame(

@@ -47,7 +47,8 @@ def nodes(run: Results) -> NodesPart | None:
         f"Effects differ beyond chance in {words.count(DIFFER)} of "
         f"{plural(len(words), 'comparison')} of an arm in a regime"
         + (f"; in {open_ones} it cannot be told, for want of blocks" if open_ones else "")
-        + f". {ONE_FOR_ALL} Effects are those of these nodes: of others they say nothing.",
+        + f". {ONE_FOR_ALL} Effects are those of these nodes: of others they say nothing. Values "
+        "in the tables are geometric means over all of them.",
         _machines(run, names),
         Grid(
             f"Lowest and highest effect of a node on {run.primary.short} "
