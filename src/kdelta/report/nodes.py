@@ -40,15 +40,18 @@ def nodes(run: Results) -> NodesPart | None:
         return None
     found = list(compared(run))
     words = [str(rows["differ"].iloc[0]) for _, _, rows in found]
-    open_ones = words.count(UNKNOWN)
+    differing, open_ones = words.count(DIFFER), words.count(UNKNOWN)
+    told = "No regime was measured on more than one of them"
+    if words:
+        comparisons = plural(len(words), "comparison")
+        told = f"Effects differ beyond chance in {differing} of {comparisons} of an arm in a regime"
+    if open_ones:
+        told += f"; in {open_ones} it cannot be told, for want of blocks"
     return NodesPart(
         f"Blocks were measured on {plural(len(names), 'node')}, each on one of them. That a node "
         "is slower than another one changes no ratio; an effect that is another one there would. "
-        f"Effects differ beyond chance in {words.count(DIFFER)} of "
-        f"{plural(len(words), 'comparison')} of an arm in a regime"
-        + (f"; in {open_ones} it cannot be told, for want of blocks" if open_ones else "")
-        + f". {ONE_FOR_ALL} Effects are those of these nodes: of others they say nothing. Values "
-        "in the tables are geometric means over all of them.",
+        f"{told}. {ONE_FOR_ALL} Effects are those of these nodes: of others they say nothing. "
+        "Values in the tables are geometric means over all of them.",
         _machines(run, names),
         Grid(
             f"Lowest and highest effect of a node on {run.primary.short} "

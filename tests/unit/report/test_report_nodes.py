@@ -100,6 +100,18 @@ def test_nodes_are_told_with_speed_and_blocks_in_every_output(measured: Case) ->
         assert "rack-2" in text
 
 
+def test_a_node_a_regime_leaves_nothing_to_compare(measured: Case) -> None:
+    table = on_nodes(measured).frames.nodes
+    first = table["regime"] == measured.run.regimes[0].name
+    run = measured.run.with_tables(nodes=table[first == (table["node"] == "rack-1")])
+    part = build_view(run).nodes
+    assert part is not None
+    assert len(part.machines.rows) == 2
+    assert "No regime was measured on more than one of them." in part.sentence
+    for text in outputs(run, measured):
+        assert "Lowest and highest effect" not in text
+
+
 def test_effects_that_differ_are_a_warning_and_stand_beside_the_answer(measured: Case) -> None:
     run = on_nodes(measured, patched="yes")
     (notice,) = notices(run)
