@@ -31,8 +31,8 @@ Nodes = Mapping[int, str]
 
 DIFFER, NOT_SEEN, UNKNOWN = "yes", "not seen", "cannot be told"
 
-# The permutation test enumerates all ways to deal blocks to nodes, up to so many.
-_WAYS = 2**12
+# The permutation test enumerates all orders of 7 blocks, and draws as many of more.
+_ORDERS = math.factorial(7)
 _SEED = 20260718
 
 
@@ -228,41 +228,43 @@ def _visible(found: NodeEffects, level: float, power: float) -> float:
     if not found.tested:
         return math.nan
     every, few = found.blocks.sum(), found.blocks[found.blocks > 0].min()
-    limit = special.fdtri(found.between, found.df, 1 - level)
+    limit = float(special.fdtri(found.between, found.df, 1 - level))
     noncentral = special.ncfdtrinc(found.between, found.df, 1 - power, limit)
     # It is found by trial, to four digits: more would differ from processor to processor.
     return round(found.sd * math.sqrt(noncentral * every / (few * (every - few))), 4)
 
 
 def permutation_p(values: Mapping[int, float], nodes: Nodes) -> float:
-    """The same question without normality: were the blocks' labels dealt otherwise, how often?
+    """The same question without normality: were the blocks dealt otherwise to nodes, how often?
 
-    Exact where there are at most 4096 ways to deal them, else of as many draws with a fixed seed.
-    It cannot decide: with four blocks on each of two nodes its smallest value is 0.03.
+    Exact up to 7 blocks; beyond, as many orders of them are drawn with a fixed seed. It cannot
+    decide: with four blocks on each of two nodes its smallest value is 0.03.
 
     Returns:
         NaN with fewer than two nodes or no two blocks of one node.
     """
     groups = [group for group in _groups(values, nodes) if len(group)]
-    if len(groups) < 2 or sum(map(len, groups)) == len(groups):
+    sizes = np.array(list(map(len, groups)))
+    if len(groups) < 2 or sizes.max() == 1:
         return math.nan
-    centre = np.concatenate(groups).mean()
-    scale = float(np.abs(np.concatenate(groups) - centre).max())
-    if scale <= ROUNDING:
+    every = np.concatenate(groups)
+    every = every - every.mean()
+    if np.abs(every).max() <= ROUNDING:
         return 1.0
+    first = np.cumsum(sizes) - sizes
 
-    def between(*dealt: Floats, axis: int) -> Floats:
+    def between(dealt: Floats, axis: int) -> Floats:
         # With the sum of all squares given, that is as good as F. Rounded, so that what is as
         # large as the observed one does not hang on rounding errors.
-        squares = [np.sum(part, axis=axis) ** 2 / part.shape[axis] for part in dealt]
-        return np.round(np.sum(squares, axis=0), 10)
+        sums = np.add.reduceat(dealt, first, axis=axis)
+        return np.asarray(np.round((sums**2 / sizes).sum(axis=axis), 10))
 
     found: Any = stats.permutation_test(
-        [(group - centre) / scale for group in groups],
+        (every / np.abs(every).max(),),
         between,
-        permutation_type="independent",
+        permutation_type="pairings",
         vectorized=True,
-        n_resamples=_WAYS,
+        n_resamples=_ORDERS,
         batch=1024,
         alternative="greater",
         axis=-1,
@@ -392,4 +394,5 @@ def _levels(samples: pd.DataFrame, settings: AnalysisSettings) -> dict[Place, fl
 
 
 def _means(logs: pd.Series) -> dict[Place, float]:
-    return {(regime, node): math.exp(log) for (regime, node), log in logs.items()}
+    places: list[Any] = logs.index.to_list()
+    return {tuple(place): math.exp(log) for place, log in zip(places, logs, strict=True)}
