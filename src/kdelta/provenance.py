@@ -81,6 +81,7 @@ def build_manifest(
                 "regime": folder.parent.name,
                 "block": folder.name,
                 "host": distinct.index(_host_of(host)) + 1,
+                **({"node": host["node"]} if host.get("node") else {}),
                 **{name: host[name] for name in ("boots", "environment", "earlier_attempts")},
             }
             for folder, host in zip(folders, hosts, strict=True)

@@ -119,12 +119,14 @@ def host_differences(manifest: Json) -> tuple[str, ...]:
             lines.append(f"{name.replace('_', ' ')}: {told}.")
     for number in range(1, len(hosts) + 1):
         where: dict[str, list[str]] = {}
-        for block in manifest["blocks"]:
-            if block.get("host") == number:
-                where.setdefault(block["regime"], []).append(str(int(block["block"][6:])))
+        here = [block for block in manifest["blocks"] if block.get("host") == number]
+        for block in here:
+            where.setdefault(block["regime"], []).append(str(int(block["block"][6:])))
         if where:
             there = ", ".join(f"{regime} {', '.join(n)}" for regime, n in where.items())
-            lines.append(f"Host {number} measured blocks {there}.")
+            called = ", ".join(dict.fromkeys(filter(None, (block.get("node") for block in here))))
+            name = f"Host {number}" + (f" ({called})" if called else "")
+            lines.append(f"{name} measured blocks {there}.")
     return tuple(lines)
 
 

@@ -81,6 +81,7 @@ class Table(NamedTuple):
 REGIME = Column("regime", "string", "", "condition of the guest, by its name")
 ARM = Column("arm", "string", "", "the arm's name, or `control`")
 BLOCK = Column("block", "integer", "", "number of the block, from 1")
+NODE = Column("node", "string", "", "that measured the block; its processor in runs without names")
 FACTORS = Column(FACTOR, "string", "", "one column per factor of the matrix: the cell's level")
 PARAMETERS = Column(
     PARAMETER, "string", "", "one column per parameter that is the same in every cell: its value"
@@ -130,9 +131,13 @@ _IDENTITY = (
     Column("cell_order", "integer", "", "which of its boot's slices it was, from 1"),
     FACTORS,
 )
-_GUEST = (
+_MACHINE = (
     Column("acceleration", "string", "", "kvm, or tcg: emulated, not a measurement"),
     Column("vcpus", "integer", "", "virtual CPUs of the guest", True),
+)
+_GUEST = (
+    NODE,
+    *_MACHINE,
     Column("memory_mib", "integer", "MiB", "MemTotal that the guest sees", True),
     Column("status", "string", "", "ok or failed"),
 )
@@ -154,7 +159,7 @@ _COUNTERS = (
         "relative_speed",
         "number",
         "",
-        "mean of the two over the 90th percentile of the regime's, same kind of host",
+        "mean of the two over the 90th percentile of the regime's on the same node",
     ),
     Column("memcg", "boolean", "", "whether the workload ran in a child memory cgroup", True),
     Column("stressor_alive", "boolean", "", "at the sample's end; empty without a stressor", True),
@@ -306,6 +311,36 @@ _RATIOS = (
     Column("speed_ratio", "number", "", "the arm's CPU speed over the baseline's; may be empty"),
     Column("ratio", "number", "", "value / baseline, less what goes with speed_ratio"),
     Column("rounds", "integer", "", "rounds that these are geometric means over"),
+    NODE,
+)
+_NODES = (
+    REGIME,
+    ARM,
+    NODE,
+    Column("processor", "string", "", "of the node"),
+    *_MACHINE,
+    Column("cpu_speed", "number", "1e6/s", "steps per CPU second of the speed checks, mean"),
+    METRIC[0],
+    Column("baseline", "number", "as the metric", "of the node: geometric mean over its cells"),
+    Column("blocks", "integer", "", "of the node, with a ratio"),
+    Column("delta_percent", "number", "%", "effect on the node, over all cells"),
+    Column(
+        "delta_low_percent",
+        "number",
+        "%",
+        "lower end of its interval; the intervals hold all nodes' effects at once",
+    ),
+    Column("delta_high_percent", "number", "%", "upper end of its interval"),
+    Column("p_value", "number", "", "F test of equal effects on all nodes, the same in their rows"),
+    Column("p_holm", "number", "", "p_value adjusted by Holm over arms and regimes"),
+    Column("p_permutation", "number", "", "permutation test of equal effects"),
+    Column(
+        "visible_percent",
+        "number",
+        "%",
+        "by how much one node must differ from all others to be found to with 80 % probability",
+    ),
+    Column("differ", "string", "", "yes, not seen or cannot be told; empty with one node"),
 )
 _LATENCY = (
     REGIME,
@@ -506,6 +541,12 @@ TABLES = (
         "the effect of the place at which an arm runs a cell in a regime",
         ("regime", "metric"),
         _POSITION,
+    ),
+    Table(
+        "tables/nodes.csv",
+        "the effect of an arm in a regime on one node, and what the node is",
+        ("regime", "arm", "node"),
+        _NODES,
     ),
     Table("tables/ratios.csv", "one block's ratio", ("block", *_CELL_KEY), _RATIOS),
     Table(

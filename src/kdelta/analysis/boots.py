@@ -195,6 +195,12 @@ class RawBoot:
         return f"{self.regime}, block {self.block}, arm {self.arm}"
 
     @property
+    def node(self) -> str:
+        """Who measured the block: the node's name, or its processor in runs that lack names."""
+        host = self.host
+        return (host and (host.node or host.host.cpu_model)) or "unknown"
+
+    @property
     def vcpus(self) -> int | None:
         """CPUs of the guest, as it saw them or else as it was given them; None if unknown."""
         seen = self.boot.gate.vcpus if self.boot else None
@@ -252,7 +258,7 @@ def require_same_guests(boots: Sequence[RawBoot], raw_dir: Path) -> None:
 
     vCPUs, memory, acceleration and CPU model as host.json has them, else as the guest saw them;
     what was not recorded is taken to be alike. Other hosts are no reason: ratios are taken within
-    blocks.
+    blocks, and whether those differ between nodes is tested.
 
     Raises:
         KdeltaError: they were not.

@@ -16,6 +16,7 @@ import pandas as pd
 
 from kdelta.analysis.boots import RawBoot, cell_key
 from kdelta.analysis.effects import cell_effects, effect_columns, overall_effect
+from kdelta.analysis.nodes import Nodes, Place
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Metric
 from kdelta.analysis.speed import at_equal_speed
@@ -24,6 +25,9 @@ from kdelta.schema import BY_PATH
 
 PlannedPairs = Mapping[tuple[str, str, Cell], int]
 """(regime, arm, cell) -> number of blocks in which arm and baseline were to run the cell."""
+
+Apart = Mapping[Place, Nodes]
+"""(regime, arm) -> the nodes of its blocks, where effects differ between nodes."""
 
 _Pairs = dict[int, tuple[float, float]]  # block -> baseline's value and the ratio
 
@@ -62,7 +66,9 @@ def ratios_frame(
         ratios["metric"].map([metric.name for metric in settings.metrics].index),
     ]
     ratios = ratios.loc[sorted(ratios.index, key=lambda row: tuple(o[row] for o in order))]
-    found = ratios[[*place, *measured, "rounds"]].reset_index(drop=True)
+    blocks = ["regime", "block"]
+    nodes = samples.reindex(columns=[*blocks, "node"]).drop_duplicates(blocks)
+    found = ratios[[*place, *measured, "rounds"]].merge(nodes, on=blocks, how="left")
     return found.astype(BY_PATH["tables/ratios.csv"].dtypes)
 
 
@@ -125,6 +131,7 @@ def deltas_frame(
     settings: AnalysisSettings,
     *,
     planned: PlannedPairs | None = None,
+    apart: Apart | None = None,
 ) -> pd.DataFrame:
     """The effect of every arm in every cell: columns of tables/deltas.csv.
 
@@ -137,6 +144,7 @@ def deltas_frame(
         settings: names and order, confidence and margin.
         planned: (regime, arm, cell) -> pairs planned; those that `ratios` lacks count as
             set aside. None: the ratios are all that was planned.
+        apart: where effects differ between nodes; None: nowhere.
     """
     pairs = _pairs(ratios, settings)
     rows: list[dict[str, object]] = []
@@ -151,7 +159,13 @@ def deltas_frame(
             _planned(planned, (regime, arm, cell), len(found_pairs))
             for (regime, cell), found_pairs in zip(places, found, strict=True)
         ]
-        effects = cell_effects([_logs(one) for one in found], wanted, metric.direction, settings)
+        effects = cell_effects(
+            [_logs(one) for one in found],
+            wanted,
+            metric.direction,
+            settings,
+            apart=[apart.get((regime, arm)) for regime, _ in places] if apart else None,
+        )
         for (regime, cell), found_pairs, pairs_planned, effect in zip(
             places, found, wanted, effects, strict=True
         ):
@@ -178,6 +192,7 @@ def overall_frame(
     settings: AnalysisSettings,
     *,
     planned: PlannedPairs | None = None,
+    apart: Apart | None = None,
 ) -> pd.DataFrame:
     """The effect of every arm in a whole regime: columns of tables/overall.csv.
 
@@ -190,6 +205,7 @@ def overall_frame(
         cells: regime -> its planned cells.
         settings: names and order, confidence and margin.
         planned: as for `deltas_frame`.
+        apart: likewise.
     """
     pairs = _pairs(ratios, settings)
     rows: list[dict[str, object]] = []
@@ -203,7 +219,8 @@ def overall_frame(
                 used.append(len(found))
                 wanted.append(_planned(planned, (regime, arm, cell), len(found)))
                 logs.append(_logs(found))
-            effect = overall_effect(logs, wanted, metric.direction, settings)
+            here = apart.get((regime, arm)) if apart else None
+            effect = overall_effect(logs, wanted, metric.direction, settings, apart=here)
             blocks = effect.estimate.blocks
             rows.append(
                 {

@@ -19,6 +19,7 @@ from kdelta.analysis.inference import (
     holm,
     over_cells,
 )
+from kdelta.analysis.nodes import Nodes, block_values, over_nodes
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.workload.declaration import Direction
 
@@ -56,6 +57,7 @@ def cell_effects(
     direction: Direction,
     settings: AnalysisSettings,
     *,
+    apart: Sequence[Nodes | None] | None = None,
     sign_flip: bool = True,
 ) -> list[Effect]:
     """The effects of one arm and metric in every planned cell: one family of tests.
@@ -65,11 +67,19 @@ def cell_effects(
         planned: pairs that each was to give.
         direction: which way of the metric is better.
         settings: confidence and margin.
+        apart: for each cell the nodes of its regime's blocks if effects differ between them, or
+            None; None: nowhere.
         sign_flip: as for `estimates`.
     """
     logs = [np.array([cell[block] for block in sorted(cell)], dtype=float) for cell in cells]
+    found = estimates(logs, settings.confidence, sign_flip=sign_flip)
+    if apart is not None:
+        found = [
+            one if nodes is None else over_nodes(one, cell, nodes, settings.confidence)
+            for one, cell, nodes in zip(found, cells, apart, strict=True)
+        ]
     return family(
-        estimates(logs, settings.confidence, sign_flip=sign_flip),
+        found,
         [is_invalid(wanted, len(cell)) for wanted, cell in zip(planned, cells, strict=True)],
         direction,
         settings,
@@ -82,6 +92,7 @@ def overall_effect(
     direction: Direction,
     settings: AnalysisSettings,
     *,
+    apart: Nodes | None = None,
     sign_flip: bool = True,
 ) -> Effect:
     """The effect of one arm and metric over all cells of a regime: a family of its own.
@@ -91,9 +102,12 @@ def overall_effect(
         planned: likewise.
         direction: likewise.
         settings: likewise.
+        apart: the nodes of the regime's blocks if effects differ between them.
         sign_flip: likewise.
     """
     found = estimate_over_cells(over_cells(cells), settings.confidence, sign_flip=sign_flip)
+    if apart is not None:
+        found = over_nodes(found, block_values(cells), apart, settings.confidence)
     invalid = is_invalid_over_cells(planned, list(map(len, cells)))
     return family([found], [invalid], direction, settings)[0]
 

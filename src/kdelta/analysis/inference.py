@@ -29,8 +29,8 @@ MAX_BLOCKS_TO_SETTLE = 1000
 _SIGN_PATTERNS = 2**12
 _SIGN_SEED = 20260515
 
-# Log ratios that differ by less are the same number after rounding.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
+"""Log ratios that differ by less are the same number after rounding."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ def t_interval(log_ratios: Floats, confidence: float, df: float | None = None) -
     blocks = log_ratios.shape[-1]
     mean = np.asarray(log_ratios.mean(axis=-1))
     sd = np.asarray(log_ratios.std(axis=-1, ddof=1))
-    sd = np.where(sd <= _ROUNDING, 0.0, sd)
+    sd = np.where(sd <= ROUNDING, 0.0, sd)
     error = sd / math.sqrt(blocks)
     df = blocks - 1 if df is None else df
     # scipy.stats.t itself takes ten times as long, and gives the same.
     half = -special.stdtrit(df, (1 - confidence) / 2) * error
     distance = np.abs(mean)
-    certain = np.where(distance <= _ROUNDING, 0.0, np.inf)
+    certain = np.where(distance <= ROUNDING, 0.0, np.inf)
     t = np.divide(distance, error, out=certain, where=error > 0)
     return TInterval(mean, mean - half, mean + half, sd, 2 * special.stdtr(df, -t))
 
@@ -181,7 +181,7 @@ def over_cells(cells: Sequence[Mapping[int, float]]) -> BlockValues:
     values = means.mean() + math.sqrt(len(blocks) * (len(blocks) - 1)) * added
     variances = (residuals**2).sum(axis=1) / (counts - 1)
     expected = (variances / counts**2) @ there
-    if expected.max() <= _ROUNDING**2:  # no noise at all: what counts is how many there are
+    if expected.max() <= ROUNDING**2:  # no noise at all: what counts is how many there are
         expected = (1 / counts**2) @ there
     return BlockValues(values, float(expected.sum() ** 2 / (expected**2).sum() - 1))
 

@@ -340,6 +340,7 @@ class HostRecord(StrictRecord):
     """One block's host.json: what the host was and did while the block was measured."""
 
     schema_version: Literal[1] | None = Field(default=None, alias="schema")
+    node: str | None = None
     host: HostFacts = HostFacts()
     vcpus: Count | None = None
     quiet: HostQuiet | None = None

@@ -21,6 +21,7 @@ from kdelta.analysis.latency import latency_frame
 from kdelta.analysis.locks import locks_frame
 from kdelta.analysis.mechanism import mechanism_frame, mechanism_notes
 from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
+from kdelta.analysis.nodes import compared, differing, nodes_frame, nodes_of
 from kdelta.analysis.position import position_frame
 from kdelta.analysis.pressure import expectations_frame, pressure_frame
 from kdelta.analysis.raw import read_raw
@@ -57,6 +58,7 @@ class AnalysisResult:
     disturbance: pd.DataFrame
     control: pd.DataFrame
     position: pd.DataFrame
+    nodes: pd.DataFrame
     pressure: pd.DataFrame
     counters: pd.DataFrame
     expectations: pd.DataFrame
@@ -133,12 +135,15 @@ def analyse_boots(
     cells = all_planned_cells(measured, settings)
     planned = planned_pairs(boots, settings)
     ratios = ratios_frame(samples, settings)
-    deltas = deltas_frame(ratios, cells, settings, planned=planned)
-    overall = overall_frame(ratios, cells, settings, planned=planned)
+    nodes = nodes_of(boots, settings)
+    comparisons = compared(ratios, nodes, settings)
+    apart = {place: nodes[place[0]] for place in differing(comparisons)}
+    deltas = deltas_frame(ratios, cells, settings, planned=planned, apart=apart)
+    overall = overall_frame(ratios, cells, settings, planned=planned, apart=apart)
     if broken:
         everything = ratios_frame(samples, settings, include_set_aside=True)
-        deltas_all = deltas_frame(everything, cells, settings, planned=planned)
-        overall_all = overall_frame(everything, cells, settings, planned=planned)
+        deltas_all = deltas_frame(everything, cells, settings, planned=planned, apart=apart)
+        overall_all = overall_frame(everything, cells, settings, planned=planned, apart=apart)
     else:
         everything = ratios
         deltas_all, overall_all = deltas.iloc[:0], overall.iloc[:0]
@@ -153,6 +158,7 @@ def analyse_boots(
         disturbance=disturbance_frame(boots, broken, ratios, everything, settings),
         control=control_frame(ratios, deltas, overall, settings),
         position=position_frame(samples, settings),
+        nodes=nodes_frame(boots, samples, comparisons, settings),
         pressure=pressure_frame(boots, samples, measured, settings),
         counters=counters_frame(boots, settings),
         expectations=expectations_frame(samples, settings),

@@ -92,6 +92,7 @@ def _boot_columns(boot: RawBoot, sample: RawSample) -> dict[str, object]:
         "round": sample.record.round,
         "slot": sample.record.slot,
         "cell_order": sample.record.cell_order,
+        "node": boot.node,
         "acceleration": gate.acceleration if gate else None,
         "vcpus": gate.vcpus if gate else None,
         "memory_mib": None if kib is None else round(kib / 1024),

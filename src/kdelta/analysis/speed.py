@@ -45,7 +45,7 @@ class SampleSpeed:
 
     Attributes:
         before, after: of the two checks, geometric means over the vCPUs.
-        full: what the same kind of host reached in this regime of this run.
+        full: what the same node reached in this regime of this run.
     """
 
     before: float
@@ -67,9 +67,9 @@ def sample_speeds(boots: Iterable[RawBoot]) -> dict[SliceKey, SampleSpeed]:
     """Regime, block, arm, cell, round -> speed, of every sample with a check.
 
     Speeds of another regime are no reference: what runs beside the check there costs caches and
-    memory bandwidth. Nor are those of another kind of host, of another number of vCPUs, or of
-    emulation against hardware. Samples that are set aside count: a disturbance says nothing
-    against a check.
+    memory bandwidth. Nor are those of another node (one that is slow throughout is not disturbed),
+    of another number of vCPUs, or of emulation against hardware. Samples that are set aside count:
+    a disturbance says nothing against a check.
     """
     found: dict[SliceKey, Floats] = {}
     groups: dict[tuple[object, ...], list[SliceKey]] = {}
@@ -201,4 +201,4 @@ def _speed(work: int, times: SpeedTimes | None) -> float:
 def _machine(boot: RawBoot) -> tuple[object, ...]:
     gate = boot.boot.gate if boot.boot else None
     model = boot.host.host.cpu_model if boot.host else None
-    return (boot.regime, gate.acceleration if gate else None, boot.vcpus, model)
+    return (boot.regime, gate.acceleration if gate else None, boot.vcpus, model, boot.node)

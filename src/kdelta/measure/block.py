@@ -16,7 +16,7 @@ from kdelta.errors import KdeltaError
 from kdelta.guest.launch import require_tools
 from kdelta.guest.pinning import Pinning
 from kdelta.host.environment import HostEnvironment, host_environment
-from kdelta.host.facts import host_cpus, host_facts
+from kdelta.host.facts import host_cpus, host_facts, node_name
 from kdelta.host.lock import host_lock
 from kdelta.host.quiet import wait_for_quiet
 from kdelta.kernel.toolchain import compiler_for
@@ -214,6 +214,7 @@ def _host_record(
     return {
         "schema": 1,
         "key": request.key,
+        "node": node_name(),
         "host": facts,
         "acceleration": source.acceleration,
         "vcpus": source.vcpus(),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 # The same on every machine, and so nobody's secret.
@@ -36,16 +36,24 @@ class Scrubber:
         counts: kind -> replacements so far.
     """
 
-    def __init__(self, words: Iterable[str] = ()) -> None:
+    def __init__(self, words: Iterable[str] = (), nodes: Sequence[str] = ()) -> None:
         """Prepare.
 
         Args:
             words: names to remove wherever they stand as a word of their own; those that are
                 shorter than three letters or common in any log are left alone.
+            nodes: names of the run's nodes, likewise; their tags have numbers, so that what was
+                measured on different nodes stays apart.
         """
-        chosen = sorted({w for w in words if len(w) >= _SHORTEST_WORD and w not in _COMMON})
-        joined = "|".join(map(re.escape, chosen))
-        self._words = re.compile(rf"(?<![\w-])(?:{joined})(?![\w-])") if chosen else None
+        tags = dict.fromkeys(words, "<name>")
+        tags |= {node: f"<node {number}>" for number, node in enumerate(nodes, start=1)}
+        self._tags = {
+            word: tag
+            for word, tag in tags.items()
+            if len(word) >= _SHORTEST_WORD and word not in _COMMON
+        }
+        joined = "|".join(map(re.escape, sorted(self._tags)))
+        self._words = re.compile(rf"(?<![\w-])(?:{joined})(?![\w-])") if joined else None
         self.counts: Counter[str] = Counter()
 
     def text(self, text: str) -> str:
@@ -54,7 +62,7 @@ class Scrubber:
         text = self._sub(_GUEST_FOLDER, r"\1<path>", text, "path")
         text = self._sub(_GUEST_USER, r"\1<name>", text, "name")
         text = _PATH.sub(self._path, text)
-        return self._sub(self._words, "<name>", text, "name") if self._words else text
+        return self._sub(self._words, self._tag, text, "name") if self._words else text
 
     def value(self, value: Any) -> Any:
         """A value of JSON with all its strings scrubbed; keys stay."""
@@ -91,7 +99,16 @@ class Scrubber:
         self.counts["path"] += 1
         return "<path>"
 
-    def _sub(self, pattern: re.Pattern[str], tag: str, text: str, kind: str) -> str:
+    def _tag(self, match: re.Match[str]) -> str:
+        return self._tags[match[0]]
+
+    def _sub(
+        self,
+        pattern: re.Pattern[str],
+        tag: str | Callable[[re.Match[str]], str],
+        text: str,
+        kind: str,
+    ) -> str:
         text, count = pattern.subn(tag, text)
         if count:
             self.counts[kind] += count

@@ -17,7 +17,8 @@ from kdelta.report.context import Arm, Regime, ReportContext
 from kdelta.report.disturbance import host_state
 from kdelta.report.formatting import cell_words, join_words, plural
 from kdelta.report.frames import ReportFrames, number, select
-from kdelta.report.position import position_effect, position_rows
+from kdelta.report.nodes import ONE_FOR_ALL, compared, node_effects, processors, untold
+from kdelta.report.position import p_words, position_effect, position_rows
 from kdelta.report.pressure import expectations
 from kdelta.report.results import Results
 from kdelta.report.sentences import effect, magnitude
@@ -48,6 +49,7 @@ def notices(run: Results) -> tuple[Notice, ...]:
         *_same_kernel(run),
         *_failed_boots(run),
         *_missing_blocks(run),
+        *_nodes(run),
         *_host(run),
         *_control(run),
         *_negative_controls(run),
@@ -265,10 +267,27 @@ def _regimes(run: Results) -> list[Notice]:
     return found
 
 
-def _hosts(context: ReportContext) -> list[Notice]:
-    if not context.host_differences:
+def _nodes(run: Results) -> list[Notice]:
+    found = [one for one in compared(run) if run.nodes_differ(*one[:2])]
+    if not found:
         return []
-    return [Notice("Blocks were measured on hosts that differ", context.host_differences)]
+    details = tuple(
+        f"{regime.title}, {arm.name}: {node_effects(rows)}; p of equal effects: "
+        f"{p_words(number(rows['p_holm'].iloc[0]))}."
+        for regime, arm, rows in found
+    )
+    places = join_words(f"{arm.name} in {regime.title}" for regime, arm, _ in found)
+    return [Notice(f"Effects differ from node to node: {places}", (*details, ONE_FOR_ALL))]
+
+
+def _hosts(run: Results) -> list[Notice]:
+    several = processors(run)
+    if len(several) > 1:
+        headline = f"Blocks of different processors are pooled: {join_words(several)}"
+        return [Notice(headline, run.host_differences)]
+    if run.host_differences:
+        return [Notice("Blocks were measured on hosts that differ", run.host_differences)]
+    return []
 
 
 def _attempts(context: ReportContext) -> list[Notice]:
@@ -297,6 +316,8 @@ def weaknesses(run: Results) -> tuple[str, ...]:
     for regime in run.regimes:
         found.extend(_regime_weaknesses(run, regime))
     if weakness := host_state(run).weakness:
+        found.append(weakness)
+    if weakness := untold(run):
         found.append(weakness)
     found.extend(_noise_floor(run))
     if not run.controls:

@@ -28,6 +28,7 @@ class ReportFrames:
     overall: pd.DataFrame
     control: pd.DataFrame
     position: pd.DataFrame
+    nodes: pd.DataFrame
     ratios: pd.DataFrame
     deltas_all: pd.DataFrame
     overall_all: pd.DataFrame
@@ -96,7 +97,8 @@ def load_frames(results_dir: Path) -> ReportFrames:
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     try:
         # A level may well be called "None" or "NA": only an empty field is a missing one.
-        frame = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
+        texts = dict.fromkeys(_TEXTS, "str")
+        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan", "NaN"])
     except FileNotFoundError:
         raise KdeltaError(
             f"{path}: no such table; run the analysis of this results folder first"

@@ -30,7 +30,7 @@ def boot_order(run: Results) -> BootOrder:
         (
             regime.title,
             " ".join(position_effect(row)),
-            _p(number(row["p_holm"])),
+            p_words(number(row["p_holm"])),
             magnitude(row["largest_bias_percent"]),
             str(whole(row["blocks"])),
         )
@@ -73,7 +73,8 @@ def position_effect(row: Row) -> tuple[str, str]:
     return change, format_interval(low, high, HEADLINE_DECIMALS)
 
 
-def _p(value: float) -> str:
+def p_words(value: float) -> str:
+    """A p-value; ``n/a`` where there is none."""
     if math.isnan(value):
         return "n/a"
     return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import pandas as pd
 
+from kdelta.analysis.nodes import DIFFER
 from kdelta.report.context import Arm, Metric, Regime, ReportContext
 from kdelta.report.formatting import order_levels
-from kdelta.report.frames import ReportFrames
+from kdelta.report.frames import ReportFrames, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,11 @@ class Results(ReportContext):
     def control(self, regime: Regime, metric: Metric | None = None) -> pd.Series | None:
         """The noise floor of a regime, likewise; None without a control arm."""
         return self.frames.control_of(regime.name, (metric or self.primary).name)
+
+    def nodes_differ(self, regime: Regime, arm: Arm) -> bool:
+        """Whether the effect of an arm differs between the nodes that measured it."""
+        rows = select(self.frames.nodes, regime=regime.name, arm=arm.name)
+        return bool((rows["differ"] == DIFFER).any())
 
     def levels(self, factor: str) -> tuple[str, ...]:
         """Every planned or observed level of a factor, in order."""

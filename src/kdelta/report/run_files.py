@@ -18,6 +18,7 @@ _FILES = (
     ("tables/control.csv", "noise floor by the control arm"),
     ("tables/disturbance.csv", "whether the host was quiet, and what disturbed it"),
     ("tables/position.csv", "whether it matters when in its block an arm is booted"),
+    ("tables/nodes.csv", "what each node measured, and whether effects differ between nodes"),
     ("tables/pressure.csv", "kernel counters per second, by cell"),
     ("tables/expectations.csv", "what regimes had to do to the kernel, and whether they did"),
     ("tables/claims.csv", "published deltas beside this run's"),

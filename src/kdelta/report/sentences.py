@@ -158,7 +158,7 @@ def answer(run: Results, regime: Regime, arm: Arm) -> Answer:
         mark=VERDICT_MARKS.get(verdict, NO_VERDICT_MARK),
         delta=delta,
         interval=interval,
-        sentence=f"{claim}: {words}.{_to_settle(row)}",
+        sentence=f"{claim}: {words}.{_to_settle(row)}{_over_nodes(run, regime, arm)}",
         floor=floor,
     )
 
@@ -219,6 +219,7 @@ def overall_line(run: Results, regime: Regime, arm: Arm, metric: Metric) -> str:
     return (
         f"Overall: {metric.short} {delta} {interval} over {cells} and "
         f"{plural(_blocks(row), 'block')}: {verdict}{aside}.{_to_settle(row)}"
+        f"{_over_nodes(run, regime, arm)}"
     )
 
 
@@ -282,6 +283,13 @@ def _blocks(row: pd.Series) -> int:
 def _to_settle(row: pd.Series) -> str:
     blocks = whole(row["blocks_to_settle"])
     return f" About {plural(blocks, 'block')} would settle it." if blocks else ""
+
+
+def _over_nodes(run: Results, regime: Regime, arm: Arm) -> str:
+    """What an interval is of where effects differ between nodes."""
+    if not run.nodes_differ(regime, arm):
+        return ""
+    return " Effects differ from node to node: the interval reaches over those of all."
 
 
 def magnitude(value: object) -> str:

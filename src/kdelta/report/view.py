@@ -16,6 +16,7 @@ from kdelta.report.grid import Grid, Group
 from kdelta.report.locks import LockPart, lock_contention
 from kdelta.report.mechanism import MechanismPart, mechanism
 from kdelta.report.methods import Paragraph, environment_grids, methods
+from kdelta.report.nodes import NodesPart, nodes
 from kdelta.report.position import BootOrder, boot_order
 from kdelta.report.pressure import PressurePanel, moved_counters, pressure_panel
 from kdelta.report.results import Results
@@ -95,6 +96,7 @@ class View:
     claims: ClaimCheck | None
     negative_controls: NegativeControls | None
     boot_order: BootOrder
+    nodes: NodesPart | None
     environment: tuple[Grid, ...]
     set_aside: SetAside
     methods: tuple[Paragraph, ...]
@@ -137,6 +139,7 @@ def build_view(run: Results) -> View:
         claims=claim_check(run, precision),
         negative_controls=negative_controls(run, precision),
         boot_order=boot_order(run),
+        nodes=nodes(run),
         environment=environment_grids(run),
         set_aside=set_aside(run, precision),
         methods=methods(run),

@@ -17,7 +17,8 @@ made with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from kdelta.analysis.effects import DIFFERENT, Effect, cell_effects, overall_effect
 from kdelta.analysis.inference import Floats
+from kdelta.analysis.nodes import DIFFER, Nodes, compare_nodes
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.speed import full_speed, mean_speed, what_goes_with_speed
 from kdelta.experiment import Experiment
@@ -54,6 +56,11 @@ class World:
         bursts_s: mean time between two bursts of other work on the host, each of 5 to 60 s, in
             which the machine is slower by 20 to 50 %; 0 for none.
         rounds: of a block whose arms live together; 0: they are booted one after the other.
+        nodes: how many measure, in turns.
+        node_speed_sd: of the nodes' speeds.
+        node_effect_sd: of the effects of "patched" on the nodes, around `effects`; drawn anew
+            for each experiment and regime.
+        noisy_node: by what the last node's boots differ more than those of the others.
     """
 
     regimes: int = 1
@@ -73,6 +80,15 @@ class World:
     lost_blocks: int = 0
     bursts_s: float = 0.0
     rounds: int = 0
+    nodes: int = 1
+    node_speed_sd: float = 0.0
+    node_effect_sd: float = 0.0
+    noisy_node: float = 1.0
+
+    @property
+    def node_of(self) -> dict[int, str]:
+        """Block -> node."""
+        return {block + 1: f"n{block % self.nodes}" for block in range(self.blocks)}
 
     @property
     def effects(self) -> Floats:
@@ -101,6 +117,20 @@ SCENARIOS = {
         failing_samples=0.02,
     ),
 }
+SEVERAL = World(nodes=3, blocks=10, boot_sd=0.02, effect=float(np.log(1.1)))
+NODE_WORLDS = {
+    "alike": SEVERAL,
+    "other speed": replace(SEVERAL, node_speed_sd=0.5),
+    "two nodes, 8 blocks, two regimes": replace(SEVERAL, nodes=2, blocks=8, regimes=2),
+    "a noisy node": replace(SEVERAL, noisy_node=4.0),
+    "effects differ a little": replace(SEVERAL, node_effect_sd=0.02),
+    "effects differ": replace(SEVERAL, node_effect_sd=0.1),
+    "effects differ, samples lost": replace(
+        SEVERAL, node_effect_sd=0.1, unequal=0.3, failing_boots=0.04, failing_samples=0.04
+    ),
+    "effects differ, 5 blocks on 2 nodes": replace(SEVERAL, nodes=2, blocks=5, node_effect_sd=0.1),
+    "effects differ, a node a block": replace(SEVERAL, nodes=5, blocks=5, node_effect_sd=0.1),
+}
 BURSTS = World(boot_sd=0.02, unequal=0.3, bursts_s=120.0)
 
 
@@ -113,10 +143,13 @@ class Simulated:
             (experiments, regimes, arms, blocks, cells), arms as in `ARMS`.
         speeds: of the machine at the start and the end of each sample, 1 where nothing else
             runs; shape (experiments, regimes, arms, blocks, cells, 2).
+        node_effects: what "patched" gains more on each node than on average over all that there
+            could be, as log ratios; shape (experiments, regimes, nodes).
     """
 
     logs: Floats
     speeds: Floats
+    node_effects: Floats
 
 
 def simulate(world: World, experiments: int, seed: int) -> Floats:
@@ -141,7 +174,9 @@ def simulate_all(world: World, experiments: int, seed: int) -> Simulated:
     slots = _slots(world, experiments, seed) if world.rounds else position[..., None, None]
     x += (world.drift * boot / (arms * blocks - 1))[..., None]
     x += world.trend * slots.mean(axis=-1)
-    x += rng.normal(0, world.boot_sd, (*outer, arms, blocks, 1))
+    node = np.arange(blocks) % world.nodes
+    boot_sd = world.boot_sd * np.where(node == world.nodes - 1, world.noisy_node, 1.0)
+    x += rng.normal(0, 1, (*outer, arms, blocks, 1)) * boot_sd[:, None]
     sds = world.sample_sd * world.noisier ** np.linspace(-1, 1, cells)
     sds = sds / np.sqrt(max(1, world.rounds))
     x += rng.normal(0, 1, shape) * sds
@@ -158,7 +193,11 @@ def simulate_all(world: World, experiments: int, seed: int) -> Simulated:
     failed_boot = rng.uniform(size=(*outer, arms, blocks, 1)) < world.failing_boots
     failed = failed_boot | (rng.uniform(size=shape) < world.failing_samples)
     failed[:, :, ARMS.index("patched"), : world.lost_blocks, -1] = True
-    return Simulated(np.where(failed, np.nan, x), speeds)
+    # Last, so that worlds without nodes are drawn as they were.
+    x += rng.normal(0, world.node_speed_sd, (*outer, 1, world.nodes, 1))[..., node, :]
+    node_effects = rng.normal(0, world.node_effect_sd, (*outer, world.nodes))
+    x[:, :, ARMS.index("patched")] += node_effects[..., node, None]
+    return Simulated(np.where(failed, np.nan, x), speeds, node_effects)
 
 
 def _slots(world: World, experiments: int, seed: int) -> Floats:
@@ -309,6 +348,7 @@ def effects(
     settings: AnalysisSettings,
     *,
     set_aside: NDArray[np.bool_] | None = None,
+    apart: Sequence[Nodes | None] | None = None,
 ) -> Effects:
     """Cells and overall effects, of every planned block and cell.
 
@@ -317,26 +357,37 @@ def effects(
         arm: one of `ARMS`.
         settings: confidence and margin.
         set_aside: samples that a rule sets aside, of the shape of `logs`.
+        apart: of each regime, the blocks' nodes where effects differ between them.
     """
     if set_aside is not None:
         logs = np.where(set_aside, np.nan, logs)
+    regimes = block_ratios(logs, arm)
+    blocks = logs.shape[2]
+    apart = apart or [None] * len(regimes)
+    flat = [cell for regime in regimes for cell in regime]
+    flat_apart = [nodes for regime, nodes in zip(regimes, apart, strict=True) for _ in regime]
+    planned = [blocks] * len(flat)
+    return Effects(
+        cell_effects(flat, planned, "higher", settings, apart=flat_apart, sign_flip=False),
+        [
+            overall_effect(
+                regime, planned[: len(regime)], "higher", settings, apart=nodes, sign_flip=False
+            )
+            for regime, nodes in zip(regimes, apart, strict=True)
+        ],
+    )
+
+
+def block_ratios(logs: Floats, arm: str) -> list[list[dict[int, float]]]:
+    """Block -> log ratio of the arm, for each cell of each regime; arguments as for `effects`."""
     ratios = logs[:, ARMS.index(arm)] - logs[:, ARMS.index("baseline")]
-    blocks = ratios.shape[1]
-    regimes = [
+    return [
         [
             {block: float(y) for block, y in enumerate(cell, start=1) if not np.isnan(y)}
             for cell in regime.T
         ]
         for regime in ratios
     ]
-    flat = [cell for regime in regimes for cell in regime]
-    return Effects(
-        cell_effects(flat, [blocks] * len(flat), "higher", settings, sign_flip=False),
-        [
-            overall_effect(regime, [blocks] * len(regime), "higher", settings, sign_flip=False)
-            for regime in regimes
-        ],
-    )
 
 
 @dataclass(frozen=True)
@@ -401,6 +452,92 @@ def calibrate(
         false=float(np.mean(false)),
         worded=(len(cells) + len(overall)) / planned,
         width=float(np.median(widths)),
+    )
+
+
+@dataclass(frozen=True)
+class NodeCalibration:
+    """What became of the promises of runs on several nodes; shares of experiments.
+
+    Attributes:
+        patched: "patched" is said to differ between nodes in any regime.
+        control: the control is.
+        mean: overall intervals of "patched" that hold the mean effect on the measured nodes,
+            each as often as it has blocks.
+        every: of those that reach over all nodes, the ones that hold the effect on each of them.
+        cells: intervals of cells, as `mean`.
+        false: any cell of the control is called faster or slower.
+        width: median width of the overall intervals, as a difference of logarithms.
+        pooled: `mean` of intervals that are made as if there were no nodes.
+    """
+
+    patched: float
+    control: float
+    mean: float
+    every: float
+    cells: float
+    false: float
+    width: float
+    pooled: float
+
+
+def calibrate_nodes(
+    world: World, settings: AnalysisSettings, experiments: int, seed: int
+) -> NodeCalibration:
+    """Many experiments on several nodes, each through the package's functions.
+
+    Args:
+        world: what is true.
+        settings: confidence and margin.
+        experiments: how many.
+        seed: of the draw.
+    """
+    drawn = simulate_all(world, experiments, seed)
+    nodes = dict.fromkeys(map(str, range(world.regimes)), world.node_of)
+    shares = np.bincount(np.arange(world.blocks) % world.nodes) / world.blocks
+    held: dict[str, list[bool]] = {name: [] for name in ("mean", "every", "cells", "pooled")}
+    said: dict[str, list[bool]] = {"patched": [], "control": []}
+    false: list[bool] = []
+    widths: list[float] = []
+    for logs, more in zip(drawn.logs, drawn.node_effects, strict=True):
+        cells = {
+            (str(number), arm): regime
+            for arm in said
+            for number, regime in enumerate(block_ratios(logs, arm))
+        }
+        found = compare_nodes(cells, nodes, settings)
+        apart = {
+            arm: [
+                world.node_of if found[str(number), arm].differ == DIFFER else None
+                for number in range(world.regimes)
+            ]
+            for arm in said
+        }
+        for arm, differing in said.items():
+            differing.append(any(nodes is not None for nodes in apart[arm]))
+        ours = effects(logs, "patched", settings, apart=apart["patched"])
+        means = more @ shares
+        held["mean"] += _held(ours.overall, np.exp(world.effect + means))
+        true = np.exp(world.effects + means[:, None]).ravel()
+        held["cells"] += _held(ours.cells, true)
+        plain = effects(logs, "patched", settings)
+        held["pooled"] += _held(plain.overall, np.exp(world.effect + means))
+        for one, here, differs in zip(ours.overall, more, apart["patched"], strict=True):
+            if differs and one.verdict != "invalid":
+                ends = np.exp(world.effect + here.min()), np.exp(world.effect + here.max())
+                held["every"].append(one.estimate.low <= ends[0] and ends[1] <= one.estimate.high)
+        widths += [float(np.log(one.estimate.high / one.estimate.low)) for one in ours.overall]
+        control = effects(logs, "control", settings, apart=apart["control"])
+        false.append(any(one.verdict in DIFFERENT for one in control.cells))
+    return NodeCalibration(
+        patched=float(np.mean(said["patched"])),
+        control=float(np.mean(said["control"])),
+        mean=float(np.mean(held["mean"])),
+        every=float(np.mean(held["every"])) if held["every"] else float("nan"),
+        cells=float(np.mean(held["cells"])),
+        false=float(np.mean(false)),
+        width=float(np.nanmedian(widths)),
+        pooled=float(np.mean(held["pooled"])),
     )
 
 

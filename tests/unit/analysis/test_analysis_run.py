@@ -34,7 +34,7 @@ OVERALL = (
 )
 COLUMNS = {
     "samples.csv": "regime,block,arm,boot_order,round,slot,cell_order,writers,readers,"
-    "write_size,pipe_size,processes,nonblock,pin,acceleration,vcpus,memory_mib,status,"
+    "write_size,pipe_size,processes,nonblock,pin,node,acceleration,vcpus,memory_mib,status,"
     "mode,duration_requested_s,elapsed_s,writes,bytes_written,bytes_written_total,"
     "bytes_read_total,latency_p90_ns,latency_p99_9_ns,latency_max_ns,identity_error,"
     "voluntary_switches,involuntary_switches,user_s,system_s,eagain,short_writes,payload_errors,"
@@ -76,7 +76,10 @@ COLUMNS = {
     "tables/locks.csv": "regime,arm,writers,readers,status,lock,caller,waits,waits_per_s,"
     "wait_mean_us,wait_max_us,wait_us_per_operation,wait_share,lost_events,reason",
     "tables/ratios.csv": "regime,block,arm,writers,readers,metric,baseline,value,speed_ratio,"
-    "ratio,rounds",
+    "ratio,rounds,node",
+    "tables/nodes.csv": "regime,arm,node,processor,acceleration,vcpus,cpu_speed,metric,baseline,"
+    "blocks,delta_percent,delta_low_percent,delta_high_percent,p_value,p_holm,p_permutation,"
+    "visible_percent,differ",
     "tables/latency.csv": "regime,arm,writers,readers,quantile,latency_us,blocks",
     "tables/costs.csv": "arm,quantity,unit,blocks,baseline,value,change,change_low,change_high,"
     "change_percent,same_kernel",
@@ -145,6 +148,7 @@ def test_row_counts(pristine: Path) -> None:
         "tables/disturbance.csv": 2,
         "tables/control.csv": 2 * 4,
         "tables/position.csv": 2,
+        "tables/nodes.csv": 2 * 2,
         "tables/ratios.csv": 2 * 8 * 2 * 4 * 4,
         "tables/latency.csv": 2 * 3 * 4 * 100,
     }

@@ -24,6 +24,7 @@ from kdelta.host.facts import (
     hypervisor,
     meminfo_mib,
     mitigations,
+    node_name,
     system_name,
     turbo,
 )
@@ -78,6 +79,14 @@ def test_this_host_can_be_recorded() -> None:
     assert facts["memory_mib"] > 0
     assert facts["kernel"] == platform.release()
     assert json.loads(json.dumps(facts)) == facts
+
+
+def test_a_node_of_slurm_is_called_as_slurm_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that share a machine share its host name."""
+    monkeypatch.delenv("SLURMD_NODENAME", raising=False)
+    assert node_name() == platform.node()
+    monkeypatch.setenv("SLURMD_NODENAME", "rack-7")
+    assert node_name() == "rack-7"
 
 
 def test_facts_are_the_same_when_asked_again() -> None:

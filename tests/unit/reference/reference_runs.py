@@ -13,7 +13,8 @@ from tests.unit.export.export_runs import make_run
 
 Json = dict[str, Any]
 
-SECRETS = ("/home/alice", "/srv/build-7", "L3Jvb3QvLnB5ZW52", "tmp/kdelta-boot-x", "alice", "pluto")
+NODES = ("pluto", "rack-7")
+SECRETS = ("/home/alice", "/srv/build-7", "L3Jvb3QvLnB5ZW52", "tmp/kdelta-boot-x", "alice", *NODES)
 CONSOLE = """\
 Linux version 6.12.117 (kdelta@2518b6865ca9) (gcc (Debian 12.2.0-14) 12.2.0) #1 SMP
 Command line: virtme_hostname=virtme-ng virtme_rw_overlay0=/etc virtme_rw_overlay2=/home \
@@ -50,6 +51,7 @@ def finished_run(folder: Path, root: Path, **truth: Any) -> Path:
         {
             "regime": path.parent.name,
             "block": path.name,
+            "node": json.loads((path / "host.json").read_text())["node"],
             "boots": [],
             "environment": {"set": [], "not_set": []},
             "earlier_attempts": [],
@@ -71,10 +73,12 @@ def _remove(path: Path) -> None:
 def _make_private(raw: Path) -> None:
     for log in raw.rglob("*.console.log"):
         log.write_text(CONSOLE)
-    host = raw / "idle/block-001/host.json"
-    record = json.loads(host.read_text())
-    record["earlier_attempts"] = [{"at": "10:00", "reason": "log: /home/alice/x.console.log"}]
-    host.write_text(json.dumps(record))
+    for number, host in enumerate(sorted(raw.glob("*/block-*/host.json"))):
+        record = json.loads(host.read_text()) | {"node": NODES[number % 2]}
+        if number == 0:
+            tried = {"at": "10:00", "reason": "log: /home/alice/x.console.log"}
+            record["earlier_attempts"] = [tried]
+        host.write_text(json.dumps(record))
 
 
 def _trace(folder: Path, regime: str, arm: str, truth: Truth) -> None:

@@ -17,7 +17,13 @@ from kdelta.provenance import PACK_RECORD
 from kdelta.reference.pack import Packed, pack, unpack
 from kdelta.reference.scrub import Scrubber
 from kdelta.reference.sums import differences, in_short, read_sums, write_sums
-from tests.unit.reference.reference_runs import CLAIMS, CLAIMS_TEXT, SECRETS, finished_run
+from tests.unit.reference.reference_runs import (
+    CLAIMS,
+    CLAIMS_TEXT,
+    NODES,
+    SECRETS,
+    finished_run,
+)
 
 SCHEDULE = "raw/idle/block-001/schedule.json"
 ARM = "raw/idle/block-002/patched.jsonl"
@@ -38,7 +44,7 @@ def run(tmp_path: Path) -> Path:
 
 def packed(run: Path, tmp_path: Path) -> tuple[Path, Packed]:
     folder = tmp_path / "reference"
-    return folder, pack(run, folder, tmp_path / "root", Scrubber(["pluto"]))
+    return folder, pack(run, folder, tmp_path / "root", Scrubber([], NODES))
 
 
 def raw_files(run: Path) -> dict[str, bytes]:
@@ -73,7 +79,9 @@ def test_there_and_back(run: Path, tmp_path: Path) -> None:
             assert data == before[name]
     assert (again / CLAIMS).read_text() == CLAIMS_TEXT
     was, now = (json.loads((f / "manifest.json").read_text()) for f in (run, again))
-    assert now == was | {"argv": "snakemake --cores all --directory <path>"}
+    tags = {node: f"<node {number}>" for number, node in enumerate(NODES, start=1)}
+    blocks = [block | {"node": tags[block["node"]]} for block in was["blocks"]]
+    assert now == was | {"argv": "snakemake --cores all --directory <path>", "blocks": blocks}
 
 
 def test_nothing_private_ships(run: Path, tmp_path: Path) -> None:

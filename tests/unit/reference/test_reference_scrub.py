@@ -52,6 +52,15 @@ def test_public(text: str) -> None:
     assert not scrubber.counts
 
 
+def test_nodes_stay_apart() -> None:
+    scrubber = Scrubber(["alice", "pluto"], ["mars-1", "pluto", "n1", "mars-10"])
+    assert scrubber.value(["mars-1", "pluto", "n1", "mars-10", "alice", "mars"]) == [
+        *("<node 1>", "<node 2>", "n1", "<node 4>"),
+        *("<name>", "mars"),
+    ]
+    assert scrubber.counts == {"name": 4}
+
+
 def test_a_console_keeps_all_of_its_lines() -> None:
     scrubber = Scrubber(["pluto"])
     clean = scrubber.log_file(CONSOLE.encode() + b"\xff\x80 raw\r\n")

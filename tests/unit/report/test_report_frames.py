@@ -33,6 +33,7 @@ def test_levels_are_text_and_validity_is_boolean(tmp_path: Path) -> None:
         *(
             "overall",
             "position",
+            "nodes",
             "deltas_all",
             "overall_all",
             "set_aside",

@@ -407,6 +407,11 @@ def test_hosts_that_differ() -> None:
         "Host 1 measured blocks idle 1, 3.",
         "Host 2 measured blocks idle 2.",
     )
+    named = [block | {"node": f"n{block['block'][-1]}"} for block in blocks]
+    assert host_differences({"hosts": [one, other], "blocks": named})[2:] == (
+        "Host 1 (n1, n3) measured blocks idle 1, 3.",
+        "Host 2 (n2) measured blocks idle 2.",
+    )
     # manifests of earlier versions do not say where a block was measured
     old = [{k: v for k, v in block.items() if k != "host"} for block in blocks]
     assert len(host_differences({"hosts": [one, other], "blocks": old})) == 2
