@@ -12,6 +12,8 @@ rule fetch_source:
         f"{RUN.base}/kernels/{{source}}.fetch.log",
     wildcard_constraints:
         source="|".join(map(re.escape, SOURCES)) or "(?!)",
+    # A cluster's nodes often reach no network, the machine that one logs in to does.
+    localrule: True
     retries: 2
     conda:
         "../envs/kdelta.yaml"
@@ -118,6 +120,8 @@ rule build_programs:
         RUN.programs,
     log:
         f"{RUN.base}/programs/build.log",
+    # Seconds, and for guests of another architecture it takes the network too.
+    localrule: True
     conda:
         "../envs/kdelta.yaml"
     params:

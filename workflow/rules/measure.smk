@@ -11,6 +11,9 @@ RECORDS = expand(f"{RUN.base}/kernels/{{arm}}/image.json", arm=RUN.kernels)
 ACCELERATION = RUN.acceleration_record
 PROGRAMS = RUN.programs
 
+# Beside the guests there are Snakemake's own processes: three of them in a cluster's job.
+BLOCK_MEMORY = RUN.guests_memory_mib + 1000
+
 
 checkpoint guests:
     input:
@@ -51,6 +54,8 @@ rule measure_block:
     # All cores: nothing may run beside a measurement. A lock on the host says so
     # once more, whatever is typed on the command line.
     threads: all_cores()
+    resources:
+        mem_mb=BLOCK_MEMORY,
     params:
         **THIS_RUN,
         key=lambda wildcards: RUN.measure_key(wildcards.regime),
@@ -83,6 +88,8 @@ rule trace_mechanism:
     conda:
         "../envs/kdelta.yaml"
     threads: all_cores()
+    resources:
+        mem_mb=BLOCK_MEMORY,
     params:
         **THIS_RUN,
         key=lambda wildcards: RUN.mechanism_key(wildcards.regime),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.errors import KdeltaError
+from kdelta.host.job import in_job
 
 Json = dict[str, Any]
 
@@ -35,10 +36,10 @@ def remembered(folder: Path, earlier: int) -> Iterator[list[Json]]:
     try:
         yield _read(path)
     except KeyboardInterrupt:
-        _append(path, "interrupted")
+        _append(path, "interrupted" + in_job())
         raise
     except Exception as error:
-        _append(path, str(error) if isinstance(error, KdeltaError) else repr(error))
+        _append(path, (str(error) if isinstance(error, KdeltaError) else repr(error)) + in_job())
         raise
     path.unlink(missing_ok=True)
 
