@@ -84,6 +84,7 @@ def cluster_jobs(workflow: Workflow, profile: str, **said: str) -> dict[str, lis
     """What a profile asks of a cluster: rule -> the resources of its jobs.
 
     Args:
+        workflow: a checkout, which is changed.
         profile: name of its folder.
         said: values of the variables at its head.
     """

@@ -67,7 +67,8 @@ rule measure_block:
         "Measure {wildcards.regime}, block {wildcards.block}"
     shell:
         "exec kdelta measure --experiment {params.experiment:q} --protocol {params.protocol:q}"
-        " --regime {wildcards.regime:q} --block {wildcards.block:q} --key {params.key}"
+        " --regime {wildcards.regime:q} --block {wildcards.block:q} --key"
+        " {params.key}.{params.guests}"
         " --kernels {params.kernels:q} --programs {params.programs:q}"
         " --acceleration {input.acceleration:q} --output {params.folder:q}"
 

@@ -35,7 +35,7 @@ from kdelta.guest.launch import (
     require_tools,
 )
 from kdelta.guest.share import INIT, read_file, shared_folder
-from kdelta.host.job import node_name
+from kdelta.host.facts import node_name
 from kdelta.host.lock import host_lock
 from kdelta.plain import printable
 from kdelta.workload.build import CPU_CHECK, CPU_CHECK_FLAGS, INIT_SOURCE, cached_program

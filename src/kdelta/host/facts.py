@@ -49,6 +49,14 @@ def guest_vcpus(asked: int | str) -> int:
     return min(host_cores(), MAX_AUTO_VCPUS) if asked == "auto" else int(asked)
 
 
+def node_name() -> str | None:
+    """What tells this machine from the others of a run; None if it has no name.
+
+    SLURM's name of the node where there is one: several nodes can have one host name.
+    """
+    return os.environ.get("SLURMD_NODENAME") or platform.node() or None
+
+
 def host_facts(
     root: Path = Path("/"), compiler: str = "gcc", qemu: str | None = None
 ) -> dict[str, Any]:
