@@ -110,18 +110,17 @@ def local_slurm(nodes: Mapping[str, str], cpus: int = 4) -> Iterator[Slurm]:
     # A socket's path is short.
     with tempfile.TemporaryDirectory(prefix="kdelta-slurm-", dir="/tmp") as name:
         folder = Path(name)
-        (folder / "state").mkdir()
-        for node in nodes:
-            (folder / f"spool-{node}").mkdir()
+        for place in ("state", "bin", "tmp", *(f"spool-{node}" for node in nodes)):
+            (folder / place).mkdir()
         configuration = folder / "slurm.conf"
         configuration.write_text(_configuration(folder, nodes, cpus))
-        (folder / "bin").mkdir()
         srun = folder / "bin" / "srun"
         srun.write_text(SRUN.format(configuration=configuration, srun=shutil.which("srun")))
         srun.chmod(0o755)
         environ = {
             "SLURM_CONF": str(configuration),
             "PATH": f"{srun.parent}:/usr/sbin:{os.environ['PATH']}",
+            "TMPDIR": str(folder / "tmp"),
         }
         slurm = Slurm(folder, environ)
         try:

@@ -82,6 +82,15 @@ class Run:
                 found.append({**job, "block": match[1]})
         return found
 
+    def guests(self) -> set[int]:
+        """Processes of emulators, and of what starts and watches them."""
+        place = self.slurm.environ["TMPDIR"]
+        return {
+            process.pid
+            for process in psutil.process_iter(["cmdline"])
+            if any(place in word for word in process.info["cmdline"] or ())
+        }
+
     def host(self, block: str) -> dict[str, object]:
         path = self.folder / "raw" / "idle" / f"block-{block}" / "host.json"
         return json.loads(path.read_text())
@@ -96,15 +105,6 @@ def wait_for(what: str, look: Callable[[], Found | None], run: Run) -> Found:
     return found
 
 
-def guests() -> set[int]:
-    """Processes of emulators."""
-    return {
-        process.pid
-        for process in psutil.process_iter(["name"])
-        if (process.info["name"] or "").startswith("qemu-system")
-    }
-
-
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[Slurm]:
     with local_slurm(NODES) as found:
@@ -117,13 +117,12 @@ def test_a_run_that_loses_a_job_a_node_and_its_submitter(copied: Project, slurm:
     # Once more by a job, which finds it in the cache; what guests run with, on a node of its kind.
     (copied.results / "kernels" / "bulk" / "vmlinuz").unlink()
     (copied.results / "acceleration.json").unlink()
-    before = guests()
     first = run.start("first.log")
     try:
         # Two nodes of the kind: two blocks at once, of which one has the machine.
         def both() -> list[dict[str, str]] | None:
             running = [job for job in run.measuring() if job["state"] == "RUNNING"]
-            return running if len(running) == 2 and guests() - before else None
+            return running if len(running) == 2 and run.guests() else None
 
         jobs = wait_for("two blocks", both, run)
         assert {job["node"] for job in jobs} == {"ice1", "ice2"}
@@ -140,14 +139,14 @@ def test_a_run_that_loses_a_job_a_node_and_its_submitter(copied: Project, slurm:
         # The node is taken out on which one measures, and its job is cancelled: the guests go with
         # it, and the other block begins. Then the machine goes that jobs are submitted from.
         slurm.run("scontrol", "update", f"nodename={lost['node']}", "state=drain", "reason=test")
-        alive = guests() - before
+        alive = run.guests()
         slurm.run("scancel", lost["number"])
-        wait_for("the end of the guests", lambda: not alive & guests(), run)
+        wait_for("the end of the guests", lambda: not alive & run.guests(), run)
         assert not (folder / f"block-{kept['block']}" / "host.json").exists()
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
-    wait_for("guests of the other block", lambda: guests() - before, run)
+    wait_for("guests of the other block", run.guests, run)
 
     second = run.start("second.log")
     try:
@@ -173,7 +172,7 @@ def test_a_run_that_loses_a_job_a_node_and_its_submitter(copied: Project, slurm:
     report = (run.folder / "report" / "tables.txt").read_text()
     assert "1 earlier attempt ended without data" in report
     assert f"(SLURM job {lost['number']} on {lost['node']})" in report
-    assert guests() <= before
+    assert run.guests() == set()
 
     # What ran elsewhere: builds anywhere, guests on nodes of the one kind only.
     others = {job["comment"]: job for job in slurm.jobs() if "measure_block" not in job["comment"]}
