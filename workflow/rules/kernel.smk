@@ -12,9 +12,9 @@ rule fetch_source:
         f"{RUN.base}/kernels/{{source}}.fetch.log",
     wildcard_constraints:
         source="|".join(map(re.escape, SOURCES)) or "(?!)",
+    retries: 2
     # A cluster's nodes often reach no network, the machine that one logs in to does.
     localrule: True
-    retries: 2
     conda:
         "../envs/kdelta.yaml"
     params:
