@@ -30,6 +30,7 @@ from kdelta.kernel.image import RECIPE_VERSION, sha256_file
 from kdelta.kernel.toolchain import compiler_for, linker_of
 from kdelta.measure.budget import protocol_name, with_protocol
 from kdelta.measure.schedule import block_schedule
+from kdelta.measure.turns import memory_needed_mib
 from kdelta.patch_files import patch_files, surely_cover_letter
 from kdelta.per_kernel import Series, fragment_files, series_of
 from kdelta.workload.build import HELPERS, RECORD, built_programs, program_sources
@@ -106,6 +107,11 @@ class RunPlan:
     @property
     def arms(self) -> list[str]:
         return list(self.experiment.booted_arms())
+
+    @property
+    def guests_memory_mib(self) -> int:
+        """Memory that a block takes, of which a cluster's job has to ask for as much."""
+        return memory_needed_mib([self.experiment.memory_mib(arm) for arm in self.arms])
 
     @property
     def blocks(self) -> list[str]:

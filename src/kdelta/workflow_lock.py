@@ -18,7 +18,7 @@ from pathlib import Path
 _RUNNING = b"running\n"
 
 
-def hold(folder: Path) -> bool:
+def hold(folder: Path) -> bool | None:
     """Hold the workflow's lock until this process ends, and remove stale locks of Snakemake's.
 
     Where another process holds it nothing is done: Snakemake's own lock tells its user.
@@ -27,18 +27,19 @@ def hold(folder: Path) -> bool:
         folder: `.snakemake` of the working directory.
 
     Returns:
-        Whether stale locks were removed.
+        Whether stale locks were removed; None: it is not held, since another process holds it or
+        the folder takes no files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "kdelta.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError:
-        return False  # a file system that takes no files: Snakemake says so itself
+        return None  # a file system that takes no files: Snakemake says so itself
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        return False
+        return None
     stale = os.read(lock, len(_RUNNING)) == _RUNNING
     removed = False
     for file in (folder / "locks").glob("*.lock") if stale else ():

@@ -11,7 +11,13 @@ import pytest
 from kdelta.architecture import host_architecture
 from kdelta.errors import KdeltaError
 from kdelta.guest import acceleration
-from kdelta.guest.acceleration import Acceleration, choose, qemu_refusal, telling_line
+from kdelta.guest.acceleration import (
+    Acceleration,
+    choose,
+    qemu_refusal,
+    require_here,
+    telling_line,
+)
 from kdelta.host.lock import host_lock
 from tests.integration.scripted_guest import PATIENCE_S, Environment
 
@@ -207,6 +213,25 @@ def test_kvm_that_was_asked_for_and_does_not_work(choice) -> None:
 
 def test_tcg_boots_nothing(choice) -> None:
     assert choice("raise SystemExit('never')", "tcg").mode == "tcg"
+
+
+def test_another_host_is_asked_too(host: Host) -> None:
+    """By what takes a second: neither a kernel nor a guest."""
+    record = host.choose(ANSWER.format("kvm-clock\n"), cpu="max").as_dict()
+    host.scripted.vng("raise SystemExit('never')")
+
+    def here() -> None:
+        require_here(host_architecture(), record, host.folder / "kvm", host.folder / "kvm_pvm")
+
+    here()
+    host.qemu("qemu-system-x86_64: no", "exit 1", only="kvm")
+    with pytest.raises(KdeltaError, match=r"with 'max' as its CPU.*name a constraint"):
+        here()
+    (host.folder / "kvm").unlink()
+    with pytest.raises(KdeltaError, match="does not exist"):
+        here()
+    record |= {"mode": "tcg"}
+    here()
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,17 @@ import platform
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kdelta.cache import file_lock
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Environment as HostSettings
 from kdelta.experiment import Mechanism, Validity
@@ -102,8 +106,9 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
 
 @pytest.mark.parametrize(("configured", "mode"), [("tcg", "kvm"), ("kvm", "tcg"), (None, "kvm")])
 def test_a_kernel_that_was_configured_for_another_acceleration_is_refused(
-    request_: BlockRequest, configured: str | None, mode: str
+    request_: BlockRequest, monkeypatch: pytest.MonkeyPatch, configured: str | None, mode: str
 ) -> None:
+    monkeypatch.setattr("kdelta.measure.block.require_here", lambda *_: None)  # it has KVM
     for path in request_.source.kernels.glob("*/image.json"):
         image = {**json.loads(path.read_text()), "acceleration": configured}
         if configured is None:  # of before this was recorded
@@ -115,6 +120,49 @@ def test_a_kernel_that_was_configured_for_another_acceleration_is_refused(
     with pytest.raises(KdeltaError, match=words):
         measure_block(replace(request_, source=source))
     assert not list(request_.out.glob("*.jsonl"))
+
+
+def test_a_node_where_kvm_does_not_work_is_named(
+    request_: BlockRequest, scripted: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is booted there, and the next try tells of it."""
+    monkeypatch.setenv("SLURMD_NODENAME", "n3")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    scripted.program("qemu-system-x86_64", "#!/bin/sh\necho 'qemu-system-x86_64: no' >&2; exit 1")
+    scripted.guest("raise SystemExit('never')")
+    acceleration = {"mode": "kvm", "requested": "auto", "reason": "it works", "cpu": None}
+    source = replace(request_.source, acceleration=acceleration)
+    with pytest.raises(KdeltaError, match="n3: guests are to run with KVM, which worked on the"):
+        measure_block(replace(request_, source=source))
+    assert not list(request_.out.glob("*.console.log"))
+    scripted.guest("sweep()")
+    measure_block(request_)
+    (earlier,) = json.loads((request_.out / "host.json").read_text())["earlier_attempts"]
+    assert "n3: guests are to run with KVM" in earlier["reason"]
+    assert earlier["reason"].endswith("(SLURM job 12 on n3)")
+
+
+def test_two_nodes_do_not_measure_a_block_at_once(
+    request_: BlockRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other one, with a host's lock of its own, is waited for."""
+    request_.out.mkdir(parents=True)
+    held, go_on = threading.Event(), threading.Event()
+
+    def other_node() -> None:
+        with file_lock(request_.out.with_name(".block-002.lock"), "idle, block 2"):
+            held.set()
+            go_on.wait()
+            assert not (request_.out / "host.json").exists()
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(other_node)
+        held.wait()
+        pool.submit(lambda: (time.sleep(0.5), go_on.set()))
+        measure_block(request_)
+        other.result()
+    assert "waiting for idle, block 2, held by process" in capsys.readouterr().err
+    assert {path.name for path in request_.out.iterdir()} == FILES | CONSOLES
 
 
 def waiting(request: BlockRequest, seconds: float, limit: float) -> BlockRequest:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -77,7 +78,7 @@ def test_what_a_run_calls(finished: Workflow) -> None:
     assert all("--baseline results/small/kernels/baseline" in call for call in builds[1:])
     # nothing runs beside a measurement
     measures = [call for call in calls if call.startswith("measure")]
-    assert {re.sub(r" --key \w{24} ", " ", call) for call in measures} == {
+    assert {re.sub(r" --key \w{24}\.\w{24} ", " ", call) for call in measures} == {
         f"measure --experiment small.yaml --protocol quick --regime {regime} --block {block}"
         " --kernels results/small/kernels --programs results/small/programs"
         " --acceleration results/small/acceleration.json"
@@ -257,6 +258,28 @@ def test_interrupted_runs_continue(tmp_path: Path) -> None:
     for verb, times in (("fetch", 1), ("build", 3), ("programs", 1), ("probe", 1), ("analyse", 1)):
         assert len([c for c in started + last if c.startswith(verb + " ")]) == times
     assert workflow.planned() == set()
+
+
+def test_jobs_that_a_killed_run_left_come_first(tmp_path: Path) -> None:
+    """Before anything is planned; not of a run that lives, and not by a dry run."""
+    workflow = Workflow(tmp_path)
+    workflow.use_small_experiment()
+    queue = workflow.root / "queue"
+    line = f"12|PENDING||rule_measure_block_wildcards_idle_001|{workflow.root}\n"
+    queue.write_text(line)
+    workflow.environment.program("squeue", f"#!/bin/sh\ncat {queue}\n")
+    workflow.environment.program("scancel", f"#!/bin/sh\n: >{queue}\n")
+    mark = workflow.root / ".snakemake" / "incomplete" / "eA=="
+    mark.parent.mkdir(parents=True)
+    mark.write_text('{"external_jobid": "12"}')
+    target = "results/small/acceleration.json"
+    assert "cancelling" not in workflow.succeeds("--dry-run", target)
+    with (workflow.root / ".snakemake" / "kdelta.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "cancelling" not in workflow.run("--unlock", target).stdout
+    assert queue.read_text() == line
+    assert "cancelling jobs of the killed run" in workflow.succeeds(target)
+    assert queue.read_text() == ""
 
 
 def test_a_results_folder_with_a_space(tmp_path: Path) -> None:

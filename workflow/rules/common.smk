@@ -22,15 +22,20 @@ os.environ.setdefault("KDELTA_ROOT", str(ROOT))
 os.environ.setdefault("KDELTA_ARGV", " ".join(["snakemake", *sys.argv[1:]]))
 
 from kdelta.errors import KdeltaError
+from kdelta.left_jobs import settle
 from kdelta.mail.choice import chosen_mail, sender_or_nobody
 from kdelta.workflow import guests_key, plan_run
 from kdelta.workflow_lock import hold
 
 # Jobs read this file too, but only the process that schedules them holds the lock.
-if workflow.is_main_process and hold(Path(".snakemake")):
+HELD = hold(Path(".snakemake")) if workflow.is_main_process else None
+if HELD:
     print("kdelta: an earlier run was killed; this one goes on", file=sys.stderr)
 
 try:
+    # Before Snakemake looks which files there are.
+    if HELD is not None and not workflow.output_settings.dryrun:
+        settle(Path())
     RUN = plan_run(dict(config), "config/config.yaml", ROOT)
 except KdeltaError as error:
     # The message alone: where in this file it was raised helps nobody.

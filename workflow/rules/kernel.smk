@@ -13,6 +13,8 @@ rule fetch_source:
     wildcard_constraints:
         source="|".join(map(re.escape, SOURCES)) or "(?!)",
     retries: 2
+    # A cluster's nodes often reach no network, the machine that one logs in to does.
+    localrule: True
     conda:
         "../envs/kdelta.yaml"
     params:
@@ -118,6 +120,8 @@ rule build_programs:
         RUN.programs,
     log:
         f"{RUN.base}/programs/build.log",
+    # Seconds, and for guests of another architecture it takes the network too.
+    localrule: True
     conda:
         "../envs/kdelta.yaml"
     params:

@@ -11,6 +11,9 @@ RECORDS = expand(f"{RUN.base}/kernels/{{arm}}/image.json", arm=RUN.kernels)
 ACCELERATION = RUN.acceleration_record
 PROGRAMS = RUN.programs
 
+# Beside the guests there are Snakemake's own processes: three of them in a cluster's job.
+BLOCK_MEMORY = RUN.guests_memory_mib + 1000
+
 
 checkpoint guests:
     input:
@@ -51,6 +54,8 @@ rule measure_block:
     # All cores: nothing may run beside a measurement. A lock on the host says so
     # once more, whatever is typed on the command line.
     threads: all_cores()
+    resources:
+        mem_mb=BLOCK_MEMORY,
     params:
         **THIS_RUN,
         key=lambda wildcards: RUN.measure_key(wildcards.regime),
@@ -62,7 +67,8 @@ rule measure_block:
         "Measure {wildcards.regime}, block {wildcards.block}"
     shell:
         "exec kdelta measure --experiment {params.experiment:q} --protocol {params.protocol:q}"
-        " --regime {wildcards.regime:q} --block {wildcards.block:q} --key {params.key}"
+        " --regime {wildcards.regime:q} --block {wildcards.block:q} --key"
+        " {params.key}.{params.guests}"
         " --kernels {params.kernels:q} --programs {params.programs:q}"
         " --acceleration {input.acceleration:q} --output {params.folder:q}"
 
@@ -83,6 +89,8 @@ rule trace_mechanism:
     conda:
         "../envs/kdelta.yaml"
     threads: all_cores()
+    resources:
+        mem_mb=BLOCK_MEMORY,
     params:
         **THIS_RUN,
         key=lambda wildcards: RUN.mechanism_key(wildcards.regime),

@@ -297,6 +297,9 @@ def _facts(boot: RawBoot) -> dict[str, object]:
         "memory in MiB": host.memory_mib if host else None,
         "acceleration": mode or (gate and gate.acceleration),
         "CPU model": host.acceleration.cpu or "by default" if host and host.acceleration else None,
+        # Snakemake sees to it, but for blocks that ended while it was dead: of these it keeps no
+        # record, and would not notice that an experiment or a kernel has changed since.
+        "settings": (host and host.key) or None,
     }
 
 

@@ -348,6 +348,7 @@ class HostRecord(StrictRecord):
     acceleration: HostAcceleration | None = None
     earlier_attempts: Annotated[tuple[EarlierAttempt, ...], Field(strict=False)] = ()
     boots: Annotated[tuple[HostBoot, ...], Field(strict=False)] = ()
+    key: str | None = None
 
 
 def parse_host(text: bytes, where: str) -> HostRecord:

@@ -18,9 +18,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from kdelta.architecture import Architecture
 from kdelta.cache import cache_root
@@ -34,6 +35,7 @@ from kdelta.guest.launch import (
     require_tools,
 )
 from kdelta.guest.share import INIT, read_file, shared_folder
+from kdelta.host.facts import node_name
 from kdelta.host.lock import host_lock
 from kdelta.plain import printable
 from kdelta.workload.build import CPU_CHECK, CPU_CHECK_FLAGS, INIT_SOURCE, cached_program
@@ -154,6 +156,37 @@ def early_refusal(
         return refusal
     refusal = qemu_refusal(arch, "kvm", cpu)
     return refusal + _of_its_kind(paravirtual) if refusal else None
+
+
+def require_here(
+    arch: Architecture,
+    record: Mapping[str, Any],
+    device: Path = Path("/dev/kvm"),
+    paravirtual: Path = _PARAVIRTUAL,
+) -> None:
+    """Check that guests run on this host as on the one that was probed; takes about a second.
+
+    Emulation works everywhere. Kernels are built for what was found there; whether one boots, its
+    guests show.
+
+    Args:
+        arch: of the guests.
+        record: of `kdelta probe`.
+        device: KVM's device node.
+        paravirtual: exists where KVM is not the processor's.
+
+    Raises:
+        KdeltaError: naming this host, and what to do.
+    """
+    if record["mode"] != "kvm":
+        return
+    if refusal := early_refusal(arch, record.get("cpu"), device, paravirtual):
+        raise KdeltaError(
+            f"{node_name()}: guests are to run with KVM, which worked on the host that was probed, "
+            f"but it does not work on this one: {refusal}. Measure on hosts of one kind (on a "
+            "cluster: name a constraint in the profile, or take this node out), or set "
+            "guest.acceleration to tcg for all of them (emulated: not a measurement)"
+        )
 
 
 def _of_its_kind(paravirtual: Path) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.errors import KdeltaError
+from kdelta.host.facts import node_name
 
 Json = dict[str, Any]
 
 NAME = "attempts.log"  # one JSON object a line; *.jsonl are the arms' records
+
+# What a cluster's scheduler calls a job, in the environment that it gives it.
+_JOBS = {"SLURM": "SLURM_JOB_ID", "PBS": "PBS_JOBID", "LSF": "LSB_JOBID"}
 
 
 @contextmanager
@@ -35,12 +40,20 @@ def remembered(folder: Path, earlier: int) -> Iterator[list[Json]]:
     try:
         yield _read(path)
     except KeyboardInterrupt:
-        _append(path, "interrupted")
+        _append(path, "interrupted" + _in_job())
         raise
     except Exception as error:
-        _append(path, str(error) if isinstance(error, KdeltaError) else repr(error))
+        _append(path, (str(error) if isinstance(error, KdeltaError) else repr(error)) + _in_job())
         raise
     path.unlink(missing_ok=True)
+
+
+def _in_job() -> str:
+    """The job on a cluster and its node, behind other words; empty where there is none."""
+    for scheduler, variable in _JOBS.items():
+        if number := os.environ.get(variable):
+            return f" ({scheduler} job {number} on {node_name()})"
+    return ""
 
 
 def _read(path: Path) -> list[Json]:

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kdelta.cache import file_lock
 from kdelta.errors import KdeltaError
+from kdelta.guest.acceleration import require_here
 from kdelta.guest.launch import require_tools
 from kdelta.guest.pinning import Pinning
 from kdelta.host.environment import HostEnvironment, host_environment
@@ -85,7 +89,9 @@ def measure_block(request: BlockRequest) -> None:
     progress = BlockProgress(experiment, protocol, request.regime, request.block, others)
     with (
         host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
+        _block_lock(request.out, name),
         attempts.remembered(request.out, _remove_leftovers(request.out)) as earlier,
+        contextlib.nullcontext(require_here(experiment.arch, request.source.acceleration)),
         contextlib.nullcontext(_wait_for_quiet(request, name)) as quiet,
         host_environment(
             experiment.environment,
@@ -139,8 +145,23 @@ def _wait_for_quiet(request: BlockRequest, name: str) -> Json | None:
     )
 
 
+@contextlib.contextmanager
+def _block_lock(out: Path, name: str) -> Iterator[None]:
+    """Keep the jobs of other nodes from the block; this node's are kept from it by the host's lock.
+
+    A file system without locks does without: two jobs of a block would be the scheduler's mistake.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(out.with_name(f".{out.name}.lock"), name))
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+        yield
+
+
 def _remove_leftovers(out: Path) -> int:
-    """Delete what killed processes left and count them. The host's lock is held: none lives."""
+    """Delete what killed processes left and count them. The block's lock is held: none lives."""
     leftovers = list(out.glob(".writing-*"))
     for folder in leftovers:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kdelta.guest.acceleration import require_here
 from kdelta.guest.launch import require_tools
 from kdelta.host.lock import host_lock
 from kdelta.measure.arm import BlockPlan, GuestSource, require_cpus, require_programs
@@ -46,6 +47,7 @@ def trace_regime(source: GuestSource, regime: str, out: Path) -> None:
         tempfile.TemporaryDirectory(prefix=".writing-", dir=out) as folder,
         BlockProgress(experiment, source.protocol, regime, None, others) as progress,
     ):
+        require_here(experiment.arch, source.acceleration)
         for leftover in set(out.glob(".writing-*")) - {Path(folder)}:
             shutil.rmtree(leftover, ignore_errors=True)
         taken = take_turns(

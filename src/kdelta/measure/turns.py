@@ -40,11 +40,14 @@ class Taken:
     together: int
 
 
+def memory_needed_mib(guests_mib: Sequence[int]) -> int:
+    """What guests of these sizes take while they live together, and what else runs then."""
+    return sum(guests_mib) + len(guests_mib) * GUEST_OVERHEAD_MIB + SPARE_MIB
+
+
 def memory_for(guests_mib: Sequence[int]) -> bool:
     """Whether the host has the memory for guests of these sizes at once."""
-    available_mib = psutil.virtual_memory().available / 2**20
-    needed = sum(guests_mib) + len(guests_mib) * GUEST_OVERHEAD_MIB + SPARE_MIB
-    return bool(needed <= available_mib)
+    return bool(memory_needed_mib(guests_mib) * 2**20 <= psutil.virtual_memory().available)
 
 
 def take_turns(plan: BlockPlan, note: Note, done: Callable[[ArmBoot], None]) -> Taken:

@@ -25,6 +25,7 @@ def boot(block: int, regime: str = "idle", **host: Any) -> RawBoot:
         ("vcpus", 8, 16, "vCPUs"),
         ("memory_mib", 1024, 2048, "memory in MiB"),
         ("acceleration", {"mode": "kvm"}, {"mode": "tcg"}, "acceleration"),
+        ("key", "0a1b.2c", "0a1b.3d", "settings"),
     ],
 )
 def test_other_guests_in_a_regime(key: str, one: Any, other: Any, words: str) -> None:

@@ -17,20 +17,28 @@ def test_a_first_try_has_nothing_to_tell(tmp_path: Path) -> None:
     assert not (tmp_path / NAME).exists()
 
 
-def test_what_kept_earlier_tries_from_their_end(tmp_path: Path) -> None:
+def test_what_kept_earlier_tries_from_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(KdeltaError), remembered(tmp_path, 0):
         raise KdeltaError("the guest did not boot:\nKernel panic")
     with pytest.raises(KeyboardInterrupt), remembered(tmp_path, 0):
         raise KeyboardInterrupt
     with pytest.raises(ZeroDivisionError), remembered(tmp_path, 0):
         raise ZeroDivisionError("ours")
-    # a fourth was killed: it could write nothing but left its scratch folder
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    with pytest.raises(KeyboardInterrupt), remembered(tmp_path, 0):
+        raise KeyboardInterrupt
+    # the last one was killed: it could write nothing but left its scratch folder
     with remembered(tmp_path, 1) as earlier:
         reasons = [attempt["reason"] for attempt in earlier]
     assert reasons == [
         "the guest did not boot: Kernel panic",
         "interrupted",
         "ZeroDivisionError('ours')",
+        "interrupted (SLURM job 12 on n1)",
         "killed",
     ]
     assert all(attempt["at"].endswith("+00:00") for attempt in earlier)

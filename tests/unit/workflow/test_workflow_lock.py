@@ -60,7 +60,7 @@ def test_locks_of_a_run_that_lives_are_left(folder: Path) -> None:
     assert first.stdout is not None
     assert first.stdout.readline() == "False\n"
     try:
-        assert said(run(folder, "ends")) == "False"
+        assert said(run(folder, "ends")) == "None"
         assert (folder / "locks" / "0.input.lock").exists()
     finally:
         first.kill()
@@ -83,5 +83,5 @@ def test_a_folder_that_cannot_be_written_is_snakemakes_to_tell(tmp_path: Path) -
             text=True,
             check=True,
         ).stdout
-        == "False\n"
+        == "None\n"
     )
