@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdelta.arms import DebianSource
-from kdelta.cache import disk_full, file_lock, says_disk_full, write_atomically
+from kdelta.cache import disk_full, file_lock, make_entry, says_disk_full, use, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel import aptconf
 from kdelta.kernel.process import clean_environment, run
@@ -77,7 +77,7 @@ class Archive:
             KdeltaError: there is no such package or version.
         """
         fresh = False
-        if self._folder is not None and not (self._folder / "apt.conf").is_file():
+        if self.is_private and self._read_at is None:
             self.update()
             fresh = True
         package, said = self._look_up(source)
@@ -94,9 +94,19 @@ class Archive:
         Raises:
             KdeltaError: the suite does not exist, or cannot be reached.
         """
-        mark = self._folder / "apt.conf" if self._folder is not None else None
-        if mark is None or not mark.is_file() or time.time() - mark.stat().st_mtime > _RECENT_S:
+        read_at = self._read_at
+        if read_at is None or time.time() - read_at > _RECENT_S:
             self.update()
+
+    @property
+    def _read_at(self) -> float | None:
+        """When the private state's index was fetched last; None: there is none."""
+        if self._folder is None or not use(self._folder):
+            return None
+        try:
+            return (self._folder / "apt.conf").stat().st_mtime
+        except FileNotFoundError:
+            return None
 
     @property
     def codename(self) -> str | None:
@@ -119,6 +129,7 @@ class Archive:
             return
         sources = aptconf.sources_for(self.suite)
         with file_lock(self._lock, "apt's index in the cache"):
+            make_entry(self._folder, lambda _: None)
             for part in ("lists/partial", "archives/partial", "empty"):
                 (self._folder / part).mkdir(parents=True, exist_ok=True)
             write_atomically(self._folder / "status", b"")
