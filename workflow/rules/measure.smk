@@ -53,7 +53,7 @@ rule measure_block:
     threads: all_cores()
     params:
         **THIS_RUN,
-        key=lambda wildcards: RUN.measure_key(wildcards.regime),
+        key=lambda wildcards: measure_key(wildcards.regime),
         guests=guest_facts,
         kernels=unchecked(f"{RUN.base}/kernels"),
         programs=unchecked(f"{RUN.base}/programs"),
@@ -85,7 +85,7 @@ rule trace_mechanism:
     threads: all_cores()
     params:
         **THIS_RUN,
-        key=lambda wildcards: RUN.mechanism_key(wildcards.regime),
+        key=lambda wildcards: mechanism_key(wildcards.regime),
         guests=guest_facts,
         kernels=unchecked(f"{RUN.base}/kernels"),
         programs=unchecked(f"{RUN.base}/programs"),
