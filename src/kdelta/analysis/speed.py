@@ -38,6 +38,9 @@ held or by a clock that was read late, and one such check would make every other
 FEWEST_DF = 10
 """With fewer degrees of freedom, what goes with the speed is chance."""
 
+# Logarithms of speeds that differ by less are the same speed after rounding.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class SampleSpeed:
@@ -136,10 +139,29 @@ def what_goes_with_speed(logs: Floats, speeds: Floats, cells: Labels, blocks: La
         blocks: of each pair, numbered.
     """
     part = np.zeros(len(logs))
-    known = np.isfinite(speeds)
-    for block in np.unique(blocks):
-        own, others = known & (blocks == block), known & (blocks != block)
-        part[own] = _slope(speeds[others], logs[others], cells[others]) * speeds[own]
+    known = np.flatnonzero(np.isfinite(speeds))
+    if not known.size:
+        return part
+    _, cell = np.unique(cells[known], return_inverse=True)
+    numbers, block = np.unique(blocks[known], return_inverse=True)
+    # What is summed are differences from the cell's mean, so that sums can be subtracted: the
+    # slope of the others is one of all sums less the block's own.
+    x, y = centred(speeds[known], cell), centred(logs[known], cell)
+    shape = (len(numbers), int(cell.max()) + 1)
+    place = block * shape[1] + cell
+
+    def of_others(values: Floats | None = None) -> Floats:
+        sums = np.bincount(place, values, minlength=shape[0] * shape[1]).reshape(shape)
+        return np.asarray(sums.sum(axis=0) - sums, dtype=float)
+
+    count, along, up = of_others(), of_others(x), of_others(y)
+    shared = np.divide(along, count, out=np.zeros(shape), where=count > 0)
+    square = (of_others(x * x) - shared * along).sum(axis=1)
+    product = (of_others(x * y) - shared * up).sum(axis=1)
+    df = (count - (count > 0)).sum(axis=1)
+    told = (df >= FEWEST_DF) & (square > _ROUNDING**2 * known.size)
+    slope = np.divide(product, square, out=np.zeros(shape[0]), where=told)
+    part[known] = slope[block] * speeds[known]
     return part
 
 
@@ -169,15 +191,6 @@ def centred(values: Floats, groups: Labels) -> Floats:
     """The values less the mean of their group; groups are numbered."""
     _, groups = np.unique(groups, return_inverse=True)
     return np.asarray(values - (np.bincount(groups, weights=values) / np.bincount(groups))[groups])
-
-
-def _slope(x: Floats, y: Floats, cells: Labels) -> float:
-    """Of y on x within cells, by least squares; 0 where too few values tell."""
-    if len(x) - len(set(cells.tolist())) < FEWEST_DF:
-        return 0.0
-    x, y = centred(x, cells), centred(y, cells)
-    square = float(x @ x)
-    return float(x @ y) / square if square > 0 else 0.0
 
 
 def mean_speed(values: Floats) -> Floats:
