@@ -31,7 +31,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kdelta.errors import KdeltaError
@@ -229,13 +229,18 @@ def remove_leftovers(entry: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, nothing between."""
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write a file so that a reader sees the old or the new content, nothing between.
+
+    Args:
+        path: the file; its folder is made if need be.
+        data: the content, or pieces of it in their order.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)

@@ -78,9 +78,9 @@ def slice_ratios(
     """
     place = ["regime", "block", *settings.factors, "round"]
     names = [metric.name for metric in settings.metrics]
-    taken = samples[samples["valid"] | include_set_aside]
     # Of full speed, which is the same for both slices of a pair.
-    taken = taken.reindex(columns=[*place, "arm", *names, "relative_speed"])
+    taken = samples.reindex(columns=[*place, "arm", *names, "relative_speed"])
+    taken = taken[samples["valid"] | include_set_aside]
     ours = taken["arm"] == settings.baseline
     pairs = taken[~ours].merge(taken[ours].drop(columns="arm"), on=place, suffixes=("", " base"))
     tables = [
