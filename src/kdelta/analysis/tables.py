@@ -13,7 +13,6 @@ from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.schema import BY_PATH, FACTOR, PARAMETER, RULE, VALUE
 
-
 ROWS = 50_000
 """Of a table, that are written at once."""
 
