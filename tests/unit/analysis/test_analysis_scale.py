@@ -47,7 +47,7 @@ def test_all_cpus_give_the_same_in_the_same_order() -> None:
 def test_the_first_mistake_is_told_whoever_finds_it(worth_it: bool) -> None:
     found = on_all_cpus(_half, 0, [0, 2, 5, 4, 3], worth_it=worth_it)
     assert next(found)[0] == 0
-    with pytest.raises(KdeltaError, match="^5 is odd$"):
+    with pytest.raises(KdeltaError, match=r"^5 is odd$"):
         list(found)
 
 
