@@ -84,10 +84,10 @@ def disturbance_frame(
             rule: {(v.block, v.arm) for v in ours if v.breach.rule == rule}
             for rule in DISTURBANCE_RULES
         }
-        for key, (_, shares) in here.items():
+        for key, (_, taken) in here.items():
             for rule, share, limit in (
-                ("host-other-cpu", shares.other_cpu, limits.host_other_cpu),
-                ("host-steal", shares.host_steal, limits.steal),
+                ("host-other-cpu", taken.other_cpu, limits.host_other_cpu),
+                ("host-steal", taken.host_steal, limits.steal),
             ):
                 if share is not None and share > limit:
                     seen[rule].add(key)
@@ -104,11 +104,11 @@ def disturbance_frame(
                 "samples_checked": len(checked),
                 **{f"boots_{rule.replace('-', '_')}": len(hit) for rule, hit in seen.items()},
                 "boots_slow": len(slow_boots),
-                "other_cpu_highest": highest(shares.other_cpu for _, shares in here.values()),
+                "other_cpu_highest": highest(taken.other_cpu for _, taken in here.values()),
                 "steal_highest": highest(
                     share
-                    for _, shares in here.values()
-                    for share in (shares.host_steal, shares.guest_steal)
+                    for _, taken in here.values()
+                    for share in (taken.host_steal, taken.guest_steal)
                 ),
                 "relative_speed_lowest": min(checked["relative_speed"], default=None),
                 "speed_variance_share": shares.get(regime),
