@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.forked import on_all_cpus
 from kdelta.analysis.inference import Floats
 from kdelta.analysis.latency import log_quantiles
-from kdelta.analysis.raw import arm_files, find_blocks, read_block
+from kdelta.analysis.raw import Place, arm_files, find_blocks, read_block
 from kdelta.analysis.rules import HostShares, host_shares
 from kdelta.analysis.samples import samples_in_order, samples_of
 from kdelta.analysis.settings import AnalysisSettings
@@ -33,22 +32,22 @@ from kdelta.analysis.validity import (
     slow_violations,
 )
 
-FEWEST_BYTES = 64 * 2**20
-"""Of raw files, that are worth another process."""
+PART_BYTES = 16 * 2**20
+"""Of raw files, that are read at once. Fewer would cost more frames, more would cost memory."""
 
 
 @dataclass
-class Block:
-    """One block.
+class Blocks:
+    """Some blocks, one after another in display order.
 
     Attributes:
         boots: as they were read, without their slices.
         samples: rows of samples.csv, in display order. `relative_speed` is missing, and `valid`
-            says only what the block itself tells: both wait for the other blocks. None are left
-            once they are put together with the others'.
+            says only what a boot itself tells: both wait for all the others. None are left once
+            they are put together with the others'.
         wall_s: of each row; NaN where it was not recorded.
-        violations: what the block itself tells.
-        host: arm -> the largest shares of CPU time that were taken from its boot.
+        violations: what a boot itself tells.
+        host: regime, block and arm -> the largest shares of CPU time that were taken from a boot.
         told: which rows have a latency distribution.
         quantiles: of these, natural logarithms of microseconds, shape (told, quantiles).
     """
@@ -57,38 +56,36 @@ class Block:
     samples: pd.DataFrame
     wall_s: Floats
     violations: tuple[Violation, ...]
-    host: dict[str, HostShares]
+    host: dict[tuple[str, int, str], HostShares]
     told: tuple[int, ...]
     quantiles: Floats
 
 
-def read_blocks(raw_dir: Path, settings: AnalysisSettings) -> tuple[list[Block], tuple[Path, ...]]:
+def read_blocks(raw_dir: Path, settings: AnalysisSettings) -> tuple[list[Blocks], tuple[Path, ...]]:
     """Every block below `raw_dir`, and the folders of those that were begun and not finished.
 
     Raises:
         KdeltaError: as `raw.read_raw`.
     """
     found, unfinished = find_blocks(raw_dir, settings)
-    size = sum(file.stat().st_size for folder, *_ in found for file in arm_files(folder))
-    read = on_all_cpus(_read, settings, found, worth_it=size >= FEWEST_BYTES)
+    parts: list[list[Place]] = [[]]
+    size = 0
+    for place in found:
+        if size >= PART_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(place)
+        size += sum(file.stat().st_size for file in arm_files(place[0]))
+    read = on_all_cpus(_read, settings, parts, worth_it=len(parts) > 1)
     return list(read), unfinished
 
 
-def _read(settings: AnalysisSettings, place: tuple[Path, str, int]) -> Block:
-    return judge(read_block(*place, settings), settings)
-
-
-def blocks_of(boots: Sequence[RawBoot], settings: AnalysisSettings) -> list[Block]:
-    """The blocks of boots that are in memory already."""
-
-    def place(boot: RawBoot) -> tuple[int, int]:
-        return settings.regimes.index(boot.regime), boot.block
-
-    return [judge(list(ours), settings) for _, ours in groupby(sorted(boots, key=place), key=place)]
+def _read(settings: AnalysisSettings, places: Sequence[Place]) -> Blocks:
+    return judge([boot for place in places for boot in read_block(*place, settings)], settings)
 
 
 def together(
-    blocks: Sequence[Block], settings: AnalysisSettings
+    blocks: Sequence[Blocks], settings: AnalysisSettings
 ) -> tuple[pd.DataFrame, list[Violation]]:
     """samples.csv of all blocks, and every rule that any planned sample breaks, in display order.
 
@@ -96,7 +93,7 @@ def together(
         blocks: all of them, in display order; at least one.
         settings: rules, names and order.
     """
-    # Columns of a block without a row have no type.
+    # Columns of blocks without a row have no type.
     frames = [block.samples for block in blocks if len(block.samples)] or [blocks[0].samples]
     samples = pd.concat(frames, ignore_index=True)
     for block in blocks:  # a million of them are kept once
@@ -120,23 +117,23 @@ def together(
     return samples, in_order([*own, *slow], settings)
 
 
-def judge(boots: Sequence[RawBoot], settings: AnalysisSettings) -> Block:
-    """A block from its boots, whose slices are let go of.
+def judge(boots: Sequence[RawBoot], settings: AnalysisSettings) -> Blocks:
+    """Blocks from their boots, whose slices are let go of.
 
     Args:
-        boots: of one block.
+        boots: all that these blocks have.
         settings: rules, names and order.
     """
     broken = [found for boot in boots for found in own_violations(boot, settings)]
     run = samples_in_order(boots, settings)
     told = {row: one.histogram for row, (_, one) in enumerate(run) if one.histogram is not None}
     walls = [sample.record.wall_s for _, sample in run]
-    return Block(
+    return Blocks(
         boots=tuple(replace(boot, samples=()) for boot in boots),
         samples=samples_of(run, broken_samples(broken), settings),
         wall_s=np.array([wall if wall else np.nan for wall in walls], dtype=float),
         violations=tuple(broken),
-        host={boot.arm: host_shares(boot) for boot in boots},
+        host={(boot.regime, boot.block, boot.arm): host_shares(boot) for boot in boots},
         told=tuple(told),
         quantiles=log_quantiles(list(told.values())),
     )

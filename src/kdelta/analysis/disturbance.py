@@ -18,7 +18,7 @@ from kdelta.analysis.validity import Violation
 from kdelta.schema import DISTURBANCE_RULES
 
 if TYPE_CHECKING:
-    from kdelta.analysis.blocks import Block
+    from kdelta.analysis.blocks import Blocks
 
 SLOW = 0.8
 """Share of full speed below which a sample's CPUs were disturbed: bursts of other work that are
@@ -41,7 +41,7 @@ Known disturbed runs have 4 to 7 times in all but one regime, quiet ones 0.9 to 
 
 
 def disturbance_frame(
-    blocks: Sequence[Block],
+    blocks: Sequence[Blocks],
     samples: pd.DataFrame,
     found: Sequence[Violation],
     ratios: pd.DataFrame,
@@ -69,9 +69,9 @@ def disturbance_frame(
     rows: list[dict[str, object]] = []
     for regime in settings.regimes:
         here = {
-            (boot.block, boot.arm): (boot, block.host[boot.arm])
-            for block in blocks
-            for boot in block.boots
+            (boot.block, boot.arm): (boot, some.host[boot.regime, boot.block, boot.arm])
+            for some in blocks
+            for boot in some.boots
             if boot.regime == regime
         }
         if not here:

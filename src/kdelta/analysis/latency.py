@@ -15,7 +15,7 @@ from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import frame_of
 
 if TYPE_CHECKING:
-    from kdelta.analysis.blocks import Block
+    from kdelta.analysis.blocks import Blocks
 
 QUANTILES = (*(percent / 100 for percent in range(1, 100)), 0.999)
 """Shares of the writes that latency.csv gives a latency for."""
@@ -32,7 +32,7 @@ def log_quantiles(histograms: Sequence[Histogram]) -> Floats:
 
 
 def latency_frame(
-    blocks: Sequence[Block],
+    blocks: Sequence[Blocks],
     samples: pd.DataFrame,
     cells: Mapping[str, Sequence[Cell]],
     settings: AnalysisSettings,

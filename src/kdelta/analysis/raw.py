@@ -34,6 +34,9 @@ from kdelta.workload.samples import values_of, wrong_parameter
 Growth = Mapping[str, int]
 """What kernel counters grew by over a slice, by names such as `vmstat.pgscan_direct`."""
 
+Place = tuple[Path, str, int]
+"""A block's folder, regime and number."""
+
 _BLOCK = re.compile(r"block-(\d{3,})")
 
 
@@ -55,9 +58,7 @@ def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
     return RawData(tuple(boots), unfinished)
 
 
-def find_blocks(
-    raw_dir: Path, settings: AnalysisSettings
-) -> tuple[list[tuple[Path, str, int]], tuple[Path, ...]]:
+def find_blocks(raw_dir: Path, settings: AnalysisSettings) -> tuple[list[Place], tuple[Path, ...]]:
     """Folder, regime and number of every block to read; and the folders of unfinished ones.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdelta.analysis.blocks import Block, blocks_of, read_blocks, together
+from kdelta.analysis.blocks import Blocks, judge, read_blocks, together
 from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells, require_same_guests
 from kdelta.analysis.claims import claims_frame, negative_controls_frame
 from kdelta.analysis.control import control_frame
@@ -120,11 +120,11 @@ def analyse_boots(
         settings: as for `analyse`.
         traced: mechanism boots, in display order.
     """
-    return analyse_blocks(blocks_of(boots, settings), settings, traced)
+    return analyse_blocks([judge(boots, settings)], settings, traced)
 
 
 def analyse_blocks(
-    blocks: Sequence[Block],
+    blocks: Sequence[Blocks],
     settings: AnalysisSettings,
     traced: Sequence[MechanismArm] = (),
 ) -> AnalysisResult:

@@ -10,7 +10,7 @@ from typing import Any
 from synthetic import ARMS, SETTINGS, boot_records
 
 from kdelta.analysis import console
-from kdelta.analysis.blocks import blocks_of, together
+from kdelta.analysis.blocks import judge, together
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.raw import read_sample
 from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_host, parse_record
@@ -76,7 +76,7 @@ def boot_of(
 
 def violations(boots: Sequence[RawBoot], settings: AnalysisSettings) -> list[Violation]:
     """Every rule that any planned sample breaks, in display order."""
-    return together(blocks_of(boots, settings), settings)[1]
+    return together([judge(boots, settings)], settings)[1]
 
 
 def run_of(

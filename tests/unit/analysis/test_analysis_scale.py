@@ -65,7 +65,7 @@ def test_a_large_run_gives_the_bytes_that_a_small_one_would(
     edit(raw / "idle/block-002/patched.jsonl", lambda records: records[2].update(status="failed"))
     (raw / "idle/block-003/control.jsonl").unlink()
     analyse(raw, tmp_path / "small", SETTINGS)
-    monkeypatch.setattr(blocks, "FEWEST_BYTES", 0)
+    monkeypatch.setattr(blocks, "PART_BYTES", 1)
     monkeypatch.setattr(tables, "ROWS", 7)
     analyse(raw, tmp_path / "large", SETTINGS)
     found = files(tmp_path / "small")
@@ -83,8 +83,8 @@ def test_a_broken_file_is_the_same_message_whoever_reads_it(
         with (raw / "idle" / block / "patched.jsonl").open("a") as file:
             file.write("{")
     messages = []
-    for fewest in (blocks.FEWEST_BYTES, 0):
-        monkeypatch.setattr(blocks, "FEWEST_BYTES", fewest)
+    for size in (blocks.PART_BYTES, 1):
+        monkeypatch.setattr(blocks, "PART_BYTES", size)
         with pytest.raises(KdeltaError) as caught:
             analyse(raw, tmp_path / "out", SETTINGS)
         messages.append(str(caught.value))
