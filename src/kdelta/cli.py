@@ -21,6 +21,7 @@ from typing import TextIO
 
 from kdelta import __version__
 from kdelta.commands import analysis as analysis_commands
+from kdelta.commands import cache as cache_commands
 from kdelta.commands import check as check_commands
 from kdelta.commands import doctor as doctor_commands
 from kdelta.commands import export as export_commands
@@ -65,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         check_commands,
         new_commands,
         doctor_commands,
+        cache_commands,
         plan_commands,
         mail_commands,
         reference_commands,

@@ -25,6 +25,22 @@ def parse_size_bytes(text: str) -> int:
     return int(match[1]) * _SUFFIX[match[2]]
 
 
+_AGE = re.compile(r"([0-9]{1,9})([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parse_age_s(text: str) -> int:
+    """Seconds of an age such as ``30d``, ``12h`` or ``2w``.
+
+    Raises:
+        ValueError: not an age.
+    """
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not an age; write for example 30d, 12h or 2w")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
 # Of --duration and --timeout. Shorter ones are gone before a cell's processes have started.
 MIN_DURATION_S = 0.001
 MIN_TIMEOUT_S = 1

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -104,7 +105,13 @@ else:
 class Workflow:
     """A copy of the checkout, in which `snakemake` is run."""
 
-    def __init__(self, folder: Path, *, stand_in: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        stand_in: bool = True,
+        arms: Sequence[str] = ("baseline", "patched", "other", "control"),
+    ) -> None:
         self.root = folder / "checkout"
         self.root.mkdir()
         for name in (*PARTS, *SOURCES):
@@ -118,7 +125,7 @@ class Workflow:
             text = STAND_IN.format(
                 python=self.environment.python.resolve(),
                 root=str(self.root),
-                arms=("baseline", "patched", "other", "control"),
+                arms=tuple(arms),
                 results=RESULT_FILES,
                 figures=[
                     f"figures/{stem}.{end}"

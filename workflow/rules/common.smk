@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The run's plan: paths and keys. All logic is in the package (kdelta.workflow).
+import functools
 import os
 import re
 import shlex
@@ -45,6 +46,11 @@ validate(config, "../schemas/config.schema.json")
 
 EXPERIMENT = RUN.experiment_file
 RAW = f"{RUN.run}/raw/{{regime}}/block-{{block}}"
+
+
+# All blocks of a regime have the same key, and making one takes longer than planning a job.
+measure_key = functools.cache(RUN.measure_key)
+mechanism_key = functools.cache(RUN.mechanism_key)
 
 
 def unchecked(value):

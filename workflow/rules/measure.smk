@@ -58,7 +58,7 @@ rule measure_block:
         mem_mb=BLOCK_MEMORY,
     params:
         **THIS_RUN,
-        key=lambda wildcards: RUN.measure_key(wildcards.regime),
+        key=lambda wildcards: measure_key(wildcards.regime),
         guests=guest_facts,
         kernels=unchecked(f"{RUN.base}/kernels"),
         programs=unchecked(f"{RUN.base}/programs"),
@@ -93,7 +93,7 @@ rule trace_mechanism:
         mem_mb=BLOCK_MEMORY,
     params:
         **THIS_RUN,
-        key=lambda wildcards: RUN.mechanism_key(wildcards.regime),
+        key=lambda wildcards: mechanism_key(wildcards.regime),
         guests=guest_facts,
         kernels=unchecked(f"{RUN.base}/kernels"),
         programs=unchecked(f"{RUN.base}/programs"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -166,6 +167,11 @@ class RawBoot:
         return [(cell, number) for number in range(1, self.rounds + 1) for cell in self.planned]
 
     @property
+    def slices(self) -> int:
+        """How many those are."""
+        return self.rounds * len(self.planned)
+
+    @property
     def host_boot(self) -> HostBoot | None:
         """What host.json says of this boot, if anything."""
         boots = self.host.boots if self.host else ()
@@ -245,6 +251,7 @@ def all_planned_cells(
     return {regime: tuple(sorted(cells, key=cell_key)) for regime, cells in every.items() if cells}
 
 
+@lru_cache(maxsize=4096)
 def cell_key(cell: Cell) -> tuple[tuple[bool, str, float], ...]:
     """Sort key: numbers by value, then texts by letter, factor by factor."""
     return tuple(

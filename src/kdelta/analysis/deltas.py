@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kdelta.analysis.boots import RawBoot, cell_key
 from kdelta.analysis.effects import cell_effects, effect_columns, overall_effect
@@ -58,14 +59,15 @@ def ratios_frame(
     ratios = means.assign(rounds=grouped.size()).reset_index()
     planned = samples.groupby("regime")["round"].max()
     ratios = ratios[2 * ratios["rounds"] >= ratios["regime"].map(planned)]
+    cells = _cells(ratios, settings)
     order = [
-        ratios["regime"].map(settings.regimes.index),
-        ratios["block"],
-        ratios["arm"].map(settings.arms.index),
-        pd.Series(list(map(cell_key, _cells(ratios, settings))), index=ratios.index, dtype=object),
-        ratios["metric"].map([metric.name for metric in settings.metrics].index),
+        _places(ratios["regime"], settings.regimes),
+        ratios["block"].to_numpy(),
+        _places(ratios["arm"], settings.arms),
+        _places(cells, sorted(set(cells), key=cell_key)),
+        _places(ratios["metric"], [metric.name for metric in settings.metrics]),
     ]
-    ratios = ratios.loc[sorted(ratios.index, key=lambda row: tuple(o[row] for o in order))]
+    ratios = ratios.iloc[np.lexsort(order[::-1])]
     blocks = ["regime", "block"]
     nodes = samples.reindex(columns=[*blocks, "node"]).drop_duplicates(blocks)
     found = ratios[[*place, *measured, "rounds"]].merge(nodes, on=blocks, how="left")
@@ -82,9 +84,9 @@ def slice_ratios(
     """
     place = ["regime", "block", *settings.factors, "round"]
     names = [metric.name for metric in settings.metrics]
-    taken = samples[samples["valid"] | include_set_aside]
     # Of full speed, which is the same for both slices of a pair.
-    taken = taken.reindex(columns=[*place, "arm", *names, "relative_speed"])
+    taken = samples.reindex(columns=[*place, "arm", *names, "relative_speed"])
+    taken = taken[samples["valid"] | include_set_aside]
     ours = taken["arm"] == settings.baseline
     pairs = taken[~ours].merge(taken[ours].drop(columns="arm"), on=place, suffixes=("", " base"))
     tables = [
@@ -233,6 +235,12 @@ def overall_frame(
                 }
             )
     return frame_of("tables/overall.csv", rows)
+
+
+def _places(values: Iterable[Hashable], known: Sequence[Hashable]) -> NDArray[np.int64]:
+    """At which place of what is known each value stands."""
+    place = {value: number for number, value in enumerate(known)}
+    return np.fromiter((place[value] for value in values), dtype=np.int64)
 
 
 def _planned(planned: PlannedPairs | None, key: tuple[str, str, Cell], used: int) -> int:

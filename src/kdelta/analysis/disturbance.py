@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot
-from kdelta.analysis.records import HostCpu
-from kdelta.analysis.rules import guest_steal, host_other_cpu, host_steal
+from kdelta.analysis.rules import highest
 from kdelta.analysis.settings import AnalysisSettings
-from kdelta.analysis.speed import centred, sample_speeds, speed_shares
+from kdelta.analysis.speed import centred, speed_shares
 from kdelta.analysis.tables import frame_of
 from kdelta.analysis.validity import Violation
 from kdelta.schema import DISTURBANCE_RULES
+
+if TYPE_CHECKING:
+    from kdelta.analysis.blocks import Blocks
 
 SLOW = 0.8
 """Share of full speed below which a sample's CPUs were disturbed: bursts of other work that are
@@ -39,7 +41,8 @@ Known disturbed runs have 4 to 7 times in all but one regime, quiet ones 0.9 to 
 
 
 def disturbance_frame(
-    boots: Sequence[RawBoot],
+    blocks: Sequence[Blocks],
+    samples: pd.DataFrame,
     found: Sequence[Violation],
     ratios: pd.DataFrame,
     ratios_all: pd.DataFrame,
@@ -53,54 +56,61 @@ def disturbance_frame(
     so that such slices are not set aside for it.
 
     Args:
-        boots: every planned boot.
+        blocks: every block.
+        samples: of all of them, with their relative speeds.
         found: every violation.
         ratios: pairs of valid samples, as `ratios_frame` makes them.
         ratios_all: the same with the samples that were set aside.
         settings: display order, the control arm's name.
     """
     limits = settings.limits
-    speeds = sample_speeds(boots)
     shares = speed_shares(ratios_all, settings.factors, settings.primary)
     spreads = control_spreads(ratios, settings)
     rows: list[dict[str, object]] = []
     for regime in settings.regimes:
-        here = [boot for boot in boots if boot.regime == regime]
+        here = {
+            (boot.block, boot.arm): (boot, some.host[boot.regime, boot.block, boot.arm])
+            for some in blocks
+            for boot in some.boots
+            if boot.regime == regime
+        }
         if not here:
             continue
+        run = samples[samples["regime"] == regime]
+        checked = run[np.isfinite(run["relative_speed"])]
+        slow = checked[checked["relative_speed"] < SLOW]
         ours = [v for v in found if v.regime == regime and v.breach.rule in DISTURBANCE_RULES]
-        relative = {key: s.relative for key, s in speeds.items() if key[0] == regime}
-        relative = {key: value for key, value in relative.items() if math.isfinite(value)}
         seen = {
             rule: {(v.block, v.arm) for v in ours if v.breach.rule == rule}
             for rule in DISTURBANCE_RULES
         }
-        for boot in here:
-            cpus = _host_cpus(boot)
+        for key, (_, taken) in here.items():
             for rule, share, limit in (
-                ("host-other-cpu", _highest(map(host_other_cpu, cpus)), limits.host_other_cpu),
-                ("host-steal", _highest(map(host_steal, cpus)), limits.steal),
+                ("host-other-cpu", taken.other_cpu, limits.host_other_cpu),
+                ("host-steal", taken.host_steal, limits.steal),
             ):
                 if share is not None and share > limit:
-                    seen[rule].add((boot.block, boot.arm))
-        slow = {(block, arm) for (_, block, arm, *_), value in relative.items() if value < SLOW}
+                    seen[rule].add(key)
+        slow_boots = set(zip(slow["block"], slow["arm"], strict=True))
         spread = spreads.get(regime)
         rows.append(
             {
                 "regime": regime,
                 "boots": len(here),
-                "boots_disturbed": len(slow.union(*seen.values())),
-                "samples": sum(len(boot.places) for boot in here),
+                "boots_disturbed": len(slow_boots.union(*seen.values())),
+                "samples": sum(boot.slices for boot, _ in here.values()),
                 "samples_disturbed": len({v.key for v in ours}),
-                "samples_run": sum(len(boot.samples) for boot in here),
-                "samples_checked": len(relative),
+                "samples_run": len(run),
+                "samples_checked": len(checked),
                 **{f"boots_{rule.replace('-', '_')}": len(hit) for rule, hit in seen.items()},
-                "boots_slow": len(slow),
-                "other_cpu_highest": _highest(
-                    host_other_cpu(cpu) for boot in here for cpu in _host_cpus(boot)
+                "boots_slow": len(slow_boots),
+                "other_cpu_highest": highest(taken.other_cpu for _, taken in here.values()),
+                "steal_highest": highest(
+                    share
+                    for _, taken in here.values()
+                    for share in (taken.host_steal, taken.guest_steal)
                 ),
-                "steal_highest": _highest(_steals(here)),
-                "relative_speed_lowest": min(relative.values(), default=None),
+                "relative_speed_lowest": min(checked["relative_speed"], default=None),
                 "speed_variance_share": shares.get(regime),
                 "control_spread_percent": None if spread is None else 100 * spread,
                 "times_quiet": None if spread is None else spread / QUIET_SPREAD,
@@ -125,19 +135,3 @@ def control_spreads(ratios: pd.DataFrame, settings: AnalysisSettings) -> dict[st
         if df > 0:
             found[str(regime)] = math.sqrt(float((centred(logs, cells) ** 2).sum()) / df)
     return found
-
-
-def _steals(boots: Sequence[RawBoot]) -> Iterable[float | None]:
-    for boot in boots:
-        yield from map(host_steal, _host_cpus(boot))
-        for sample in boot.samples:
-            yield guest_steal(boot, sample)
-
-
-def _host_cpus(boot: RawBoot) -> list[HostCpu | None]:
-    """What was recorded of the host's CPUs: over each slice; before there were any, the boot."""
-    return [boot.host_cpu, *(sample.record.host_cpu for sample in boot.samples)]
-
-
-def _highest(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)

@@ -4,22 +4,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.boots import Floats, Histogram
 from kdelta.analysis.records import Cell
-from kdelta.analysis.samples import samples_in_order
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import frame_of
+
+if TYPE_CHECKING:
+    from kdelta.analysis.blocks import Blocks
 
 QUANTILES = (*(percent / 100 for percent in range(1, 100)), 0.999)
 """Shares of the writes that latency.csv gives a latency for."""
 
 
+def log_quantiles(histograms: Sequence[Histogram]) -> Floats:
+    """Natural logarithms of each one's `QUANTILES` in microseconds: shape (histograms, quantiles).
+
+    NaN where a histogram says nothing of a quantile.
+    """
+    levels = np.array(QUANTILES)
+    rows = [np.log(histogram.quantiles_ns(levels) / 1e3) for histogram in histograms]
+    return np.array(rows, dtype=float).reshape(len(rows), len(levels))
+
+
 def latency_frame(
-    boots: Sequence[RawBoot],
+    blocks: Sequence[Blocks],
     samples: pd.DataFrame,
     cells: Mapping[str, Sequence[Cell]],
     settings: AnalysisSettings,
@@ -31,19 +44,28 @@ def latency_frame(
     its own samples; what is compared within blocks is in deltas.csv.
 
     Args:
-        boots: every planned boot.
-        samples: as `samples_frame` makes it of these boots.
+        blocks: every block.
+        samples: of all of them, as `blocks.together` makes it.
         cells: regime -> its planned cells, sorted.
         settings: display order.
     """
-    levels = np.array(QUANTILES)
     logs: dict[tuple[str, str, Cell], dict[int, list[np.ndarray]]] = {}
-    run = samples_in_order(boots, settings)  # the rows of `samples`
-    for (boot, sample), valid in zip(run, samples["valid"], strict=True):
-        if valid and sample.histogram is not None:
-            place = (boot.regime, boot.arm, sample.cell)
-            quantiles = np.log(sample.histogram.quantiles_ns(levels) / 1e3)
-            logs.setdefault(place, {}).setdefault(boot.block, []).append(quantiles)
+    first = np.cumsum([0, *(len(block.wall_s) for block in blocks)])
+    rows = samples.iloc[
+        [place + row for place, block in zip(first, blocks, strict=False) for row in block.told]
+    ]
+    found = zip(
+        rows["valid"],
+        rows["regime"],
+        rows["arm"],
+        rows["block"],
+        zip(*(rows[factor] for factor in settings.factors), strict=True),
+        (quantiles for block in blocks for quantiles in block.quantiles),
+        strict=True,
+    )
+    for valid, regime, arm, block, cell, quantiles in found:
+        if valid:
+            logs.setdefault((regime, arm, cell), {}).setdefault(block, []).append(quantiles)
     return frame_of(
         "tables/latency.csv",
         (
@@ -53,15 +75,15 @@ def latency_frame(
                 **dict(zip(settings.factors, cell, strict=True)),
                 "quantile": quantile,
                 "latency_us": latency,
-                "blocks": len(found),
+                "blocks": len(ours),
             }
             for regime in settings.regimes
             for arm in settings.arms
             for cell in cells.get(regime, ())
-            if (found := logs.get((regime, arm, cell)))
+            if (ours := logs.get((regime, arm, cell)))
             # One sample that cannot tell makes the quantile unknown: the mean over the others
             # would be one of the fast boots alone.
-            for quantile, latency in zip(QUANTILES, _over_blocks(found), strict=True)
+            for quantile, latency in zip(QUANTILES, _over_blocks(ours), strict=True)
         ),
         settings.factors,
     )

@@ -20,6 +20,8 @@ from kdelta.analysis.tables import frame_of
 # A position that blocks and arms explain but for less than this is explained; a slope and
 # an error below it are rounding.
 _ROUNDING = 1e-12
+# Sums over slices are of the order of their number, or none at all.
+_RANK = 1e-10
 
 _Numbers = NDArray[np.integer[Any]]
 
@@ -96,10 +98,10 @@ def _slices(samples: pd.DataFrame, settings: AnalysisSettings) -> _Slices:
 
 def _row(slices: _Slices, settings: AnalysisSettings) -> dict[str, object]:
     blocks = _told_apart(slices)
-    slope = _slope(slices)
+    slope, *rest = _slopes(slices, blocks)
     low = high = p_value = math.nan
     if len(blocks) >= MIN_BLOCKS and math.isfinite(slope):
-        without = np.array([_slope(slices.only(slices.block != block)) for block in blocks])
+        without = np.array(rest)
         freedom = len(blocks) - 1 - (len(np.unique(slices.arm)) == 2)
         error = float(without.std()) * math.sqrt(len(blocks) - 1)  # NaN if any slope is
         if error <= _ROUNDING:
@@ -125,22 +127,38 @@ def _told_apart(slices: _Slices) -> _Numbers:
     return np.unique(slices.block[counts[slices.turn] > 1])
 
 
-def _slope(slices: _Slices) -> float:
-    """Growth of the logarithm per position; NaN where rounds and arms explain all positions."""
-    product = square = 0.0
+def _slopes(slices: _Slices, blocks: _Numbers) -> list[float]:
+    """Growth of the logarithm per position: of all slices, and without each of some blocks.
+
+    NaN where rounds and arms explain all positions.
+    """
+    product, square = np.zeros(1 + len(blocks)), np.zeros(1 + len(blocks))
+    left = np.full(1 + len(blocks), len(slices.log))
     # Cells have no effect in common but the slope, so each is a fit of its own.
     for cell in np.unique(slices.cell):
         here = slices.only(slices.cell == cell)
         arms = here.arm[:, np.newaxis] == np.unique(here.arm)
         design = np.column_stack([here.position.astype(float), arms])
         # Rounds are many: their effects go by subtracting means, the arms' by a fit of what is
-        # left (Frisch, Waugh, Lovell).
-        position, *arms = np.array([centred(column, here.turn) for column in design.T])
-        others = np.array(arms).T
-        left = position - others @ np.linalg.lstsq(others, position, rcond=None)[0]
-        product += float(here.log @ left)
-        square += float(left @ left)
-    return product / square if square > _ROUNDING * max(1, len(slices.log)) else math.nan
+        # left (Frisch, Waugh, Lovell). A round is of one block, so what a block adds to the sums
+        # of the fit can be taken from them, and nothing else changes.
+        columns = np.array([centred(column, here.turn) for column in design.T])
+        with_log = np.vstack([columns, here.log])
+        own = np.searchsorted(blocks, here.block)
+        known = own < len(blocks)
+        known[known] = blocks[own[known]] == here.block[known]
+        added = np.zeros((len(blocks), len(columns), len(with_log)))
+        np.add.at(added, own[known], np.einsum("ik,jk->kij", columns[:, known], with_log[:, known]))
+        whole = columns @ with_log.T
+        left[1:] -= np.bincount(own[known], minlength=len(blocks))
+        sums = np.concatenate([whole[np.newaxis], whole - added])
+        of_arms, of_position = sums[:, 1:, 1:-1], sums[:, 1:, :1]
+        # Where every arm runs in every round, any of them follows from the others.
+        fit = np.linalg.pinv(of_arms, rcond=_RANK, hermitian=True) @ of_position
+        square += sums[:, 0, 0] - (sums[:, :1, 1:-1] @ fit)[:, 0, 0]
+        product += sums[:, 0, -1] - (sums[:, 1:, -1:].transpose(0, 2, 1) @ fit)[:, 0, 0]
+    told = square > _ROUNDING * np.maximum(1, left)
+    return list(np.divide(product, square, out=np.full(len(square), np.nan), where=told).tolist())
 
 
 def _largest_distance(slices: _Slices, settings: AnalysisSettings) -> float:

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.inference import Floats
 from kdelta.analysis.records import Cell
-from kdelta.analysis.samples import samples_in_order
 from kdelta.analysis.settings import AnalysisSettings, Expectation
 from kdelta.analysis.tables import frame_of
 from kdelta.errors import KdeltaError
@@ -21,8 +20,8 @@ from kdelta.pressure_counters import PRESSURE_COUNTERS
 
 
 def pressure_frame(
-    boots: Sequence[RawBoot],
     samples: pd.DataFrame,
+    wall_s: Floats,
     cells: Mapping[str, Sequence[Cell]],
     settings: AnalysisSettings,
 ) -> pd.DataFrame:
@@ -32,8 +31,8 @@ def pressure_frame(
     the mean over the cell's samples. A counter that no sample has is missing, not 0.
 
     Args:
-        boots: every planned boot.
-        samples: as `samples_frame` makes it of these boots.
+        samples: of all blocks, as `blocks.together` makes it.
+        wall_s: of each of them; NaN where it was not recorded.
         cells: regime -> its planned cells, sorted.
         settings: display order.
     """
@@ -44,10 +43,10 @@ def pressure_frame(
         for cell in cells.get(regime, ())
     ]
     position = {place: number for number, place in enumerate(places)}
-    run = samples_in_order(boots, settings)  # the rows of `samples`
-    group = [position[boot.regime, boot.arm, sample.cell] for boot, sample in run]
-    walls = [sample.record.wall_s for _, sample in run]
-    wall_s = np.array([wall if wall else np.nan for wall in walls], dtype=float)
+    levels = zip(*(samples[factor] for factor in settings.factors), strict=True)
+    group = [
+        position[place] for place in zip(samples["regime"], samples["arm"], levels, strict=True)
+    ]
     measured = pd.DataFrame(
         {
             # A share of time in per cent, of microseconds.
@@ -93,7 +92,7 @@ def expectations_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.
     does not meet it.
 
     Args:
-        samples: as `samples_frame` makes it; those set aside count too.
+        samples: as `blocks.together` makes it; those set aside count too.
         settings: expectations and display order.
 
     Raises:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kdelta.analysis import console
@@ -32,6 +34,9 @@ from kdelta.workload.samples import values_of, wrong_parameter
 Growth = Mapping[str, int]
 """What kernel counters grew by over a slice, by names such as `vmstat.pgscan_direct`."""
 
+Place = tuple[Path, str, int]
+"""A block's folder, regime and number."""
+
 _BLOCK = re.compile(r"block-(\d{3,})")
 
 
@@ -48,9 +53,20 @@ def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
             malformed, or it speaks of a regime, arm or cell that is not the
             experiment's.
     """
+    found, unfinished = find_blocks(raw_dir, settings)
+    boots = [boot for place in found for boot in read_block(*place, settings)]
+    return RawData(tuple(boots), unfinished)
+
+
+def find_blocks(raw_dir: Path, settings: AnalysisSettings) -> tuple[list[Place], tuple[Path, ...]]:
+    """Folder, regime and number of every block to read; and the folders of unfinished ones.
+
+    Raises:
+        KdeltaError: as `read_raw`.
+    """
     if not raw_dir.is_dir():
         raise KdeltaError(f"{raw_dir}: no such folder; measure the experiment first")
-    try:
+    with _readable():
         found = sorted(p.name for p in raw_dir.iterdir() if p.is_dir() and p.name[0] != ".")
         known = {*settings.regimes, *settings.other_regimes}
         unknown = [name for name in found if name not in known]
@@ -67,22 +83,24 @@ def read_raw(raw_dir: Path, settings: AnalysisSettings) -> RawData:
             if settings.blocks is None or number <= settings.blocks
         ]
         unfinished = tuple(folder for folder, _, _ in blocks if not _finished(folder))
-        boots = [
-            boot
-            for folder, regime, number in blocks
-            if folder not in unfinished
-            for boot in _read_block(folder, regime, number, settings)
-        ]
-    except OSError as error:
-        raise KdeltaError(
-            f"{error.filename}: cannot be read: {error.strerror}; check the raw folder"
-        ) from None
-    if not boots:
+    finished = [block for block in blocks if block[0] not in unfinished]
+    if not finished:
         raise KdeltaError(
             f"{raw_dir}: holds no finished block-NNN folder of any regime "
             f"({', '.join(settings.regimes)}); measure the experiment first"
         )
-    return RawData(tuple(boots), unfinished)
+    return finished, unfinished
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Turn what the file system refuses into one message."""
+    try:
+        yield
+    except OSError as error:
+        raise KdeltaError(
+            f"{error.filename}: cannot be read: {error.strerror}; check the raw folder"
+        ) from None
 
 
 def _blocks(regime_dir: Path) -> list[tuple[int, Path]]:
@@ -97,6 +115,22 @@ def arm_files(folder: Path) -> list[Path]:
 
 def _finished(folder: Path) -> bool:
     return (folder / "schedule.json").exists() or bool(arm_files(folder))
+
+
+def read_block(folder: Path, regime: str, number: int, settings: AnalysisSettings) -> list[RawBoot]:
+    """The boots of one block, in boot order.
+
+    Args:
+        folder: as `find_blocks` gives it.
+        regime: likewise.
+        number: likewise.
+        settings: the experiment's.
+
+    Raises:
+        KdeltaError: as `read_raw`.
+    """
+    with _readable():
+        return _read_block(folder, regime, number, settings)
 
 
 def _read_block(
@@ -350,6 +384,11 @@ def sample_counters(grown: Growth) -> dict[str, int | None]:
 def _grown(grown: Growth, read: str) -> int | None:
     if not read.endswith("*"):
         return grown.get(read)
-    # Which of them exist, for example a counter of every zone, depends on the kernel.
-    parts = [value for name, value in grown.items() if name.startswith(read[:-1])]
-    return sum(parts) if parts else None
+    names = _beginning(read[:-1], tuple(grown))
+    return sum(grown[name] for name in names) if names else None
+
+
+@functools.lru_cache(maxsize=256)
+def _beginning(prefix: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The counters that begin so: which there are, one of every zone say, is the kernel's."""
+    return tuple(name for name in names if name.startswith(prefix))

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kdelta import plain
 from kdelta.analysis.boots import RawBoot, RawSample
 from kdelta.analysis.console import OOM_INVOKED, OOM_KILL
 from kdelta.analysis.records import HostCpu, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings, Limits
-from kdelta.analysis.speed import SampleSpeed
 from kdelta.workload.declaration import ELAPSED
 from kdelta.workload.samples import broken_checks, without_ratio
 
@@ -45,16 +45,14 @@ def sample_breaches(
     *,
     is_last: bool,
     settings: AnalysisSettings,
-    speed: SampleSpeed | None = None,
 ) -> Iterator[Breach]:
-    """Rules that one sample breaks.
+    """Rules that one sample breaks by itself; `slow_breach` takes the others' speed too.
 
     Args:
         boot: the boot that ran it.
         sample: the sample.
         is_last: no other sample of the boot ran after it.
         settings: limits of the rules, and the workload with its checks.
-        speed: what the vCPUs were worth around it; None without a check.
     """
     record, limits = sample.record, settings.limits
     if record.status != "ok" or record.exit_status not in (0, None) or not sample.values:
@@ -72,14 +70,6 @@ def sample_breaches(
             yield Breach(broken.rule, broken.value, broken.limit, broken.detail)
     yield from _clock_breaches(sample, limits)
     yield from _steal_breaches(boot, sample, limits)
-    if speed is not None and speed.relative < limits.cpu_speed:
-        yield Breach(
-            "cpu-speed",
-            speed.relative,
-            limits.cpu_speed,
-            f"the vCPUs did {_told(speed.before)} million steps a second before the sample "
-            f"and {_told(speed.after)} after it, of {speed.full:.0f}",
-        )
     yield from _stressor_breaches(boot, record, is_last)
     kills = sample.counters.get("oom_kill")
     if kills:
@@ -132,6 +122,51 @@ def guest_steal(boot: RawBoot, sample: RawSample) -> float | None:
     return ticks / USER_HZ / (boot.vcpus * wall_s)
 
 
+def slow_breach(relative: float, before: float, after: float, full: float, limit: float) -> Breach:
+    """That the vCPUs were too slow around a sample.
+
+    Args:
+        relative: their speed, as a share of full speed.
+        before: in millions of steps per second; NaN without a check.
+        after: likewise.
+        full: full speed, likewise.
+        limit: of the share.
+    """
+    return Breach(
+        "cpu-speed",
+        relative,
+        limit,
+        f"the vCPUs did {_told(before)} million steps a second before the sample and "
+        f"{_told(after)} after it, of {full:.0f}",
+    )
+
+
+class HostShares(NamedTuple):
+    """The largest shares of CPU time that were taken from a boot, or from a slice of it.
+
+    None where nothing was recorded.
+    """
+
+    other_cpu: float | None
+    host_steal: float | None
+    guest_steal: float | None
+
+
+def host_shares(boot: RawBoot) -> HostShares:
+    """What was taken from a boot; before there were slices, from the whole of it."""
+    cpus = [boot.host_cpu, *(sample.record.host_cpu for sample in boot.samples)]
+    return HostShares(
+        highest(map(host_other_cpu, cpus)),
+        highest(map(host_steal, cpus)),
+        highest(guest_steal(boot, sample) for sample in boot.samples),
+    )
+
+
+def highest(values: Iterable[float | None]) -> float | None:
+    """The largest of the values that are known; None without any."""
+    return max((value for value in values if value is not None), default=None)
+
+
 def _told(speed: float) -> str:
     return "an unknown number of" if math.isnan(speed) else f"{speed:.0f}"
 
@@ -159,7 +194,7 @@ def boot_breaches(boot: RawBoot) -> Iterator[Breach]:
 
 
 def _completeness_breaches(boot: RawBoot) -> Iterator[Breach]:
-    done, planned = len(boot.samples), len(boot.places)
+    done, planned = len(boot.samples), boot.slices
     if boot.boot is None:
         yield Breach("incomplete-boot", done, planned, "the guest left no boot record")
     elif boot.end is None:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from kdelta.analysis.blocks import Blocks, judge, read_blocks, together
 from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells, require_same_guests
 from kdelta.analysis.claims import claims_frame, negative_controls_frame
 from kdelta.analysis.control import control_frame
@@ -24,17 +26,9 @@ from kdelta.analysis.mechanism_records import MechanismArm, read_mechanism
 from kdelta.analysis.nodes import compared, differing, nodes_frame, nodes_of
 from kdelta.analysis.position import position_frame
 from kdelta.analysis.pressure import expectations_frame, pressure_frame
-from kdelta.analysis.raw import read_raw
-from kdelta.analysis.samples import samples_frame
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.tables import write_csv
-from kdelta.analysis.validity import (
-    broken_samples,
-    notes,
-    set_aside_frame,
-    validity_frame,
-    violations,
-)
+from kdelta.analysis.validity import notes, set_aside_frame, validity_frame
 from kdelta.schema import TABLES
 
 
@@ -100,16 +94,15 @@ def analyse(
         KdeltaError: a folder is missing, malformed or of another experiment, blocks of a regime
             were measured in different guests, or a file cannot be written.
     """
-    raw = read_raw(raw_dir, settings)
-    require_same_guests(raw.boots, raw_dir)
+    blocks, unfinished = read_blocks(raw_dir, settings)
+    require_same_guests([boot for block in blocks for boot in block.boots], raw_dir)
     beside = raw_dir.parent / "mechanism"
     if mechanism_dir is None and beside.is_dir():
         mechanism_dir = beside
     traced = read_mechanism(mechanism_dir, settings) if mechanism_dir is not None else ()
-    result = analyse_boots(raw.boots, settings, traced)
+    result = analyse_blocks(blocks, settings, traced)
     interrupted = tuple(
-        f"{folder}: the block was begun and not finished; it is left out."
-        for folder in raw.unfinished
+        f"{folder}: the block was begun and not finished; it is left out." for folder in unfinished
     )
     result = replace(result, notes=(*interrupted, *result.notes))
     for name, frame in result.files().items():
@@ -129,8 +122,18 @@ def analyse_boots(
         settings: as for `analyse`.
         traced: mechanism boots, in display order.
     """
-    broken = violations(boots, settings)
-    samples = samples_frame(boots, broken_samples(broken), settings)
+    return analyse_blocks([judge(boots, settings)], settings, traced)
+
+
+def analyse_blocks(
+    blocks: Sequence[Blocks],
+    settings: AnalysisSettings,
+    traced: Sequence[MechanismArm] = (),
+) -> AnalysisResult:
+    """The same of blocks that were read and judged."""
+    boots = [boot for block in blocks for boot in block.boots]
+    samples, broken = together(blocks, settings)
+    wall_s = np.concatenate([block.wall_s for block in blocks])
     measured = planned_cells(boots)
     cells = all_planned_cells(measured, settings)
     planned = planned_pairs(boots, settings)
@@ -155,11 +158,11 @@ def analyse_boots(
         deltas_all=deltas_all,
         overall_all=overall_all,
         set_aside=set_aside_frame(boots, broken, settings),
-        disturbance=disturbance_frame(boots, broken, ratios, everything, settings),
+        disturbance=disturbance_frame(blocks, samples, broken, ratios, everything, settings),
         control=control_frame(ratios, deltas, overall, settings),
         position=position_frame(samples, settings),
         nodes=nodes_frame(boots, samples, comparisons, settings),
-        pressure=pressure_frame(boots, samples, measured, settings),
+        pressure=pressure_frame(samples, wall_s, measured, settings),
         counters=counters_frame(boots, settings),
         expectations=expectations_frame(samples, settings),
         claims=claims_frame(deltas, settings),
@@ -167,7 +170,7 @@ def analyse_boots(
         mechanism=mechanism_frame(traced, settings),
         locks=locks_frame(traced, settings),
         ratios=ratios,
-        latency=latency_frame(boots, samples, measured, settings),
+        latency=latency_frame(blocks, samples, measured, settings),
         costs=costs_frame(boots, settings),
         symbols=symbols_frame(settings),
         notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),
@@ -194,8 +197,9 @@ def so_far(raw: Path, regime: str, settings: AnalysisSettings) -> str:
         claims=(),
         expectations=(),
     )
-    boots = read_raw(raw, here).boots
-    samples = samples_frame(boots, broken_samples(violations(boots, here)), here)
+    read, _ = read_blocks(raw, here)
+    boots = [boot for block in read for boot in block.boots]
+    samples, _ = together(read, here)
     measured = replace(here, blocks=None)
     table = overall_frame(
         ratios_frame(samples, here),

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from kdelta.analysis.boots import RawBoot, RawSample, cell_key
-from kdelta.analysis.records import Cell, Gate
+from kdelta.analysis.records import Cell, Gate, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings
-from kdelta.analysis.speed import SampleSpeed, sample_speeds
+from kdelta.analysis.speed import speeds_of
 from kdelta.analysis.tables import frame_of
 from kdelta.workload.parameters import Level
 
@@ -31,28 +31,35 @@ def fixed_parameters(settings: AnalysisSettings) -> dict[str, Level]:
     return found
 
 
-def samples_frame(
-    boots: Sequence[RawBoot], broken: frozenset[SampleKey], settings: AnalysisSettings
+def samples_of(
+    run: Sequence[tuple[RawBoot, RawSample]],
+    broken: frozenset[SampleKey],
+    settings: AnalysisSettings,
 ) -> pd.DataFrame:
-    """One row per sample that was run, in display order.
+    """One row per sample that was run, in the order given; without its relative speed.
 
     Args:
-        boots: what the raw folder holds.
+        run: samples with their boots.
         broken: samples that break a validity rule; they get valid=false.
-        settings: names and order of the factors, arms and regimes.
+        settings: names of the factors, and the workload.
     """
-    speeds = sample_speeds(boots)
     fixed = fixed_parameters(settings)
+    speeds = speeds_of([sample.record.speed for _, sample in run]).tolist()
+    columns: dict[str, dict[str, object]] = {}
     rows = []
-    for boot, sample in samples_in_order(boots, settings):
+    for (boot, sample), (before, after) in zip(run, speeds, strict=True):
+        if boot.name not in columns:
+            columns[boot.name] = _boot_columns(boot)
         key = (boot.regime, boot.block, boot.arm, *sample.place)
         rows.append(
             {
                 **fixed,
                 **sample.values,
                 **sample.counters,
-                **_speed_columns(speeds.get(key)),
-                **_boot_columns(boot, sample),
+                "speed_before": before,
+                "speed_after": after,
+                **columns[boot.name],
+                **_slice_columns(sample.record),
                 **dict(zip(settings.factors, sample.cell, strict=True)),
                 "valid": key not in broken,
             }
@@ -81,7 +88,7 @@ def samples_in_order(
     ]
 
 
-def _boot_columns(boot: RawBoot, sample: RawSample) -> dict[str, object]:
+def _boot_columns(boot: RawBoot) -> dict[str, object]:
     gate = boot.boot.gate if boot.boot else None
     kib = gate.memory_total_kib if gate else None
     return {
@@ -89,16 +96,21 @@ def _boot_columns(boot: RawBoot, sample: RawSample) -> dict[str, object]:
         "block": boot.block,
         "arm": boot.arm,
         "boot_order": boot.boot_order,
-        "round": sample.record.round,
-        "slot": sample.record.slot,
-        "cell_order": sample.record.cell_order,
         "node": boot.node,
         "acceleration": gate.acceleration if gate else None,
         "vcpus": gate.vcpus if gate else None,
         "memory_mib": None if kib is None else round(kib / 1024),
         "memcg": _memcg(gate),
-        "status": sample.record.status,
-        "stressor_alive": sample.record.stressor_alive,
+    }
+
+
+def _slice_columns(record: SampleRecord) -> dict[str, object]:
+    return {
+        "round": record.round,
+        "slot": record.slot,
+        "cell_order": record.cell_order,
+        "status": record.status,
+        "stressor_alive": record.stressor_alive,
     }
 
 
@@ -109,13 +121,3 @@ def _memcg(gate: Gate | None) -> bool | None:
     if gate.memcg is None and gate.memory_cgroups is not None:
         return gate.memory_cgroups > 1
     return gate.memcg
-
-
-def _speed_columns(speed: SampleSpeed | None) -> dict[str, object]:
-    if speed is None:
-        return {}
-    return {
-        "speed_before": speed.before,
-        "speed_after": speed.after,
-        "relative_speed": speed.relative,
-    }

@@ -12,8 +12,7 @@ some ten milliseconds that had bad luck does not condemn a sample.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,8 @@ from numpy.typing import NDArray
 
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.inference import Floats
-from kdelta.analysis.records import Cell, SpeedCheck, SpeedTimes
+from kdelta.analysis.records import SpeedCheck
 
-SliceKey = tuple[str, int, str, Cell, int]
 Labels = NDArray[np.integer[Any]]
 
 FULL_SPEED_QUANTILE = 0.9
@@ -38,54 +36,31 @@ held or by a clock that was read late, and one such check would make every other
 FEWEST_DF = 10
 """With fewer degrees of freedom, what goes with the speed is chance."""
 
-
-@dataclass(frozen=True)
-class SampleSpeed:
-    """Speeds in millions of steps per second of CPU time, NaN where no check ran.
-
-    Attributes:
-        before, after: of the two checks, geometric means over the vCPUs.
-        full: what the same node reached in this regime of this run.
-    """
-
-    before: float
-    after: float
-    full: float
-
-    @property
-    def mean(self) -> float:
-        """Geometric mean of the checks that ran."""
-        return float(mean_speed(np.array([self.before, self.after])))
-
-    @property
-    def relative(self) -> float:
-        """The mean over full speed."""
-        return self.mean / self.full
+# Of the squares of speeds, the share that is rounding, and no spread.
+_ROUNDING = 1e-12
 
 
-def sample_speeds(boots: Iterable[RawBoot]) -> dict[SliceKey, SampleSpeed]:
-    """Regime, block, arm, cell, round -> speed, of every sample with a check.
+def relative_speeds(checks: Floats, machines: Labels) -> tuple[Floats, Floats]:
+    """What the vCPUs did around each sample, as a share of full speed; and what full speed was.
 
     Speeds of another regime are no reference: what runs beside the check there costs caches and
     memory bandwidth. Nor are those of another node (one that is slow throughout is not disturbed),
     of another number of vCPUs, or of emulation against hardware. Samples that are set aside count:
     a disturbance says nothing against a check.
+
+    Args:
+        checks: of every sample the speeds before and after, NaN where no check ran: shape
+            (samples, 2).
+        machines: of each sample, numbered: those that `machine_of` gives the same for are one.
+
+    Returns:
+        Two arrays of shape (samples,), the second one in the checks' unit.
     """
-    found: dict[SliceKey, Floats] = {}
-    groups: dict[tuple[object, ...], list[SliceKey]] = {}
-    for boot in boots:
-        for sample in boot.samples:
-            if sample.record.speed is not None:
-                key = (boot.regime, boot.block, boot.arm, *sample.place)
-                found[key] = _checks(sample.record.speed)
-                groups.setdefault(_machine(boot), []).append(key)
-    result = {}
-    for keys in groups.values():
-        full = full_speed(np.array([found[key] for key in keys]))
-        for key in keys:
-            before, after = found[key].tolist()
-            result[key] = SampleSpeed(before, after, full)
-    return result
+    full = np.full(len(checks), math.nan)
+    for machine in np.unique(machines):
+        here = machines == machine
+        full[here] = full_speed(checks[here])
+    return np.asarray(mean_speed(checks) / full), full
 
 
 def full_speed(checks: Floats) -> float:
@@ -136,10 +111,31 @@ def what_goes_with_speed(logs: Floats, speeds: Floats, cells: Labels, blocks: La
         blocks: of each pair, numbered.
     """
     part = np.zeros(len(logs))
-    known = np.isfinite(speeds)
-    for block in np.unique(blocks):
-        own, others = known & (blocks == block), known & (blocks != block)
-        part[own] = _slope(speeds[others], logs[others], cells[others]) * speeds[own]
+    known = np.flatnonzero(np.isfinite(speeds))
+    if not known.size:
+        return part
+    _, cell = np.unique(cells[known], return_inverse=True)
+    numbers, block = np.unique(blocks[known], return_inverse=True)
+    x, y = speeds[known], logs[known]
+    shape = (len(numbers), int(cell.max()) + 1)
+    place = block * shape[1] + cell
+
+    def of_others(values: Floats | None = None) -> Floats:
+        """Sums over the other blocks, shape (blocks, cells): what comes before, and after."""
+        sums = np.bincount(place, values, minlength=shape[0] * shape[1]).reshape(shape)
+        nothing = np.zeros((1, shape[1]))
+        before = np.cumsum(np.vstack([nothing, sums[:-1]]), axis=0)
+        after = np.cumsum(np.vstack([nothing, sums[:0:-1]]), axis=0)[::-1]
+        return np.asarray(before + after)
+
+    count, along, up, squared = of_others(), of_others(x), of_others(y), of_others(x * x)
+    mean = np.divide(along, count, out=np.zeros(shape), where=count > 0)
+    square = (squared - mean * along).sum(axis=1)
+    product = (of_others(x * y) - mean * up).sum(axis=1)
+    df = (count - (count > 0)).sum(axis=1)
+    told = (df >= FEWEST_DF) & (square > _ROUNDING * squared.sum(axis=1))
+    slope = np.divide(product, square, out=np.zeros(shape[0]), where=told)
+    part[known] = slope[block] * speeds[known]
     return part
 
 
@@ -171,15 +167,6 @@ def centred(values: Floats, groups: Labels) -> Floats:
     return np.asarray(values - (np.bincount(groups, weights=values) / np.bincount(groups))[groups])
 
 
-def _slope(x: Floats, y: Floats, cells: Labels) -> float:
-    """Of y on x within cells, by least squares; 0 where too few values tell."""
-    if len(x) - len(set(cells.tolist())) < FEWEST_DF:
-        return 0.0
-    x, y = centred(x, cells), centred(y, cells)
-    square = float(x @ x)
-    return float(x @ y) / square if square > 0 else 0.0
-
-
 def mean_speed(values: Floats) -> Floats:
     """Geometric mean over the last axis, of what is not NaN; NaN where there is nothing."""
     there = np.isfinite(values)
@@ -188,17 +175,27 @@ def mean_speed(values: Floats) -> Floats:
         return np.asarray(np.exp(total / there.sum(axis=-1)))
 
 
-def _checks(check: SpeedCheck) -> Floats:
-    return np.array([_speed(check.work, check.before), _speed(check.work, check.after)])
+def speeds_of(checks: Sequence[SpeedCheck | None]) -> Floats:
+    """Speeds before and after each sample, in millions of steps per second of CPU time.
+
+    Geometric means over the vCPUs; NaN where a check did not run. Shape (samples, 2).
+    """
+    speeds = np.full((len(checks), 2), math.nan)
+    times: dict[int, list[tuple[int, int, int, tuple[int, ...]]]] = {}
+    for place, check in enumerate(checks):
+        for side, found in enumerate((check.before, check.after) if check else ()):
+            if check is not None and found is not None:
+                ours = times.setdefault(len(found.cpu_ns), [])
+                ours.append((place, side, check.work, found.cpu_ns))
+    for group in times.values():
+        places, sides, work, cpu_ns = zip(*group, strict=True)
+        steps = 1e3 * np.array(work, dtype=float)[:, np.newaxis]
+        speeds[places, sides] = mean_speed(steps / np.array(cpu_ns, dtype=float))
+    return speeds
 
 
-def _speed(work: int, times: SpeedTimes | None) -> float:
-    if times is None:
-        return math.nan
-    return float(mean_speed(1e3 * work / np.array(times.cpu_ns, dtype=float)))
-
-
-def _machine(boot: RawBoot) -> tuple[object, ...]:
+def machine_of(boot: RawBoot) -> tuple[object, ...]:
+    """What has to be alike for speeds of two boots to be compared."""
     gate = boot.boot.gate if boot.boot else None
     model = boot.host.host.cpu_model if boot.host else None
     return (boot.regime, gate.acceleration if gate else None, boot.vcpus, model, boot.node)

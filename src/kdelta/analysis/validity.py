@@ -9,7 +9,7 @@ cell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,18 @@ import pandas as pd
 from scipy import stats
 
 from kdelta.analysis.boots import RawBoot, cell_key
+from kdelta.analysis.inference import Floats
 from kdelta.analysis.records import Cell
-from kdelta.analysis.rules import Breach, boot_breaches, host_breaches, one_line, sample_breaches
+from kdelta.analysis.rules import (
+    Breach,
+    boot_breaches,
+    host_breaches,
+    one_line,
+    sample_breaches,
+    slow_breach,
+)
 from kdelta.analysis.samples import SampleKey
 from kdelta.analysis.settings import AnalysisSettings
-from kdelta.analysis.speed import SampleSpeed, sample_speeds
 from kdelta.analysis.tables import frame_of
 
 ASYMMETRY_LEVEL = 0.05
@@ -45,20 +52,47 @@ class Violation:
         return (self.regime, self.block, self.arm, self.cell, self.round)
 
 
-def violations(boots: Sequence[RawBoot], settings: AnalysisSettings) -> list[Violation]:
-    """Every rule that any planned sample breaks, in display order."""
-    speeds = sample_speeds(boots)
+def in_order(found: Iterable[Violation], settings: AnalysisSettings) -> list[Violation]:
+    """Violations in display order."""
+    regimes, arms = (
+        {name: place for place, name in enumerate(names)}
+        for names in (settings.regimes, settings.arms)
+    )
     return sorted(
-        (found for boot in boots for found in _boot_violations(boot, settings, speeds)),
+        found,
         key=lambda v: (
-            settings.regimes.index(v.regime),
+            regimes[v.regime],
             v.block,
-            settings.arms.index(v.arm),
+            arms[v.arm],
             cell_key(v.cell),
             v.round,
             v.breach.rule,
         ),
     )
+
+
+def slow_violations(
+    samples: pd.DataFrame, full: Floats, settings: AnalysisSettings
+) -> list[Violation]:
+    """Samples beside which the vCPUs were too slow.
+
+    Args:
+        samples: of all blocks, with their relative speeds.
+        full: what full speed was for each.
+        settings: the limit, and the factors.
+    """
+    limit = settings.limits.cpu_speed
+    slow = samples["relative_speed"].to_numpy() < limit
+    names = ["regime", "block", "arm", "round", "relative_speed", "speed_before", "speed_after"]
+    columns = [samples.loc[slow, name].tolist() for name in (*names, *settings.factors)]
+    return [
+        Violation(
+            regime, block, arm, tuple(cell), number, slow_breach(relative, before, after, of, limit)
+        )
+        for of, regime, block, arm, number, relative, before, after, *cell in zip(
+            full[slow].tolist(), *columns, strict=True
+        )
+    ]
 
 
 def broken_samples(found: Iterable[Violation]) -> frozenset[SampleKey]:
@@ -85,9 +119,8 @@ def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd
     )
 
 
-def _boot_violations(
-    boot: RawBoot, settings: AnalysisSettings, speeds: Mapping[SampleKey, SampleSpeed]
-) -> list[Violation]:
+def own_violations(boot: RawBoot, settings: AnalysisSettings) -> list[Violation]:
+    """Every rule that any planned sample of a boot breaks, but for what other boots tell of it."""
     ran = {sample.place: sample for sample in boot.samples}
     own = max((sample.record.cell_order for sample in ran.values()), default=0)
     last = max(own, boot.last_order)
@@ -103,13 +136,12 @@ def _boot_violations(
                 sample,
                 is_last=sample.record.cell_order == last,
                 settings=settings,
-                speed=speeds.get((boot.regime, boot.block, boot.arm, *place)),
             )
             breaches.update((breach.rule, breach) for breach in broken)
         elif not boot.failed:
             breaches.setdefault(
                 "incomplete-boot",
-                Breach("incomplete-boot", len(ran), len(boot.places), "the cell was not run"),
+                Breach("incomplete-boot", len(ran), boot.slices, "the cell was not run"),
             )
         found += [
             Violation(boot.regime, boot.block, boot.arm, *place, b) for b in breaches.values()
@@ -141,7 +173,7 @@ def set_aside_frame(
                     "arm": arm,
                     "boots": len(ours),
                     "boots_failed": sum(boot.failed for boot in ours),
-                    "samples": sum(len(boot.places) for boot in ours),
+                    "samples": sum(boot.slices for boot in ours),
                     "set_aside": samples[regime, arm],
                     **{rule: per_rule[regime, arm, rule] for rule in rules},
                 }
@@ -212,9 +244,7 @@ def _asymmetries(
 ) -> Iterator[str]:
     """A regime, a rule or a kernel that costs one arm more samples biases what is left."""
     broken = broken_samples(found)
-    planned = {
-        arm: sum(len(boot.places) for boot in boots if boot.arm == arm) for arm in settings.arms
-    }
+    planned = {arm: sum(boot.slices for boot in boots if boot.arm == arm) for arm in settings.arms}
     lost = {arm: sum(key[2] == arm for key in broken) for arm in settings.arms}
     booted = {arm: sum(boot.arm == arm for boot in boots) for arm in settings.arms}
     failed = {arm: sum(boot.failed for boot in boots if boot.arm == arm) for arm in settings.arms}

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdelta.architecture import architectures
-from kdelta.cache import write_atomically
+from kdelta.cache import say_who_uses, write_atomically
 from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.measure.budget import protocol_name, with_protocol
+from kdelta.plain import one_line
 from kdelta.yaml_file import parse_model, read_yaml
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def add_arch(parser: argparse.ArgumentParser) -> None:
 def experiment_of(args: argparse.Namespace) -> Experiment:
     """The experiment that the arguments name, checked; as the protocol runs it, if one is named."""
     experiment = load_experiment(args.root / args.experiment, args.root, args.arch)
+    arm = getattr(args, "arm", None)
+    whose = f"{experiment.name}, arm {arm}" if arm else experiment.name
+    say_who_uses(one_line(f"{whose}, in {args.root.resolve()}"))
     protocol = getattr(args, "protocol", None)
     if protocol is None:
         return experiment

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdelta.cache import disk_full, file_lock, says_disk_full, write_atomically
+from kdelta.cache import disk_full, file_lock, make_entry, says_disk_full, use, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel import aptconf
 from kdelta.kernel.process import clean_environment, run
@@ -90,6 +90,16 @@ class AptState:
         """Of apt's programs, to use this state."""
         return ["-c", str(self.conf)]
 
+    @property
+    def read_at(self) -> float | None:
+        """When the index was fetched last, in seconds since the epoch; None: there is none."""
+        if not use(self.folder):
+            return None
+        try:
+            return self.conf.stat().st_mtime
+        except FileNotFoundError:
+            return None
+
     def update(self) -> None:
         """Fetch the index.
 
@@ -98,6 +108,7 @@ class AptState:
         """
         sources = aptconf.sources_for(self.suite, self.key)
         with file_lock(self.folder.with_name("lock"), "apt's index in the cache"):
+            make_entry(self.folder, lambda _: None)
             for part in ("lists/partial", "archives/partial", "empty"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / "status", b"")

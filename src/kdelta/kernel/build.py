@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from kdelta.architecture import Architecture
 from kdelta.arms import is_config_file
-from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear
+from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear, use
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.kernel import costs, image, objects
@@ -219,13 +219,14 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
         entry = cache / "images" / key
         # Messages about files name those of this request, whoever built the image.
         read_fragments(request.fragments)
-        from_cache = image.is_complete(entry)
+        from_cache = use(entry) and image.is_complete(entry)
         if not from_cache:
             toolchain = read_toolchain(request.compiler, request.arch)
             with open_workspace(
                 cache, request.source.id, request.source.path, toolchain.identity
             ) as workspace:
-                from_cache = image.is_complete(entry)  # another process may have been at it
+                # Another process may have been at it.
+                from_cache = use(entry) and image.is_complete(entry)
                 if not from_cache:
                     remove_leftovers(entry)
                     shutil.rmtree(entry, ignore_errors=True)  # there, but not whole

@@ -60,7 +60,7 @@ class Archive:
             KdeltaError: there is no such package or version.
         """
         fresh = False
-        if self._state is not None and not self._state.conf.is_file():
+        if self._state is not None and self._state.read_at is None:
             self._state.update()
             fresh = True
         package, said = self._look_up(source)
@@ -79,8 +79,8 @@ class Archive:
         """
         if self._state is None:
             return
-        mark = self._state.conf
-        if not mark.is_file() or time.time() - mark.stat().st_mtime > within_s:
+        read_at = self._state.read_at
+        if read_at is None or time.time() - read_at > within_s:
             self._state.update()
 
     @property

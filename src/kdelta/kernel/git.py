@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from kdelta.arms import GitSource
-from kdelta.cache import disk_full, file_lock, says_disk_full
+from kdelta.cache import disk_full, file_lock, make_entry, says_disk_full
 from kdelta.errors import KdeltaError
 from kdelta.kernel.process import clean_environment, run
 from kdelta.progress import Progress
@@ -30,8 +30,7 @@ def unpack_commit(source: GitSource, store: Path, tree: Path) -> None:
     """
     repository = store / "kernels.git"
     with file_lock(store / "lock", "the git repository in the cache"):
-        if not (repository / "HEAD").is_file():
-            _git(["init", "--quiet", "--bare", str(repository)], store, "preparing a repository")
+        make_entry(repository, lambda folder: _init(folder, store))
         status, said = _fetch(source, repository)
     if status != 0:
         raise _cannot_fetch(source, store, said)
@@ -82,12 +81,13 @@ def _cannot_fetch(source: GitSource, store: Path, said: str) -> KdeltaError:
     )
 
 
-def _git(arguments: list[str], folder: Path, doing: str) -> None:
-    result = run(["git", *arguments], env=clean_environment())
+def _init(folder: Path, store: Path) -> None:
+    doing = "preparing a repository"
+    result = run(["git", "init", "--quiet", "--bare", folder], env=clean_environment())
     if result.status != 0:
         if says_disk_full(result.tail):
-            raise disk_full(folder, doing)
-        raise KdeltaError(f"{folder}: {doing} failed. git says: {_last_line(result.tail)}")
+            raise disk_full(store, doing)
+        raise KdeltaError(f"{store}: {doing} failed. git says: {_last_line(result.tail)}")
 
 
 def _last_line(text: str) -> str:

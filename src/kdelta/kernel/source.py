@@ -18,6 +18,7 @@ from kdelta.cache import (
     remove_leftovers,
     require_free,
     storage_errors_are_clear,
+    use,
     write_atomically,
 )
 from kdelta.errors import KdeltaError
@@ -143,13 +144,14 @@ def cached_source(source: DebianSource | GitSource, cache: Path) -> SourceTree |
     asked = {"package": source.package, "suite": source.suite, "version": source.version}
     # A package that was looked for may have come from any suite, in any version.
     wanted = {key: value for key, value in asked.items() if value is not None}
-    folder = cache / "sources"
-    entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-    for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime_ns, reverse=True):
-        found = _cached(cache, entry.name)
-        if found and all(found.describe.get(key) == value for key, value in wanted.items()):
-            return found
-    return None
+    fitting = [
+        (unpacked_ns, tree)
+        for record in (cache / "sources").glob("*/source.json")
+        if (tree := _read(record.parent)) and (unpacked_ns := _changed_ns(record))
+        if all(tree.describe.get(key) == value for key, value in wanted.items())
+    ]
+    fitting.sort(key=lambda one: one[0], reverse=True)
+    return next((tree for _, tree in fitting if use(tree.path.parent)), None)
 
 
 def kernel_version(makefile: str) -> str | None:
@@ -251,7 +253,21 @@ def _version_of(tree: Path, describe: Mapping[str, str | None]) -> str:
 
 
 def _cached(cache: Path, identity: str) -> SourceTree | None:
+    """A tree of the cache, which stays as long as this process uses it."""
     entry = cache / "sources" / identity
+    return _read(entry) if use(entry) else None
+
+
+def _changed_ns(file: Path) -> int:
+    """When a file was changed last; 0 if it is gone."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _read(entry: Path) -> SourceTree | None:
+    """The tree in an entry, which may vanish."""
     try:
         record = json.loads((entry / "source.json").read_bytes())
     except (OSError, ValueError):
@@ -259,4 +275,4 @@ def _cached(cache: Path, identity: str) -> SourceTree | None:
     if not (entry / "tree" / "Makefile").is_file():
         return None
     describe = {key: record[key] for key in record if key not in ("schema", "id")}
-    return SourceTree(identity, entry / "tree", describe)
+    return SourceTree(entry.name, entry / "tree", describe)

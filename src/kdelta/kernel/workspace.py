@@ -27,7 +27,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from kdelta.cache import file_lock, make_entry, remove_leftovers, require_free, write_atomically
+from kdelta.cache import (
+    file_lock,
+    make_entry,
+    remove_leftovers,
+    require_free,
+    use,
+    write_atomically,
+)
 
 # 2: objects compiled by way of ccache's depend mode (1) may be another kernel's.
 # 3: every object that the compiler made has its stack use (x.su) beside it.
@@ -172,7 +179,7 @@ def open_workspace(
     key = hashlib.sha256(f"{source_id}\n{toolchain}".encode()).hexdigest()[:16]
     root = cache.resolve() / "workspaces" / key
     with file_lock(cache / "locks" / f"workspace-{key}", "the build folder of this kernel"):
-        state = _read_state(root)
+        state = _read_state(root) if use(root) else None
         if state is None:
             require_free(root, _NEEDED_BYTES, "building a kernel")
             shutil.rmtree(root, ignore_errors=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdelta.cache import file_lock, make_entry, remove_leftovers, require_free
+from kdelta.cache import file_lock, make_entry, remove_leftovers, require_free, use
 from kdelta.errors import KdeltaError
 from kdelta.kernel.isolated_git import environment, git, init, run_git
 from kdelta.kernel.process import run as run_watched
@@ -44,7 +44,7 @@ class TreeStore:
         self._cache = cache.resolve()
         self._path = self._cache / "trees" / f"{source.id}.git"
         with file_lock(cache / "locks" / f"tree-{source.id[:16]}", "the git tree of this source"):
-            if not self._path.is_dir():
+            if not use(self._path):
                 require_free(self._path, _NEEDED_BYTES, "the git tree of a kernel source")
                 remove_leftovers(self._path)
                 make_entry(self._path, self._create)

@@ -7,6 +7,7 @@ hold of that. Nothing else of kdelta knows any workload.
 
 from __future__ import annotations
 
+import functools
 import math
 import string
 from collections.abc import Mapping
@@ -332,10 +333,15 @@ class Workload(FileModel):
         named = {name for word in self.command for name in _placeholders("command", word)}
         return not named.isdisjoint(_LENGTHS)
 
-    @property
+    @functools.cached_property
     def recorded(self) -> dict[str, Value]:
         """Metrics and values: what a sample has."""
         return {**self.values, **self.metrics}
+
+    @functools.cached_property
+    def places(self) -> dict[str, str]:
+        """Where the output has those of them that are read from it."""
+        return {n: value.read for n, value in self.recorded.items() if value.read is not None}
 
     def required(self) -> list[str]:
         """Parameters that every cell has to give."""
@@ -363,6 +369,17 @@ class Workload(FileModel):
         Args:
             given: parameters that are set.
         """
+        # Every sample asks, and all of a cell's ask the same. True is not 1 here.
+        key = tuple((name, type(level), level) for name, level in given.items())
+        if key not in self._meanings:
+            self._meanings[key] = self._meaning_of(given)
+        return self._meanings[key]
+
+    @functools.cached_property
+    def _meanings(self) -> dict[tuple[object, ...], dict[str, object]]:
+        return {}
+
+    def _meaning_of(self, given: Mapping[str, Level]) -> dict[str, object]:
         found = {
             name: parameter.meaning(given.get(name, parameter.default))
             for name, parameter in self.parameters.items()

@@ -18,6 +18,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 _FUNCTIONS = {"min": min, "max": max, "abs": abs}
+_REACHABLE: dict[str, Any] = {"__builtins__": {}, **_FUNCTIONS}
 _ALLOWED = (
     *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.Name),
     *(ast.Load, ast.Constant, ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
@@ -69,11 +70,12 @@ class Expression:
         Args:
             values: by name; None is a missing one.
         """
-        if any(values.get(name) is None for name in self.names):
-            return math.nan
+        for name in self.names:  # each sample asks several times: any() takes twice as long
+            if values.get(name) is None:
+                return math.nan
         try:
             # Nothing but the names above can be reached.
-            found = eval(self._code, {"__builtins__": {}, **_FUNCTIONS}, dict(values))
+            found = eval(self._code, _REACHABLE, values)
         except (ArithmeticError, TypeError):
             return math.nan
         return found if isinstance(found, int | float) else math.nan

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdelta.architecture import Architecture
-from kdelta.cache import disk_full, file_lock, make_entry, says_disk_full, write_atomically
+from kdelta.architecture import Architecture, architecture
+from kdelta.cache import disk_full, file_lock, make_entry, says_disk_full, use, write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.kernel import aptconf
 from kdelta.kernel.apt_state import RETRIES, AptState, Package, complaints, parse_uris
@@ -81,7 +81,7 @@ def make_root(arch: Architecture, wanted: Sequence[str], init: Path, cache: Path
     folder = cache / "apt" / f"root-{release}-{arch.debian}"
     state = AptState(folder, release, "kernel.arch", arch.debian)
     with file_lock(cache / "locks" / f"root-{arch.debian}", f"the root of {arch.title} guests"):
-        if not state.conf.is_file():
+        if state.read_at is None:
             state.update()
         packages = _resolve(state, wanted, arch)
         key = _key(arch, packages, init)
@@ -109,21 +109,24 @@ def make_root(arch: Architecture, wanted: Sequence[str], init: Path, cache: Path
 
 
 def root_of(programs: Path, cache: Path) -> Path | None:
-    """The root that goes with a folder of programs; None: the host's.
+    """The root that goes with a folder of programs, made anew if need be; None: the host's.
 
     Raises:
-        KdeltaError: it is gone from the cache.
+        KdeltaError: it is gone from the cache, and the same cannot be had any more.
     """
     try:
         record = json.loads((programs / RECORD).read_text())
     except FileNotFoundError:
         return None
     found = cache / "roots" / str(record["key"])
-    if not found.is_dir():
-        raise KdeltaError(
-            f"{found}: the guests' root file system is no longer in the cache; delete {programs} "
-            "and run again: it is made anew"
-        )
+    if not use(found):
+        init = programs / Path(INIT_IN_ROOT).name
+        made = make_root(architecture(record["architecture"]), record["wanted"], init, cache)
+        if made["key"] != record["key"]:
+            raise KdeltaError(
+                f"{found}: the guests' root file system is no longer in the cache, and Debian has "
+                f"other versions of its packages now; delete {programs} and run again"
+            )
     _require_python(found)
     return found
 

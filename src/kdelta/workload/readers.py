@@ -9,6 +9,7 @@ which nothing wanted is found was not understood.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import re
@@ -42,18 +43,24 @@ def lookup(document: Any, path: str) -> Any:
     """
     if not path:
         return document
-    parts = path.split(".")
+    if isinstance(document, dict):
+        for key, rest in _splits(path):
+            if key in document:
+                return lookup(document[key], rest)
+        return None
     if isinstance(document, list):
+        parts = path.split(".")
         index = int(parts[0]) if re.fullmatch(r"\d{1,9}", parts[0]) else len(document)
         inside = index < len(document)
         return lookup(document[index], ".".join(parts[1:])) if inside else None
-    if not isinstance(document, dict):
-        return None
-    for end in range(len(parts), 0, -1):
-        key = ".".join(parts[:end])
-        if key in document:
-            return lookup(document[key], ".".join(parts[end:]))
     return None
+
+
+@functools.cache
+def _splits(path: str) -> tuple[tuple[str, str], ...]:
+    """A path's ways to be a key and a path below it, the longest key first."""
+    parts = path.split(".")
+    return tuple((".".join(parts[:end]), ".".join(parts[end:])) for end in range(len(parts), 0, -1))
 
 
 def read_json(output: Any, wanted: Wanted) -> Found:

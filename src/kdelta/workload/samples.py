@@ -54,8 +54,7 @@ def values_of(
             missing. Other values may be: an older version of the program may not tell them.
     """
     recorded = workload.recorded
-    wanted = {name: value.read for name, value in recorded.items() if value.read is not None}
-    found = read_output(workload.output, output, wanted, script)
+    found = read_output(workload.output, output, workload.places, script)
     values: Values = {name: _typed(name, recorded[name], text) for name, text in found.items()}
     known = {**workload.meanings(cell), ELAPSED: elapsed_s, **values}
     # In the order of the file, so that one may rest on another before it.
@@ -117,6 +116,8 @@ def wrong_parameter(
         except ReadError:
             continue
         used = found[name]
+        if type(used) is type(asked) and used == asked:
+            continue
         if parameter.reported_true is not None:
             used = used == parameter.reported_true
         elif isinstance(used, str) and parameter.type in ("count", "flag"):

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from synthetic import ARMS, SETTINGS, boot_records
 
 from kdelta.analysis import console
+from kdelta.analysis.blocks import judge, together
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.raw import read_sample
 from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_host, parse_record
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.validity import Violation
 
 Json = dict[str, Any]
 CELLS = ({"writers": 1, "readers": 1}, {"writers": 2, "readers": 5})
@@ -70,6 +72,11 @@ def boot_of(
         splats=None if log is None else console.scan(log),
         host=None if host is None else parse_host(json.dumps(host).encode(), "host.json"),
     )
+
+
+def violations(boots: Sequence[RawBoot], settings: AnalysisSettings) -> list[Violation]:
+    """Every rule that any planned sample breaks, in display order."""
+    return together([judge(boots, settings)], settings)[1]
 
 
 def run_of(

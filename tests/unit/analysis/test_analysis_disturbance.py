@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hand_made import CELLS, boot_of, host_json, records_of
+from hand_made import CELLS, boot_of, host_json, records_of, violations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import ARMS, SETTINGS, bench
@@ -18,8 +18,7 @@ from synthetic import ARMS, SETTINGS, bench
 from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.run import AnalysisResult, analyse_boots
 from kdelta.analysis.settings import Limits
-from kdelta.analysis.speed import sample_speeds, what_goes_with_speed
-from kdelta.analysis.validity import violations
+from kdelta.analysis.speed import what_goes_with_speed
 
 WORK = 2_400_000
 FULL_NS = 24_000_000  # 100 million steps a second
@@ -155,7 +154,7 @@ def test_a_sample_is_set_aside_if_and_only_if_it_is_below_the_limit(
         return check(before, after) if (block, arm, place) == (2, "patched", 1) else check(1, 1)
 
     boots = run_with(speed)
-    relative = min(found.relative for found in sample_speeds(boots).values())
+    relative = min(analysed(boots).samples["relative_speed"])
     assert relative == pytest.approx(math.sqrt(before * after), rel=1e-6)
     found = violations(boots, replace(SETTINGS, limits=Limits(cpu_speed=limit)))
     broken = [(v.block, v.arm, v.breach.rule) for v in found]
@@ -189,9 +188,9 @@ def test_other_hosts_and_amounts_of_work_are_no_reference() -> None:
     fast = run_with(lambda *_: check(1.0, 1.0), model="fast")
     slow = run_with(lambda *_: check(0.4, 0.4), model="slow")
     slow = [replace(boot, block=boot.block + BLOCKS) for boot in slow]
-    assert {s.relative for s in sample_speeds(fast + slow).values()} == {1.0}
+    assert set(analysed(fast + slow).samples["relative_speed"]) == {1.0}
     halved = run_with(lambda b, *_: check(b % 2 + 1, b % 2 + 1, work=WORK * (b % 2 + 1)))
-    relative = [s.relative for s in sample_speeds(halved).values()]
+    relative = analysed(halved).samples["relative_speed"]
     assert min(relative) == pytest.approx(0.25)
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hand_made import boot_of, host_json, records_of
+from hand_made import boot_of, host_json, records_of, violations
 from synthetic import SETTINGS
 
 from kdelta.analysis.records import parse_host
 from kdelta.analysis.rules import Breach
 from kdelta.analysis.settings import Limits
-from kdelta.analysis.validity import notes, violations
+from kdelta.analysis.validity import notes
 from kdelta.errors import KdeltaError
 
 CPU = {"cpus": 4, "elapsed_s": 10.0, "busy_s": 20.0, "own_s": 19.0, "steal_s": 0.5}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hand_made import CELLS, Json, boot_of, host_json, records_of, run_of
+from hand_made import CELLS, Json, boot_of, host_json, records_of, run_of, violations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import SETTINGS
@@ -14,7 +14,7 @@ from synthetic import SETTINGS
 from kdelta.analysis.run import analyse_boots
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.tables import csv_text
-from kdelta.analysis.validity import Violation, violations
+from kdelta.analysis.validity import Violation
 from kdelta.units import level_value
 from kdelta.workload.samples import wrong_parameter
 from tests.workloads import PIPE_BENCH

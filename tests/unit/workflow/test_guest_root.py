@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdelta.architecture import architectures
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.kernel.apt_state import parse_uris
 from kdelta.workload.guest_root import (
+    INIT_IN_ROOT,
     PYTHON,
     RECORD,
     find_program,
+    make_root,
     root_of,
     wanted_packages,
 )
@@ -69,13 +75,73 @@ def test_the_hosts_root_has_no_record(tmp_path: Path) -> None:
     assert root_of(tmp_path, tmp_path / "cache") is None
 
 
-def test_a_root_that_is_gone_or_has_no_python_is_one_message(tmp_path: Path) -> None:
+def test_a_root_without_python_is_one_message(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     (tmp_path / RECORD).write_text(json.dumps({"key": "ab12"}))
-    with pytest.raises(KdeltaError, match=r"ab12: the guests' root .* no longer in the cache; del"):
-        root_of(tmp_path, cache)
     made = root(cache / "roots/ab12", "usr/bin/cat")
     with pytest.raises(KdeltaError, match=r"ab12: there is no /usr/bin/python3 in this root"):
         root_of(tmp_path, cache)
     root(made, PYTHON)
     assert root_of(tmp_path, cache) == made
+
+
+# Debian's archive with the packages that lie beside it; the state folder is its second word's.
+APT = """#!/bin/sh
+here=$(dirname "$0")
+case "$*" in
+*indextargets*) echo 'Debian|Debian|main|http://x|/etc/apt/sources.list:1' ;;
+*--print-uris*) cd "$here" && for file in *.deb; do
+    echo "'http://x/$file' $file 1 SHA256:$(sha256sum < "$file" | cut -d' ' -f1)"; done ;;
+*--download-only*) cp "$here"/*.deb "$(dirname "$2")/archives/" ;;
+esac
+"""
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an apt-get, first on PATH, and no package yet."""
+    folder = tmp_path / "apt"
+    folder.mkdir()
+    (folder / "apt-get").write_text(APT)
+    (folder / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def put_python(apt: Path, version: str) -> None:
+    """The only package there is from now on."""
+    for old in apt.glob("*.deb"):
+        old.unlink()
+    tree = apt / version
+    root(tree, PYTHON)
+    (tree / "DEBIAN").mkdir()
+    (tree / "DEBIAN/control").write_text(
+        f"Package: python3\nVersion: {version}\nArchitecture: all\n"
+        "Maintainer: t <t@example.org>\nDescription: test\n"
+    )
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "--build", tree, apt / f"python3_{version}_all.deb"],
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb: not a Debian host")
+def test_a_root_that_was_pruned_is_made_anew_or_it_is_one_message(
+    apt: Path, tmp_path: Path
+) -> None:
+    arch = next(one for one in architectures().values() if not one.native and one.debian_release)
+    programs, cache = tmp_path / "programs", tmp_path / "cache"
+    init = root(programs, Path(INIT_IN_ROOT).name) / Path(INIT_IN_ROOT).name
+    put_python(apt, "1")
+    made = make_root(arch, ["python3"], init, cache)
+    (programs / RECORD).write_text(json.dumps(made))
+    found = root_of(programs, cache)
+    assert found is not None
+    shutil.rmtree(found)
+    assert root_of(programs, cache) == found
+    assert (found / PYTHON).exists()
+    shutil.rmtree(found)
+    put_python(apt, "2")
+    with pytest.raises(KdeltaError, match=r"no longer in the cache, and Debian has other versions"):
+        root_of(programs, cache)
