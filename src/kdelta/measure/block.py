@@ -91,7 +91,6 @@ def measure_block(request: BlockRequest) -> None:
         host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
         _block_lock(request.out, name),
         attempts.remembered(request.out, _remove_leftovers(request.out)) as earlier,
-        contextlib.nullcontext(require_here(experiment.arch, request.source.acceleration)),
         contextlib.nullcontext(_wait_for_quiet(request, name)) as quiet,
         host_environment(
             experiment.environment,
@@ -140,6 +139,8 @@ def measure_block(request: BlockRequest) -> None:
 
 def _wait_for_quiet(request: BlockRequest, name: str) -> Json | None:
     experiment = request.source.experiment
+    # Where guests cannot run, there is nothing to wait for.
+    require_here(experiment.arch, request.source.acceleration)
     return wait_for_quiet(
         name, experiment.validity.host_other_cpu, experiment.environment.wait_for_quiet_s
     )
