@@ -339,6 +339,11 @@ class Workload(FileModel):
         return {**self.values, **self.metrics}
 
     @functools.cached_property
+    def types(self) -> dict[str, str]:
+        """Their types."""
+        return {name: value.type for name, value in self.recorded.items()}
+
+    @functools.cached_property
     def places(self) -> dict[str, str]:
         """Where the output has those of them that are read from it."""
         return {n: value.read for n, value in self.recorded.items() if value.read is not None}

@@ -46,7 +46,7 @@ def lookup(document: Any, path: str) -> Any:
     if isinstance(document, dict):
         for key, rest in _splits(path):
             if key in document:
-                return lookup(document[key], rest)
+                return lookup(document[key], rest) if rest else document[key]
         return None
     if isinstance(document, list):
         parts = path.split(".")

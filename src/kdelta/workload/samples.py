@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdelta.workload.declaration import ELAPSED, Check, Value, Workload
+from kdelta.workload.declaration import ELAPSED, Check, Workload
 from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError, as_number, read_output
 
@@ -53,9 +53,15 @@ def values_of(
         ReadError: the output is not the workload's, a value is not of its type, or a metric is
             missing. Other values may be: an older version of the program may not tell them.
     """
-    recorded = workload.recorded
+    recorded, types = workload.recorded, workload.types
     found = read_output(workload.output, output, workload.places, script)
-    values: Values = {name: _typed(name, recorded[name], text) for name, text in found.items()}
+    values: Values = {
+        # Nearly every value of a program that prints JSON: a number that is one.
+        name: told
+        if type(told) is float and types[name] == "number" and math.isfinite(told)
+        else _typed(name, types[name], told)
+        for name, told in found.items()
+    }
     known = {**workload.meanings(cell), ELAPSED: elapsed_s, **values}
     # In the order of the file, so that one may rest on another before it.
     for name, value in recorded.items():
@@ -73,13 +79,13 @@ def values_of(
     return values
 
 
-def _typed(name: str, value: Value, found: Any) -> Any:
+def _typed(name: str, kind: str, found: Any) -> Any:
     """A value in its type.
 
     Raises:
         ReadError: it is none of that.
     """
-    match value.type:
+    match kind:
         case "text":
             return str(found)
         case "flag":
@@ -93,11 +99,11 @@ def _typed(name: str, value: Value, found: Any) -> Any:
             else:
                 number = as_number(found) if isinstance(found, str) else None
             if number is not None and math.isfinite(number):
-                if value.type == "number":
+                if kind == "number":
                     return float(number)
                 if float(number).is_integer():
                     return int(number)
-    raise ReadError(f"{name}: the output says {found!r}, which is no {value.type}")
+    raise ReadError(f"{name}: the output says {found!r}, which is no {kind}")
 
 
 def wrong_parameter(
