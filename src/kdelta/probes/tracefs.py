@@ -244,11 +244,12 @@ def stacks(event: str) -> Iterator[None]:
         TraceError: the kernel cannot (CONFIG_STACKTRACE).
     """
     trigger = f"events/{event}/trigger"
+    write(trigger, "stacktrace")
     try:
-        write(trigger, "stacktrace")
         yield
     finally:
-        write(trigger, "")  # that it is opened for writing clears it
+        # Said so: opening the file anew clears histograms alone, and a second stacktrace is refused.
+        write(trigger, "!stacktrace")
 
 
 def write(name: str, text: str, *, append: bool = False) -> None:

@@ -143,7 +143,7 @@ def test_lock_contention_follows_the_workloads_tasks_and_clears_up(ready: Kernel
         "filter": "0",
     }
     assert (ready.root / "set_event_pid").read_text() == ""
-    assert (ready.root / "events/lock/contention_begin/trigger").read_text() == ""
+    assert (ready.root / "events/lock/contention_begin/trigger").read_text() == "!stacktrace"
 
 
 def test_a_workload_whose_output_is_read_on_the_host(ready: Kernel) -> None:
