@@ -248,7 +248,7 @@ def stacks(event: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Said so: opening the file anew clears histograms alone, and a second stacktrace is refused.
+        # By name: to open the file anew clears histograms alone, and a second one is refused.
         write(trigger, "!stacktrace")
 
 
