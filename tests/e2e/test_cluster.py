@@ -25,7 +25,7 @@ from tests.cluster.local_slurm import PARTITION, Slurm, local_slurm
 from .conftest import SMALL, Project, environment, tool
 
 NODES = {"ice1": "icy", "ice2": "icy", "warm1": "warm"}
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 BLOCKS = ("001", "002", "003")
 
 Found = TypeVar("Found")
