@@ -11,6 +11,9 @@ TRACES = expand(
 )
 TABLES = [f"{folder}/{name}" for folder in RUN.tables for name in RESULT_FILES]
 CAPTIONS = "../../report/workflow"
+# Paths, not `rules.X.output`: of a rule that names another, Snakemake looks for each of its files
+# among the whole list, and these lists have ten thousand.
+MANIFEST = f"{RUN.run}/manifest.json"
 
 
 rule manifest:
@@ -18,10 +21,10 @@ rule manifest:
         hosts=HOSTS,
         traces=TRACES,
         images=expand(f"{RUN.base}/kernels/{{arm}}/image.json", arm=RUN.kernels),
-        acceleration=rules.probe_acceleration.output,
+        acceleration=RUN.acceleration_record,
     output:
         report(
-            f"{RUN.run}/manifest.json",
+            MANIFEST,
             caption=f"{CAPTIONS}/manifest.rst",
             category="Provenance",
             labels={"file": "manifest", "form": "JSON"},
@@ -48,7 +51,7 @@ rule tables:
         traces=TRACES,
         claims=RUN.claims_files(),
         # Whose hashes the raw files are held to.
-        manifest=rules.manifest.output,
+        manifest=MANIFEST,
         code=RUN.sources("analysis"),
     output:
         [
