@@ -337,6 +337,7 @@ def slices(
                     "after": after | {"cpu_ns": after["wall_ns"]},
                 },
                 "host_cpu": HOST_CPU,
+                "grown": sample["grown"] | {"stat.steal": 0},
             }
             found.append(sample)
     return [*head, *found, end | {"samples": len(found)}]

@@ -160,7 +160,7 @@ class Check(FileModel):
         """Keys that may give the bound."""
         return ("equals", "at_least", "at_most", "within")
 
-    @property
+    @functools.cached_property
     def bound(self) -> tuple[str, float | str]:
         """The key that gives the bound, and the number or the limit's name."""
         return next((k, v) for k in self.bounds if (v := getattr(self, k)) is not None)

@@ -15,6 +15,8 @@ from kdelta.workload.readers import ReadError, as_number, read_output
 
 Values = dict[str, Any]
 
+_PLAIN: dict[str, type] = {"number": float, "integer": int, "text": str, "flag": bool}
+
 
 @dataclass(frozen=True)
 class Broken:
@@ -55,13 +57,12 @@ def values_of(
     """
     recorded, types = workload.recorded, workload.types
     found = read_output(workload.output, output, workload.places, script)
-    values: Values = {
-        # Nearly every value of a program that prints JSON: a number that is one.
-        name: told
-        if type(told) is float and types[name] == "number" and math.isfinite(told)
-        else _typed(name, types[name], told)
-        for name, told in found.items()
-    }
+    values: Values = {}
+    for name, told in found.items():
+        kind = types[name]
+        # Nearly every value of a program that prints JSON.
+        plain = type(told) is _PLAIN[kind] and (kind != "number" or math.isfinite(told))
+        values[name] = told if plain else _typed(name, kind, told)
     known = {**workload.meanings(cell), ELAPSED: elapsed_s, **values}
     # In the order of the file, so that one may rest on another before it.
     for name, value in recorded.items():

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,21 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space left"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_pieces_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_atomically(file, (bytes([number]) * 3 for number in range(65, 68)))
+    assert file.read_bytes() == b"AAABBBCCC"
+
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise KdeltaError("the other half cannot be made")
+
+    with pytest.raises(KdeltaError):
+        write_atomically(file, broken())
+    assert file.read_bytes() == b"AAABBBCCC"
     assert list(tmp_path.iterdir()) == [file]
 
 
