@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdelta.arms import Arm
+from kdelta.cache import USED
 from kdelta.cli import main
 from kdelta.patch_files import natural_order, patch_files, surely_cover_letter
 from kdelta.workflow import plan_run
@@ -43,7 +44,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_patches_are_applied_where_the_source_is_at_hand(
     project: Project, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = sorted((p, p.stat().st_mtime_ns) for p in cache.rglob("*"))
+    # But for the mark of its use.
+    files = [path for path in cache.rglob("*") if path.name != USED]
+    before = [(path, path.stat().st_mtime_ns) for path in files]
     assert check(project) == 0
     printed = capsys.readouterr().out
     assert "    0002-second.patch: 0002-second.patch\n" in printed
@@ -53,7 +56,8 @@ def test_patches_are_applied_where_the_source_is_at_hand(
     said = capsys.readouterr().err
     assert "arm other: " in said
     assert "fs/one.c, hunk 1 of 1: @@ -1 +1 @@" in said
-    assert sorted((p, p.stat().st_mtime_ns) for p in cache.rglob("*")) == before
+    assert [(path, path.stat().st_mtime_ns) for path in files] == before
+    assert {*cache.rglob("*")} == {*files, cache / USED}
 
 
 @pytest.mark.usefixtures("cache")
