@@ -252,7 +252,7 @@ def finished(folder: Path) -> Iterator[Row]:
     yield Row(
         "`snakemake -n` of the finished flagship",
         ours.told,
-        f"{ours.cpu_s / theirs.cpu_s:.1f} of a Snakefile with one rule",
+        f"{ours.cpu_s / theirs.cpu_s:.1f} of a one-rule Snakefile",
         "under 3 s",
         ours.wall_s < 3,
     )
@@ -453,7 +453,7 @@ def pages(folder: Path) -> Iterator[Row]:
         (folder / name).mkdir(parents=True)
     small, large = page_of(FOUR, folder / "small"), page_of(LARGE, folder / "large")
     yield Row(
-        "page of 6 arms, 4 regimes, 100 cells: opened",
+        "large page opened",
         f"{large.load_s:.1f} s, {large.size / MIB:.0f} MiB, {large.elements:,} elements",
         f"{large.load_s / small.load_s:.1f} of a page of 9 cells",
         "under 5 s",
@@ -464,7 +464,7 @@ def pages(folder: Path) -> Iterator[Row]:
         ("a cell's blocks opened", large.cell_s, small.cell_s),
     ):
         yield Row(
-            f"the same page: {what}",
+            f"large page: {what}",
             f"{ours:.2f} s",
             f"{ours / theirs:.1f} of a page of 9 cells",
             "under 1 s",

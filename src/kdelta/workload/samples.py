@@ -61,7 +61,9 @@ def values_of(
     for name, told in found.items():
         kind = types[name]
         # Nearly every value of a program that prints JSON.
-        plain = type(told) is _PLAIN[kind] and (kind != "number" or math.isfinite(told))
+        plain = type(told) is _PLAIN[kind] and not (
+            isinstance(told, float) and not math.isfinite(told)
+        )
         values[name] = told if plain else _typed(name, kind, told)
     known = {**workload.meanings(cell), ELAPSED: elapsed_s, **values}
     # In the order of the file, so that one may rest on another before it.
