@@ -5,7 +5,7 @@ Every figure stands beside that of something simple which was measured in the sa
 ratio of both is what can be compared between machines:
 
 - planning 10,000 jobs of the real Snakefile: a bare Snakefile of the same jobs and files;
-- `snakemake -n` of the finished flagship: the same of a Snakefile with one rule;
+- `snakemake -n` of a finished run: the same of a Snakefile with one rule;
 - analysis of 1,000,000 samples: parsing the same files as JSON, on one CPU; and a tenth of them,
   which shows whether the time grows in proportion;
 - the page of 6 arms, 4 regimes and 100 cells: that of the flagship's shape.
@@ -250,7 +250,7 @@ def finished(folder: Path) -> Iterator[Row]:
 
     ours, theirs = best_of(3, lambda: look(workflow.root)), best_of(3, lambda: look(bare))
     yield Row(
-        "`snakemake -n` of the finished flagship",
+        "`snakemake -n` of a finished run",
         ours.told,
         f"{ours.cpu_s / theirs.cpu_s:.1f} of a one-rule Snakefile",
         "under 3 s",
@@ -422,11 +422,10 @@ OPEN_CELL = "document.querySelector('a.open').click()"
 
 @dataclass(frozen=True)
 class Page:
-    """What a reader has of a page, in seconds, and its size in bytes and elements."""
+    """What a reader has of a page, in seconds, and its size in bytes."""
 
     written_s: float
     size: int
-    elements: int
     load_s: float
     switch_s: float
     cell_s: float
@@ -442,9 +441,8 @@ def page_of(plan: Plan, folder: Path) -> Page:
         begun = time.monotonic()
         browser.open(address)
         load_s = time.monotonic() - begun
-        elements = browser.evaluate("document.querySelectorAll('*').length")
         waits = [browser.evaluate(SHOWN.format(act=act)) / 1e3 for act in (ALL_METRICS, OPEN_CELL)]
-    return Page(written_s, size, elements, load_s, *waits)
+    return Page(written_s, size, load_s, *waits)
 
 
 def pages(folder: Path) -> Iterator[Row]:
@@ -454,7 +452,7 @@ def pages(folder: Path) -> Iterator[Row]:
     small, large = page_of(FOUR, folder / "small"), page_of(LARGE, folder / "large")
     yield Row(
         "large page opened",
-        f"{large.load_s:.1f} s, {large.size / MIB:.0f} MiB, {large.elements:,} elements",
+        f"{large.load_s:.1f} s, {large.size / MIB:.0f} MiB",
         f"{large.load_s / small.load_s:.1f} of a page of 9 cells",
         "under 5 s",
         large.load_s < 5,
