@@ -144,9 +144,38 @@ def make_entry(entry: Path, make: Callable[[Path], None]) -> Path:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
         finally:
+            _let_go(temporary)  # first: NFS keeps a file that is open, and with it the folder
             shutil.rmtree(temporary, ignore_errors=True)
-            _let_go(temporary)
     return entry
+
+
+def take_away(entry: Path) -> None:
+    """Delete an entry that is there and not whole, if there is one, so that it can be made anew.
+
+    The caller holds the entry's lock.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _delete(entry)
+
+
+def _delete(entry: Path) -> bool:
+    """Delete an entry under another name; whether all of it is gone.
+
+    Raises:
+        PermissionError: it is another user's.
+        FileNotFoundError: it is not there.
+    """
+    if os.geteuid() not in (0, entry.stat().st_uid):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(entry))
+    away = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=_TEMPORARY, dir=entry.parent))
+    try:
+        entry.rename(away)
+    except OSError:
+        away.rmdir()
+        raise
+    _let_go(entry)
+    shutil.rmtree(away, ignore_errors=True)
+    return not away.exists()
 
 
 def last_used_ns(entry: Path) -> int:
@@ -166,7 +195,11 @@ def last_used_ns(entry: Path) -> int:
 def in_use(entry: Path) -> bool:
     """Whether a living process, perhaps of another host, uses an entry."""
     try:
-        handle = os.open(entry / USED, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            handle = os.open(entry / USED, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # Of an earlier version: who may not write to it holds the folder.
+            handle = os.open(entry, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -201,6 +234,8 @@ def discard(entry: Path, last_used: int) -> bool:
     """
     mark, fresh = entry / USED, False
     try:
+        if not mark.exists() and in_use(entry):
+            return False
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             handle, fresh = os.open(mark, flags, 0o666), True
@@ -213,14 +248,11 @@ def discard(entry: Path, last_used: int) -> bool:
         used_since = not fresh and os.fstat(handle).st_mtime_ns > last_used
         if used_since or not _is_still(handle, mark):
             return False
-        away = tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=_TEMPORARY, dir=entry.parent)
-        entry.rename(away)
+        return _delete(entry)
     except (BlockingIOError, FileNotFoundError):
         return False
     finally:
         os.close(handle)
-    shutil.rmtree(away, ignore_errors=True)
-    return True
 
 
 def remove_leftovers(entry: Path) -> None:

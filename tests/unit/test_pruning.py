@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -17,7 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdelta.cache import USED, discard, in_use, last_used_ns, make_entry, say_who_uses, use
+from kdelta.cache import (
+    USED,
+    discard,
+    in_use,
+    last_used_ns,
+    make_entry,
+    say_who_uses,
+    take_away,
+    use,
+)
 from kdelta.cli import main
 from kdelta.pruning import COMPILER, LEFTOVER, Entry, choose, entries
 
@@ -378,3 +388,32 @@ def test_the_compilers_cache_is_ccaches_to_prune(cache: Path) -> None:
         os.utime(path, (then, then))
     assert main(["cache", "--prune", "--older-than", "30d"]) == 0
     assert not any(path.exists() for path in objects)
+
+
+def test_what_is_not_whole_is_made_anew_though_it_is_in_use(tmp_path: Path) -> None:
+    entry = tmp_path / "images/ab"
+    make_entry(entry, lambda folder: (folder / "half").touch())
+    assert use(entry)
+    take_away(entry)
+    assert not entry.exists()
+    made: list[Path] = []
+    make_entry(entry, made.append)
+    assert len(made) == 1
+    assert [path.name for path in entry.iterdir()] == [USED]
+    take_away(tmp_path / "images/none")  # nothing to do
+
+
+def test_an_unmarked_entry_that_another_user_holds_by_its_folder_stays(tmp_path: Path) -> None:
+    entry = tmp_path / "roots/ab"
+    entry.mkdir(parents=True)
+    handle = os.open(entry, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        assert in_use(entry)
+        assert not discard(entry, last_used_ns(entry))
+        assert entry.is_dir()
+    finally:
+        os.close(handle)
+    assert not in_use(entry)
+    assert discard(entry, last_used_ns(entry))
+    assert [*entry.parent.iterdir()] == []

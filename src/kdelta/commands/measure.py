@@ -128,8 +128,8 @@ def _tell_so_far(source: GuestSource, args: argparse.Namespace) -> None:
     """Show the answers so far; the report has them at the end, with what weakens them."""
     if source.experiment.protocols[args.protocol].blocks == 1:
         return
-    # Whatever is wrong with other blocks is the analysis' to tell.
-    with contextlib.suppress(KdeltaError):
+    # Whatever is wrong with other blocks is the analysis' to tell: this one is measured.
+    with contextlib.suppress(KdeltaError, OSError):
         raw = args.output.resolve().parents[1]
         for line in lines_so_far(source.experiment, args.protocol, args.root, raw, args.regime):
             print(line, file=sys.stderr)

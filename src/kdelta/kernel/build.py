@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,14 @@ from typing import BinaryIO
 
 from kdelta.architecture import Architecture
 from kdelta.arms import is_config_file
-from kdelta.cache import file_lock, make_entry, remove_leftovers, storage_errors_are_clear, use
+from kdelta.cache import (
+    file_lock,
+    make_entry,
+    remove_leftovers,
+    storage_errors_are_clear,
+    take_away,
+    use,
+)
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.kernel import costs, image, objects
@@ -229,7 +235,7 @@ def build(request: BuildRequest, cache: Path, *, jobs: int | None = None) -> Ima
                 from_cache = use(entry) and image.is_complete(entry)
                 if not from_cache:
                     remove_leftovers(entry)
-                    shutil.rmtree(entry, ignore_errors=True)  # there, but not whole
+                    take_away(entry)  # there, but not whole
                     _build(request, patches, key, toolchain, workspace, cache, jobs)
         return image.publish(
             entry,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from kdelta.cache import (
     remove_leftovers,
     require_free,
     storage_errors_are_clear,
+    take_away,
     use,
     write_atomically,
 )
@@ -222,7 +222,7 @@ def _obtain(
             return known
         require_free(entry, _NEEDED_BYTES, "a kernel's source")
         remove_leftovers(entry)
-        shutil.rmtree(entry, ignore_errors=True)  # there, but not whole: someone cleaned up by hand
+        take_away(entry)  # there, but not whole: someone cleaned up by hand
 
         def make(folder: Path) -> None:
             tree = folder / "tree"

@@ -32,6 +32,7 @@ from kdelta.cache import (
     make_entry,
     remove_leftovers,
     require_free,
+    take_away,
     use,
     write_atomically,
 )
@@ -182,7 +183,7 @@ def open_workspace(
         state = _read_state(root) if use(root) else None
         if state is None:
             require_free(root, _NEEDED_BYTES, "building a kernel")
-            shutil.rmtree(root, ignore_errors=True)
+            take_away(root)
             remove_leftovers(root)
             make_entry(root, lambda folder: _create(folder, pristine, root))
             state = _State(str(root))
