@@ -33,6 +33,12 @@ of a folder for that long (acdirmax in nfs(5))."""
 
 # File systems that one machine has to itself: they show everything at once.
 _LOCAL = {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
+_LOOKS = {
+    *("-n", "--dry-run", "--dryrun", "--summary", "-S", "--detailed-summary", "-D", "--report"),
+    *("--dag", "--rulegraph", "--filegraph", "--d3dag", "--list-rules", "--list", "-l", "--lint"),
+    *("--list-target-rules", "--lt", "--unlock", "--cleanup-metadata", "--cm", "--touch", "-t"),
+    *("--conda-create-envs-only", "--containerize", "--archive", "--print-compilation"),
+}
 # Job, state, node, what for, working folder; the last may hold any character.
 _FORMAT = "%i|%T|%N|%k|%Z"
 # How Snakemake's executor marks its jobs.
@@ -50,6 +56,16 @@ class Job(NamedTuple):
     def __str__(self) -> str:
         where = f" on {self.node}" if self.node else ""
         return f"{self.number} ({self.purpose}{where})"
+
+
+def only_looks(argv: Sequence[str]) -> bool:
+    """Whether Snakemake was asked to show something or to put its records right, not to run.
+
+    Args:
+        argv: its words.
+    """
+    words = {word.partition("=")[0] for word in argv[1:]}
+    return not words.isdisjoint(_LOOKS)
 
 
 def settle(folder: Path) -> None:
@@ -131,7 +147,8 @@ def _run(argv: Sequence[str]) -> str:
     if done.returncode and argv[0] != "scancel":
         raise KdeltaError(
             f"an earlier run was killed, and what it has left in SLURM's queue cannot be asked "
-            f"for: {argv[0]}: {done.stderr.strip()}; see that SLURM answers and start again"
+            f"for: {argv[0]}: {done.stderr.strip()}; see that SLURM answers and start again, or, "
+            "if none of its jobs is left, delete .snakemake/incomplete"
         )
     return done.stdout
 

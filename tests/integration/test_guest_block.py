@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -95,7 +94,7 @@ def test_a_blocks_files(request_: BlockRequest) -> None:
         assert last == {"record": "end", "samples": 4, "ok": True, "error": None}
     host = json.loads((request_.out / "host.json").read_text())
     assert host["key"] == "the key"
-    assert host["node"] == platform.node()
+    assert host["node"] is None  # no cluster's
     assert host["acceleration"]["mode"] == "tcg"
     assert (host["vcpus"], host["memory_mib"]) == (1, 256)
     assert [boot["arm"] for boot in host["boots"]] == schedule["arms"]

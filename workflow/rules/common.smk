@@ -23,7 +23,7 @@ os.environ.setdefault("KDELTA_ROOT", str(ROOT))
 os.environ.setdefault("KDELTA_ARGV", " ".join(["snakemake", *sys.argv[1:]]))
 
 from kdelta.errors import KdeltaError
-from kdelta.left_jobs import settle
+from kdelta.left_jobs import only_looks, settle
 from kdelta.mail.choice import chosen_mail, sender_or_nobody
 from kdelta.workflow import guests_key, plan_run
 from kdelta.workflow_lock import hold
@@ -35,7 +35,7 @@ if HELD:
 
 try:
     # Before Snakemake looks which files there are.
-    if HELD is not None and not workflow.output_settings.dryrun:
+    if HELD is not None and not only_looks(sys.argv):
         settle(Path())
     RUN = plan_run(dict(config), "config/config.yaml", ROOT)
 except KdeltaError as error:

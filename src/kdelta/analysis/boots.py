@@ -288,10 +288,22 @@ def require_same_guests(boots: Sequence[RawBoot], raw_dir: Path) -> None:
                 + ", ".join(f"{name} {value}" for name, value in key)
                 for key, numbers in groups.items()
             )
+            what, cure = (
+                (
+                    "with other settings or kernels",
+                    "if they are being measured anew, let that come to its end; else delete the "
+                    "folders of the older ones (measured_at in host.json) and run snakemake again",
+                )
+                if "settings" in differing
+                else (
+                    "in different guests",
+                    "move the folders of the fewer away and measure these blocks again where the "
+                    "others were measured",
+                )
+            )
             raise KdeltaError(
-                f"{raw_dir / regime}: its blocks were measured in different guests, which cannot "
-                f"be pooled ({told}); move the folders of the fewer away and measure these "
-                "blocks again where the others were measured"
+                f"{raw_dir / regime}: its blocks were measured {what}, which cannot be pooled "
+                f"({told}); {cure}"
             )
 
 

@@ -74,7 +74,9 @@ def _task(args: argparse.Namespace) -> int:
 
 def _pack(args: argparse.Namespace) -> int:
     blocks = read_run(args.run_dir).manifest["blocks"]
-    nodes = list(dict.fromkeys(block["node"] for block in blocks if "node" in block))
+    # Also those on which blocks were tried in vain.
+    tries = [entry for block in blocks for entry in (block, *block["earlier_attempts"])]
+    nodes = list(dict.fromkeys(entry["node"] for entry in tries if "node" in entry))
     scrubber = Scrubber([*_own_names(), *args.private], nodes)
     packed = pack(args.run_dir, args.output, args.root, scrubber)
     _write_sums(args.output, args.run_dir, scrubber)

@@ -182,8 +182,8 @@ def require_here(
         return
     if refusal := early_refusal(arch, record.get("cpu"), device, paravirtual):
         raise KdeltaError(
-            f"{node_name()}: guests are to run with KVM, which worked on the host that was probed, "
-            f"but it does not work on this one: {refusal}. Measure on hosts of one kind (on a "
+            f"{node_name() or 'this host'}: guests are to run with KVM, which worked on the host "
+            f"that was probed, but not on this one: {refusal}. Measure on hosts of one kind (on a "
             "cluster: name a constraint in the profile, or take this node out), or set "
             "guest.acceleration to tcg for all of them (emulated: not a measurement)"
         )

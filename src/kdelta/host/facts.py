@@ -32,6 +32,15 @@ def host_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+# The schedulers of clusters, and where each says which job a process is of.
+_JOBS = {
+    "SLURM": "SLURM_JOB_ID",
+    "PBS": "PBS_JOBID",
+    "LSF": "LSB_JOBID",
+    "HTCondor": "_CONDOR_SLOT",
+}
+
+
 def host_cores(root: Path = Path("/")) -> int:
     """Physical cores of the fastest kind that this process may use.
 
@@ -49,11 +58,22 @@ def guest_vcpus(asked: int | str) -> int:
     return min(host_cores(), MAX_AUTO_VCPUS) if asked == "auto" else int(asked)
 
 
-def node_name() -> str | None:
-    """What tells this machine from the others of a run; None if it has no name.
+def job() -> tuple[str, str] | None:
+    """The scheduler of a cluster and its job that this process is of; None outside of one."""
+    for scheduler, variable in _JOBS.items():
+        if number := os.environ.get(variable):
+            return scheduler, number
+    return None
 
-    SLURM's name of the node where there is one: several nodes can have one host name.
+
+def node_name() -> str | None:
+    """What a cluster calls this machine; None outside of a scheduler's job.
+
+    One machine needs no name, and has no lasting one where it is a container. SLURM's own name of
+    the node where there is one: several nodes can have one host name.
     """
+    if job() is None:
+        return None
     return os.environ.get("SLURMD_NODENAME") or platform.node() or None
 
 

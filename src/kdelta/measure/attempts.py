@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.errors import KdeltaError
-from kdelta.host.facts import node_name
+from kdelta.host.facts import job, node_name
 
 Json = dict[str, Any]
 
 NAME = "attempts.log"  # one JSON object a line; *.jsonl are the arms' records
 
 # What a cluster's scheduler calls a job, in the environment that it gives it.
-_JOBS = {"SLURM": "SLURM_JOB_ID", "PBS": "PBS_JOBID", "LSF": "LSB_JOBID"}
 
 
 @contextmanager
@@ -50,10 +48,8 @@ def remembered(folder: Path, earlier: int) -> Iterator[list[Json]]:
 
 def _in_job() -> str:
     """The job on a cluster and its node, behind other words; empty where there is none."""
-    for scheduler, variable in _JOBS.items():
-        if number := os.environ.get(variable):
-            return f" ({scheduler} job {number} on {node_name()})"
-    return ""
+    found = job()
+    return f" ({found[0]} job {found[1]} on {node_name()})" if found else ""
 
 
 def _read(path: Path) -> list[Json]:
@@ -67,6 +63,8 @@ def _append(path: Path, reason: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"at": now, "reason": " ".join(reason.split())}) + "\n")
+            there = {"node": node} if (node := node_name()) else {}
+            entry = {"at": now, "reason": " ".join(reason.split()), **there}
+            file.write(json.dumps(entry) + "\n")
     except OSError:
         return  # a full disk: what keeps the block from its end is told anyway

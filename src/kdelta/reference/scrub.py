@@ -46,13 +46,16 @@ class Scrubber:
                 measured on different nodes stays apart.
         """
         tags = dict.fromkeys(words, "<name>")
-        tags |= {node: f"<node {number}>" for number, node in enumerate(nodes, start=1)}
+        for number, node in enumerate(nodes, start=1):
+            tags |= dict.fromkeys((node.partition(".")[0], node), f"<node {number}>")
         self._tags = {
             word: tag
             for word, tag in tags.items()
             if len(word) >= _SHORTEST_WORD and word not in _COMMON
         }
-        joined = "|".join(map(re.escape, sorted(self._tags)))
+        # A name with its domain before the name alone, which would leave the domain.
+        longest = sorted(self._tags, key=len, reverse=True)
+        joined = "|".join(map(re.escape, longest))
         self._words = re.compile(rf"(?<![\w-])(?:{joined})(?![\w-])") if joined else None
         self.counts: Counter[str] = Counter()
 

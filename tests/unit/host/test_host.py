@@ -83,8 +83,12 @@ def test_this_host_can_be_recorded() -> None:
 
 def test_a_node_of_slurm_is_called_as_slurm_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nodes that share a machine share its host name."""
-    monkeypatch.delenv("SLURMD_NODENAME", raising=False)
+    for name in ("SLURM_JOB_ID", "SLURMD_NODENAME", "PBS_JOBID", "LSB_JOBID", "_CONDOR_SLOT"):
+        monkeypatch.delenv(name, raising=False)
+    assert node_name() is None  # a machine by itself has no name that lasts
+    monkeypatch.setenv("PBS_JOBID", "7.head")
     assert node_name() == platform.node()
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURMD_NODENAME", "rack-7")
     assert node_name() == "rack-7"
 

@@ -41,6 +41,7 @@ def test_what_kept_earlier_tries_from_their_end(
         "interrupted (SLURM job 12 on n1)",
         "killed",
     ]
+    assert [attempt.get("node") for attempt in earlier] == [None, None, None, "n1", "n1"]
     assert all(attempt["at"].endswith("+00:00") for attempt in earlier)
     assert not (tmp_path / NAME).exists(), "they are in the block's host.json now"
 

@@ -87,3 +87,10 @@ def test_only_the_lines_with_secrets_change() -> None:
     clean = Scrubber().json_lines(b"\n".join(lines)).split(b"\n")
     assert clean[1] == b'{"error":"<path>: gone","n":1.5}'
     assert [*clean[:1], *clean[2:]] == [*lines[:1], *lines[2:]]
+
+
+def test_a_node_goes_with_its_domain_and_without() -> None:
+    nodes = ["ice1.cs.example.org", "ice2.cs.example.org"]
+    scrubber = Scrubber(["ice1.cs.example.org", "ice1", "someone"], nodes)
+    assert scrubber.text("on ice1.cs.example.org: ice1 is full") == "on <node 1>: <node 1> is full"
+    assert scrubber.text("(SLURM job 3 on ice2)") == "(SLURM job 3 on <node 2>)"

@@ -11,7 +11,7 @@ import pytest
 
 from kdelta import left_jobs
 from kdelta.errors import KdeltaError
-from kdelta.left_jobs import settle
+from kdelta.left_jobs import only_looks, settle
 
 BLOCK = "rule_measure_block_wildcards_idle_001"
 
@@ -152,3 +152,18 @@ def test_which_file_systems_are_a_machines_own(monkeypatch: pytest.MonkeyPatch) 
         "/home/local/run": True,
         "/homes/run": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "looks"),
+    [
+        ([], False),
+        (["--cores", "2"], False),
+        (["--workflow-profile", "profiles/slurm", "--config", "protocol=paper"], False),
+        (["--cores", "2", "-n"], True),
+        (["--unlock"], True),
+        (["--report=report.zip"], True),
+    ],
+)
+def test_who_only_looks_waits_for_nobody(words: list[str], looks: bool) -> None:
+    assert only_looks(["snakemake", *words]) is looks
