@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -13,8 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from kdelta.errors import KdeltaError
-
-_PR_SET_PDEATHSIG = 1
+from kdelta.parent import signalled_with
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -36,28 +34,28 @@ def on_all_cpus(
     Raises:
         KdeltaError: one of the processes was killed.
     """
+    by_itself = (work(shared, item) for item in items)
     workers = min(len(os.sched_getaffinity(0)), len(items))
-    if workers > 1 and worth_it:
-        with ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("fork"),
-            initializer=_begin,
-            initargs=(work, shared, os.getpid()),
-        ) as pool:
-            try:
-                results = pool.map(_call, items)
-            except OSError:  # no more processes, or no memory for them
-                results = None
-            if results is not None:
-                try:
-                    yield from results
-                except BrokenProcessPool:
-                    raise KdeltaError(
-                        "a process of the analysis was killed, for want of memory most likely; run "
-                        "again with more memory, or on one CPU (taskset -c 0)"
-                    ) from None
-                return
-    yield from (work(shared, item) for item in items)
+    if workers < 2 or not worth_it:
+        yield from by_itself
+        return
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_begin,
+        initargs=(work, shared, os.getpid()),
+    ) as pool:
+        try:
+            results: Iterator[R] = pool.map(_call, items)
+        except OSError:  # no more processes, or no memory for them
+            results = by_itself
+        try:
+            yield from results
+        except BrokenProcessPool:
+            raise KdeltaError(
+                "a process of the analysis was killed, for want of memory most likely; run again "
+                "with more memory, or on one CPU (taskset -c 0)"
+            ) from None
 
 
 _begun: list[Any] = []
@@ -67,8 +65,7 @@ def _begin(work: Callable[[S, T], R], shared: S, parent: int) -> None:
     # The command's handlers are the command's: a worker ends when it is told to, and with it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it was gone before the line above
+    if not signalled_with(parent, signal.SIGKILL):
         os._exit(1)
     _begun[:] = [work, shared]
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.measure.budget import protocol_name, with_protocol
+from kdelta.parent import signalled_with
 from kdelta.plain import one_line
 from kdelta.yaml_file import parse_model, read_yaml
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
     Verbs = object  # the real one is not subscriptable at run time
-
-PR_SET_PDEATHSIG = 1
 
 
 def add_experiment(
@@ -94,9 +92,7 @@ def die_with_parent() -> None:
     Snakemake signals its children when it is interrupted, not when it is killed;
     a guest would then go on using the host behind the back of the next run.
     """
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the line above
+    if not signalled_with(os.getppid(), signal.SIGTERM):
         raise KeyboardInterrupt
 
 

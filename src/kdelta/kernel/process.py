@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import selectors
 import signal
@@ -17,12 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-_PR_SET_PDEATHSIG = 1
+from kdelta.parent import signalled_with
+
 _TICK_S = 1.0
 _GRACE_S = 10.0
 _KEPT_LINES = 200
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 # What a build may see of the user's environment. Anything else (KCFLAGS, ARCH,
 # MAKEFLAGS, LANG ...) could change the result without changing its key.
@@ -67,7 +65,7 @@ def run(
 
     It gets a process group of its own. Whatever takes us out of here (Ctrl-C,
     an error) ends that group first; and if we are killed outright, the kernel
-    ends the program (PR_SET_PDEATHSIG).
+    ends the program (`kdelta.parent`).
 
     Args:
         arguments: the argument vector.
@@ -80,8 +78,7 @@ def run(
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it was gone before the line above
+        if not signalled_with(parent, signal.SIGTERM):
             os._exit(1)
 
     with ending_on_sigterm():
