@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from kdelta.guest.acceleration import (
     qemu_refusal,
     require_here,
     telling_line,
+    telling_script,
 )
 from kdelta.host.lock import host_lock
 from tests.integration.scripted_guest import PATIENCE_S, Environment
@@ -252,3 +256,16 @@ def test_the_line_that_tells(console: str, line: str | None) -> None:
         "qemu-": "[2.0] Freeing memory",
     }
     assert telling_line(console) == (expected[console[:5]] if line is None else line)
+
+
+def test_the_log_is_told_by_the_standard_library_alone(tmp_path: Path) -> None:
+    log, answer, script = tmp_path / "kmsg", tmp_path / "answer", tmp_path / "tell.py"
+    os.mkfifo(log)
+    script.write_text(telling_script(log, answer))
+    writer = os.open(log, os.O_RDWR)  # there will be more, and it is not waited for
+    try:
+        os.write(writer, b"Hypervisor detected: KVM\n")
+        subprocess.run([sys.executable, "-I", "-S", script], check=True, timeout=60)
+    finally:
+        os.close(writer)
+    assert answer.read_text() == "Hypervisor detected: KVM\n"

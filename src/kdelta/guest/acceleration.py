@@ -11,6 +11,7 @@ built only if nothing has spoken against KVM by then.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import resource
@@ -26,6 +27,7 @@ from typing import Any
 from kdelta.architecture import Architecture
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
+from kdelta.guest import driver
 from kdelta.guest.launch import (
     SHARE_IN_GUEST,
     Guest,
@@ -43,18 +45,6 @@ from kdelta.workload.build import CPU_CHECK, CPU_CHECK_FLAGS, INIT_SOURCE, cache
 PROBE_DEADLINE_S = 20.0
 QEMU_DEADLINE_S = 30.0
 _EVIDENCE_LIMIT = 2**20
-# The kernel's log is read until there is no more, which is an error.
-_TELL = """\
-import os
-found, file = b"", os.open({file!r}, os.O_RDONLY | os.O_NONBLOCK)
-try:
-    while piece := os.read(file, 8192):
-        found += piece
-except BlockingIOError:
-    pass
-with open({answer!r}, "wb") as answer:
-    answer.write(found)
-"""
 CPU_CHECK_LIMIT_S = 5
 """CPU seconds, which other programs take none of, for what takes a processor half a second with
 QEMU's start and its firmware, and the emulator one."""
@@ -270,7 +260,7 @@ def boot_refusal(
         evidence = next(one for one in arch.evidence if one.mode == "kvm")
         answer, script = share / "evidence", share / "evidence.py"
         script.write_text(
-            _TELL.format(file=str(evidence.file), answer=f"{SHARE_IN_GUEST}/{answer.name}")
+            telling_script(Path(str(evidence.file)), Path(SHARE_IN_GUEST, answer.name))
         )
         spec = GuestSpec(
             arch=arch,
@@ -295,6 +285,22 @@ def boot_refusal(
             f"a guest with KVM ended (status {ended.status}) before its first command"
             f"{_saying(said, cpu)}"
         )
+
+
+def telling_script(file: Path, answer: Path) -> str:
+    """Python that copies all that a file of the kernel's has to say, as the driver reads it.
+
+    By the standard library alone.
+
+    Args:
+        file: of the guest.
+        answer: the copy.
+    """
+    return (
+        "import os\nfrom pathlib import Path\n\n"
+        f"{inspect.getsource(driver.whole_text)}\n"
+        f"Path({str(answer)!r}).write_text(whole_text(Path({str(file)!r})), 'utf-8')\n"
+    )
 
 
 def telling_line(text: str) -> str:

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from kdelta.guest import driver  # guests ask their kernel the same
 from kdelta.host.topology import (
     CPU_FOLDER,
     numa_nodes,
@@ -143,13 +144,7 @@ def turbo(root: Path = Path("/")) -> bool | None:
 def mitigations(root: Path = Path("/")) -> dict[str, str] | None:
     """The kernel's words on each hardware vulnerability, by its name."""
     folder = root / CPU_FOLDER / "vulnerabilities"
-    if not folder.is_dir():
-        return None
-    return {
-        path.name: words
-        for path in sorted(folder.iterdir())
-        if (words := read_text(path)) is not None
-    }
+    return driver.mitigations(folder) if folder.is_dir() else None
 
 
 def hypervisor(root: Path, cpuinfo: str) -> str | None:
