@@ -128,9 +128,7 @@ def make_entry(entry: Path, make: Callable[[Path], None]) -> Path:
     """
     while not use(entry):
         entry.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=_TEMPORARY, dir=entry.parent)
-        )
+        temporary = _beside(entry)
         try:
             # mkdtemp makes private folders; a cache may be shared
             temporary.chmod(0o755)
@@ -147,6 +145,11 @@ def make_entry(entry: Path, make: Callable[[Path], None]) -> Path:
             _let_go(temporary)  # first: NFS keeps a file that is open, and with it the folder
             shutil.rmtree(temporary, ignore_errors=True)
     return entry
+
+
+def _beside(entry: Path) -> Path:
+    """An empty folder of its own, to make an entry in or to move one to before it is deleted."""
+    return Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=_TEMPORARY, dir=entry.parent))
 
 
 def take_away(entry: Path) -> None:
@@ -167,7 +170,7 @@ def _delete(entry: Path) -> bool:
     """
     if os.geteuid() not in (0, entry.stat().st_uid):
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(entry))
-    away = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", suffix=_TEMPORARY, dir=entry.parent))
+    away = _beside(entry)
     try:
         entry.rename(away)
     except OSError:

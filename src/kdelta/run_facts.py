@@ -72,10 +72,15 @@ def environment_facts(manifest: Json) -> dict[str, str]:
     return facts
 
 
+def _boots(manifest: Json) -> list[Json]:
+    """What was recorded of every boot of every block."""
+    return [boot for block in manifest["blocks"] for boot in block["boots"]]
+
+
 def _guest_mitigations(manifest: Json) -> dict[str, str]:
     """What guests' kernels said of them, told arm by arm where they differ."""
     said: dict[str, dict[str, None]] = {}
-    for boot in (boot for block in manifest["blocks"] for boot in block["boots"]):
+    for boot in _boots(manifest):
         if found := boot.get("mitigations"):
             said.setdefault(boot["arm"], {})[_mitigations(found)] = None
     told = {arm: "; or ".join(words) for arm, words in said.items()}
@@ -88,8 +93,7 @@ def _guest_mitigations(manifest: Json) -> dict[str, str]:
 
 def _page_sizes(manifest: Json) -> str:
     """Of all boots; empty of runs of before it was recorded."""
-    boots = [boot for block in manifest["blocks"] for boot in block["boots"]]
-    sizes = {size for boot in boots if (size := boot.get("page_kib"))}
+    sizes = {size for boot in _boots(manifest) if (size := boot.get("page_kib"))}
     return ", ".join(f"{size} KiB" for size in sorted(sizes))
 
 

@@ -17,8 +17,6 @@ Json = dict[str, Any]
 
 NAME = "attempts.log"  # one JSON object a line; *.jsonl are the arms' records
 
-# What a cluster's scheduler calls a job, in the environment that it gives it.
-
 
 @contextmanager
 def remembered(folder: Path, earlier: int) -> Iterator[list[Json]]:
