@@ -82,6 +82,11 @@ class Run:
                 found.append({**job, "block": match[1]})
         return found
 
+    def has_the_machine(self, block: str) -> bool:
+        """Whether a block is being measured, and does not wait for the other one's end."""
+        folder = self.folder / "raw" / "idle" / f"block-{block}"
+        return any(folder.glob(".writing-*"))
+
     def guests(self) -> set[int]:
         """Processes of emulators, and of what starts and watches them."""
         place = self.slurm.environ["TMPDIR"]
@@ -121,7 +126,8 @@ def test_a_run_that_loses_a_job_a_node_and_its_submitter(copied: Project, slurm:
         # Two nodes of the kind: two blocks at once, of which one has the machine.
         def both() -> list[dict[str, str]] | None:
             running = [job for job in run.measuring() if job["state"] == "RUNNING"]
-            return running if len(running) == 2 and run.guests() else None
+            one = any(run.has_the_machine(job["block"]) for job in running)
+            return running if len(running) == 2 and one and run.guests() else None
 
         jobs = wait_for("two blocks", both, run)
         assert {job["node"] for job in jobs} == {"ice1", "ice2"}
@@ -131,8 +137,7 @@ def test_a_run_that_loses_a_job_a_node_and_its_submitter(copied: Project, slurm:
             assert re.search(r"Features=icy", said), said
             assert re.search(r"TimeLimit=02:00:00", said), said
             assert re.search(rf"Partition={PARTITION}", said), said
-        folder = run.folder / "raw" / "idle"
-        lost = next(job for job in jobs if list((folder / f"block-{job['block']}").glob(".w*")))
+        lost = next(job for job in jobs if run.has_the_machine(job["block"]))
         kept = next(job for job in jobs if job != lost)
 
         # The node is taken out on which one measures, and its job is cancelled: the guests go with
@@ -141,6 +146,7 @@ def test_a_run_that_loses_a_job_a_node_and_its_submitter(copied: Project, slurm:
         alive = run.guests()
         slurm.run("scancel", lost["number"])
         wait_for("the end of the guests", lambda: not alive & run.guests(), run)
+        folder = run.folder / "raw" / "idle"
         assert not (folder / f"block-{kept['block']}" / "host.json").exists()
     finally:
         os.killpg(first.pid, signal.SIGKILL)
