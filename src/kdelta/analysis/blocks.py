@@ -32,7 +32,7 @@ from kdelta.analysis.validity import (
     slow_violations,
 )
 
-PART_BYTES = 16 * 2**20
+PART_BYTES = 8 * 2**20
 """Of raw files, that are read at once. Fewer would cost more frames, more would cost memory."""
 
 

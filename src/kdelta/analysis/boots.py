@@ -34,6 +34,9 @@ Floats = NDArray[np.float64]
 
 Facts = tuple[tuple[str, object], ...]
 
+MOST_WRITES = 2**40
+"""Of one sample; those of many are added up in 64 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
@@ -68,38 +71,14 @@ class Histogram:
             or (count < 1).any()
         ):
             raise ValueError("buckets must ascend and hold at least one write each")
+        if count.sum(dtype=float) > MOST_WRITES:
+            raise ValueError(f"more than {MOST_WRITES} writes are more than a sample can hold")
         return cls(table.tobytes())
 
     @property
     def buckets(self) -> NDArray[np.int64]:
         """Lower bound (included) and upper bound (excluded) in ns, and count: shape (n, 3)."""
         return np.frombuffer(self.data, dtype=np.int64).reshape(-1, 3)
-
-    @property
-    def writes(self) -> int:
-        """The writes in all buckets."""
-        return int(self.buckets[:, 2].sum())
-
-    def quantiles_ns(self, levels: Floats) -> Floats:
-        """Latencies that the given shares of writes stay below, in ns, shape as `levels`.
-
-        Within a bucket the writes are taken to lie evenly. NaN where less than one write lies
-        beyond the level: the sample says nothing about it.
-
-        Args:
-            levels: between 0 and 1, both excluded.
-        """
-        lower, upper, count = self.buckets.T
-        writes = self.writes
-        if not writes:
-            return np.full(levels.shape, np.nan)
-        below = np.cumsum(count)
-        wanted = levels * writes
-        place = np.minimum(np.searchsorted(below, wanted), len(below) - 1)
-        share = (wanted - (below - count)[place]) / count[place]
-        found = lower[place] + share * (upper - lower)[place]
-        # Rounded: 1 - 0.99 is a little less than 0.01.
-        return np.where(np.round((1 - levels) * writes, 6) >= 1, found, np.nan)
 
 
 @dataclass(frozen=True)
@@ -108,7 +87,7 @@ class RawSample:
 
     Attributes:
         cell: the levels of its cell, in the order of the factors.
-        record: what the guest wrote, without what the workload printed.
+        record: what the guest wrote.
         values: what that says; empty where it was not understood.
         misread: why it was not.
         strange: which parameter the workload used another value of than the cell's, in words.

@@ -307,18 +307,15 @@ def read_sample(
     workload, said = settings.workload, record.bench
     if said is None:
         said = record.output
-    # What is large is in the values and counters.
-    large = ("bench", "output", "grown", "before", "after")
-    bare = record.model_copy(update=dict.fromkeys(large))
     counters = sample_counters(growth_of(record))
     if said is None:
-        return RawSample(cell, bare, counters=counters)
+        return RawSample(cell, record, counters=counters)
     given = {**settings.arguments, **record.cell}
     try:
         values = values_of(workload, said, given, record.wall_s, settings.script)
     except ReadError as error:
         words = f"its output was not understood: {error}"
-        return RawSample(cell, bare, misread=words, counters=counters)
+        return RawSample(cell, record, misread=words, counters=counters)
     histogram = None
     if workload.distribution is not None:
         buckets = lookup(said, workload.distribution.read)
@@ -330,7 +327,7 @@ def read_sample(
                 "or edited: move its folder away and measure the block again"
             ) from None
     strange = wrong_parameter(workload, said, record.cell, settings.script)
-    return RawSample(cell, bare, values, strange=strange, histogram=histogram, counters=counters)
+    return RawSample(cell, record, values, strange=strange, histogram=histogram, counters=counters)
 
 
 def cell_of(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:
@@ -377,15 +374,18 @@ def growth_of(record: SampleRecord) -> Growth:
 
 def sample_counters(grown: Growth) -> dict[str, int | None]:
     """The counters that samples.csv has; None is one that the kernel lacks."""
-    found = {counter.name: _grown(grown, counter.read) for counter in PRESSURE_COUNTERS}
-    return {**found, "steal_ticks": grown.get("stat.steal")}
+    found: dict[str, int | None] = {name: grown.get(read) for name, read in _ONE}
+    for name, prefix in _SUMS:
+        names = _beginning(prefix, tuple(grown))
+        found[name] = sum(grown[one] for one in names) if names else None
+    return found
 
 
-def _grown(grown: Growth, read: str) -> int | None:
-    if not read.endswith("*"):
-        return grown.get(read)
-    names = _beginning(read[:-1], tuple(grown))
-    return sum(grown[name] for name in names) if names else None
+_ONE = (
+    *((one.name, one.read) for one in PRESSURE_COUNTERS if not one.read.endswith("*")),
+    ("steal_ticks", "stat.steal"),
+)
+_SUMS = tuple((one.name, one.read[:-1]) for one in PRESSURE_COUNTERS if one.read.endswith("*"))
 
 
 @functools.lru_cache(maxsize=256)

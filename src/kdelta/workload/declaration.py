@@ -348,6 +348,11 @@ class Workload(FileModel):
         """Where the output has those of them that are read from it."""
         return {n: value.read for n, value in self.recorded.items() if value.read is not None}
 
+    @functools.cached_property
+    def reported(self) -> dict[str, str]:
+        """Where the output has the values of parameters that the program used."""
+        return {n: p.reported for n, p in self.parameters.items() if p.reported is not None}
+
     def required(self) -> list[str]:
         """Parameters that every cell has to give."""
         return [name for name, parameter in self.parameters.items() if parameter.required]

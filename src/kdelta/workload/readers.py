@@ -44,6 +44,8 @@ def lookup(document: Any, path: str) -> Any:
     if not path:
         return document
     if isinstance(document, dict):
+        if path in document:  # nearly always, and a run has millions of values
+            return document[path]
         for key, rest in _splits(path):
             if key in document:
                 return lookup(document[key], rest) if rest else document[key]

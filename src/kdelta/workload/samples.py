@@ -61,9 +61,7 @@ def values_of(
     for name, told in found.items():
         kind = types[name]
         # Nearly every value of a program that prints JSON.
-        plain = type(told) is _PLAIN[kind] and not (
-            isinstance(told, float) and not math.isfinite(told)
-        )
+        plain = type(told) is _PLAIN[kind] and (type(told) is not float or math.isfinite(told))
         values[name] = told if plain else _typed(name, kind, told)
     known = {**workload.meanings(cell), ELAPSED: elapsed_s, **values}
     # In the order of the file, so that one may rest on another before it.
@@ -116,15 +114,17 @@ def wrong_parameter(
 
     One that the output does not tell cannot be compared.
     """
+    wanted = {name: workload.reported[name] for name in cell if name in workload.reported}
+    if not wanted:
+        return None
+    try:
+        told = read_output(workload.output, output, wanted, script)
+    except ReadError:
+        return None
     for name, asked in cell.items():
-        parameter = workload.parameters.get(name)
-        if parameter is None or parameter.reported is None:
+        if name not in told:
             continue
-        try:
-            found = read_output(workload.output, output, {name: parameter.reported}, script)
-        except ReadError:
-            continue
-        used = found[name]
+        parameter, used = workload.parameters[name], told[name]
         if type(used) is type(asked) and used == asked:
             continue
         if parameter.reported_true is not None:

@@ -10,14 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 from hand_made import CELLS, Json, boot_of, records_of
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic import SETTINGS, Truth, edit, write_raw
 
 from kdelta.analysis.boots import Histogram
-from kdelta.analysis.latency import QUANTILES
+from kdelta.analysis.latency import QUANTILES, quantiles_ns
 from kdelta.analysis.run import analyse, analyse_boots
 from kdelta.errors import KdeltaError
 
 LEVELS = np.array([0.01, 0.25, 0.5, 0.75, 0.99, 0.999])
+
+
+def quantiles_of(buckets: Any, levels: Any) -> Any:
+    return quantiles_ns([Histogram.of(buckets)], levels)[0]
 
 
 def records_with(histogram: Any, *, block: int = 1, arm: str = "baseline") -> list[Json]:
@@ -30,14 +36,13 @@ def records_with(histogram: Any, *, block: int = 1, arm: str = "baseline") -> li
 
 def test_quantiles_are_interpolated_within_a_bucket() -> None:
     # 1000 writes, one per nanosecond from 1000 on: the quantile is known without a bucket.
-    found = Histogram.of([(1000, 1500, 500), (1500, 2000, 500)]).quantiles_ns(LEVELS)
+    found = quantiles_of([(1000, 1500, 500), (1500, 2000, 500)], LEVELS)
     assert found == pytest.approx([1010, 1250, 1500, 1750, 1990, 1999])
 
 
 def test_gaps_between_buckets_hold_no_quantile() -> None:
-    found = Histogram.of([(100, 101, 50), (9000, 9010, 50)]).quantiles_ns(
-        np.array([0.1, 0.5, 0.51, 0.9])
-    )
+    levels = np.array([0.1, 0.5, 0.51, 0.9])
+    found = quantiles_of([(100, 101, 50), (9000, 9010, 50)], levels)
     assert found == pytest.approx([100.2, 101, 9000.2, 9008])
 
 
@@ -45,21 +50,42 @@ def test_quantiles_agree_with_those_of_the_writes() -> None:
     writes = np.sort(np.random.default_rng(3).lognormal(12, 0.5, 20000)).astype(np.int64)
     edges = np.unique((1000 * 1.0078 ** np.arange(3000)).astype(np.int64))
     count, _ = np.histogram(writes, edges)
-    histogram = Histogram.of(
-        [(int(edges[i]), int(edges[i + 1]), int(count[i])) for i in np.nonzero(count)[0]]
-    )
-    assert histogram.writes == 20000
-    assert histogram.quantiles_ns(LEVELS) == pytest.approx(np.quantile(writes, LEVELS), rel=0.01)
+    buckets = [(int(edges[i]), int(edges[i + 1]), int(count[i])) for i in np.nonzero(count)[0]]
+    found = quantiles_of(buckets, LEVELS)
+    assert found == pytest.approx(np.quantile(writes, LEVELS), rel=0.01)
 
 
 @pytest.mark.parametrize(("writes", "known"), [(1, 0), (2, 3), (99, 4), (100, 5), (1000, 6)])
 def test_a_quantile_beyond_the_last_write_is_unknown(writes: int, known: int) -> None:
-    found = Histogram.of([(100, 200, writes)]).quantiles_ns(LEVELS)
+    found = quantiles_of([(100, 200, writes)], LEVELS)
     assert np.isfinite(found).sum() == known
 
 
 def test_no_writes_no_quantiles() -> None:
-    assert np.isnan(Histogram.of([]).quantiles_ns(LEVELS)).all()
+    assert np.isnan(quantiles_of([], LEVELS)).all()
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 50), st.integers(1, 50), st.integers(1, 10**9)), max_size=6
+        ),
+        max_size=5,
+    )
+)
+def test_histograms_together_are_as_each_alone(drawn: list[list[tuple[int, int, int]]]) -> None:
+    histograms = []
+    for gaps in drawn:
+        end, buckets = 0, []
+        for gap, width, count in gaps:
+            buckets.append((end + gap, end + gap + width, count))
+            end += gap + width
+        histograms.append(Histogram.of(buckets))
+    together = quantiles_ns(histograms, LEVELS)
+    assert together.shape == (len(histograms), len(LEVELS))
+    for row, histogram in zip(together, histograms, strict=True):
+        np.testing.assert_array_equal(row, quantiles_ns([histogram], LEVELS)[0])
+        assert (np.diff(row[np.isfinite(row)]) >= 0).all()
 
 
 def test_histograms_are_compact_and_comparable() -> None:
@@ -80,6 +106,7 @@ def test_histograms_are_compact_and_comparable() -> None:
         [[200, 300, 1], [100, 150, 1]],
         [[100, 200, 1], [150, 300, 1]],
         [[100, 2**70, 1]],
+        [[100, 200, 2**41]],
         {"100": 1},
     ],
 )
