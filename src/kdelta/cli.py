@@ -32,6 +32,7 @@ from kdelta.commands import new as new_commands
 from kdelta.commands import plan as plan_commands
 from kdelta.commands import reference as reference_commands
 from kdelta.errors import KdeltaError
+from kdelta.parent import signalled_with
 from kdelta.plain import printable
 
 INTERRUPTED = 130
@@ -80,6 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A terminated job must end like an interrupted one: guests killed, locks freed.
     signal.signal(signal.SIGTERM, _terminate)
     args = build_parser().parse_args(argv)
+    # Snakemake signals its jobs when it is interrupted, not when it is killed: a guest would go on
+    # using the host, and a report would be written, behind the back of the next run.
+    if "KDELTA_ARGV" in os.environ and not signalled_with(os.getppid(), signal.SIGTERM):
+        return INTERRUPTED
     if args.messages is None:
         return _run(args)
     args.messages.parent.mkdir(parents=True, exist_ok=True)

@@ -108,7 +108,10 @@ def test_an_interrupted_block(measure: Measure, signum: int) -> None:
     measure.finishes()
 
 
-def test_one_whose_parent_is_killed(measure: Measure, environment: Environment) -> None:
+def test_one_whose_parent_is_killed(
+    measure: Measure, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KDELTA_ARGV", "snakemake --cores 2")
     script = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
     parent = measure.start_slow(str(environment.python), "-c", script)
     assert len(measure.marked.alive()) >= 5  # parent, kdelta, supervisor, guest, its child

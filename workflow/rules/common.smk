@@ -19,6 +19,7 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
 )
 # For the manifest: what was typed. In the environment, since a parameter would rerun its rule.
+# It also tells kdelta that it is a job, which ends when snakemake does, however that ends.
 os.environ.setdefault("KDELTA_ROOT", str(ROOT))
 os.environ.setdefault("KDELTA_ARGV", " ".join(["snakemake", *sys.argv[1:]]))
 

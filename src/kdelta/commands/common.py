@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,6 @@ from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.measure.budget import protocol_name, with_protocol
-from kdelta.parent import signalled_with
 from kdelta.plain import one_line
 from kdelta.yaml_file import parse_model, read_yaml
 
@@ -84,16 +81,6 @@ def configured_run(args: argparse.Namespace, protocol: str | None = None) -> tup
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object, whole or not at all."""
     write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def die_with_parent() -> None:
-    """Be interrupted when the workflow engine dies, however it does.
-
-    Snakemake signals its children when it is interrupted, not when it is killed;
-    a guest would then go on using the host behind the back of the next run.
-    """
-    if not signalled_with(os.getppid(), signal.SIGTERM):
-        raise KeyboardInterrupt
 
 
 def of_workload(workload: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kdelta.architecture import architecture, architectures
-from kdelta.commands.common import Verbs, die_with_parent
+from kdelta.commands.common import Verbs
 from kdelta.commands.noise import noise, noise_problems, noise_rows
 from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
@@ -74,10 +74,8 @@ def _vcpus(text: str) -> int | str:
 def _doctor(args: argparse.Namespace) -> int:
     if args.restore:
         return _restore()
-    if args.kernel:
-        if not args.kernel.is_file():
-            raise KdeltaError(f"--kernel: {args.kernel}: no such file; give a kernel's image")
-        die_with_parent()
+    if args.kernel and not args.kernel.is_file():
+        raise KdeltaError(f"--kernel: {args.kernel}: no such file; give a kernel's image")
     experiment = _experiment(args)  # a mistake in it is told before anything is measured
     found = diagnose(architecture(args.arch), guest_vcpus(args.vcpus), args.kernel, args.compiler)
     found["noise"] = None if args.quick else _noise(experiment)

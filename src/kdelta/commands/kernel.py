@@ -12,7 +12,6 @@ from kdelta.cache import cache_root
 from kdelta.commands.common import (
     Verbs,
     add_experiment,
-    die_with_parent,
     experiment_of,
     write_json,
 )
@@ -70,7 +69,6 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    die_with_parent()
     experiment = experiment_of(args)
     arm = args.arm or experiment.baseline
     _require_arm(args, experiment, experiment.built_arms, "is built")
@@ -105,7 +103,6 @@ def _require_arm(
 
 
 def _build(args: argparse.Namespace) -> int:
-    die_with_parent()
     experiment = experiment_of(args)
     _require_arm(args, experiment, experiment.built_arms, "is built")
     with host_lock(f"building {experiment.name}: {args.arm}", exclusive=False):

@@ -14,7 +14,6 @@ from kdelta.cache import cache_root
 from kdelta.commands.common import (
     Verbs,
     add_experiment,
-    die_with_parent,
     experiment_of,
     of_workload,
     write_json,
@@ -71,7 +70,6 @@ def _add_guest(parser: argparse.ArgumentParser) -> None:
 
 
 def _probe(args: argparse.Namespace) -> int:
-    die_with_parent()
     experiment = experiment_of(args)
     with tempfile.TemporaryDirectory(prefix="kdelta-kvm-") as folder:
 
@@ -102,7 +100,6 @@ def _probe(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> int:
-    die_with_parent()
     experiment = experiment_of(args)
     source = _guest_source(args, experiment, experiment.protocol_regimes(args.protocol))
     planned = source.experiment.protocols[args.protocol].blocks
@@ -151,7 +148,6 @@ def lines_so_far(
 
 
 def _mechanism(args: argparse.Namespace) -> int:
-    die_with_parent()
     experiment = experiment_of(args)
     if experiment.mechanism is None:
         raise KdeltaError(

@@ -9,8 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kdelta import __version__, cli
@@ -50,6 +52,49 @@ def test_usage_errors(argv: list[str], capsys: Captured) -> None:
         main(argv)
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("usage: kdelta")
+
+
+LONG_VERB = """
+import argparse, pathlib, sys, time
+from kdelta import cli
+
+def run(args):
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(60)
+
+parser = argparse.ArgumentParser()
+parser.set_defaults(run=run, messages=None)
+cli.build_parser = lambda: parser
+cli.main([])
+"""
+STARTS_IT = """
+import subprocess, sys
+subprocess.call([sys.executable, "-c", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["a job", "typed"])
+def test_a_job_ends_with_snakemake_however_that_ends(ours: bool, tmp_path: Path) -> None:
+    """Whatever the verb: of a person's command, a shell that ends is no reason."""
+    environment = {name: value for name, value in os.environ.items() if name != "KDELTA_ARGV"}
+    if ours:
+        environment["KDELTA_ARGV"] = "snakemake --cores 2"
+    begun = tmp_path / "begun"
+    argv = [sys.executable, "-c", STARTS_IT, LONG_VERB, str(begun)]
+    parent = psutil.Popen(argv, env=environment)
+    deadline = time.monotonic() + 60
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (verb,) = parent.children()
+    parent.kill()
+    parent.wait()
+    try:
+        verb.wait(60 if ours else 1)
+    except psutil.TimeoutExpired:
+        assert not ours
+        verb.kill()
+    else:
+        assert ours
 
 
 class Verbs:
