@@ -66,6 +66,11 @@ class Architecture(FileModel):
         description="size in KiB -> line of a fragment that chooses it, where there is a choice"
     )
 
+    port_pages: int = Field(
+        default=0,
+        description="pages that buffers of the ports take by which a guest is talked to",
+    )
+
     def __hash__(self) -> int:
         return hash(self.name)
 
@@ -90,7 +95,8 @@ class Architecture(FileModel):
 
     def facts(self) -> dict[str, Any]:
         """What a kernel or a guest depends on, for keys."""
-        return self.model_dump(mode="json", exclude={"title", "tool_packages", "qemu_package"})
+        others = {"title", "tool_packages", "qemu_package", "port_pages"}
+        return self.model_dump(mode="json", exclude=others)
 
 
 @functools.cache

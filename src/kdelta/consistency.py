@@ -33,6 +33,7 @@ def check_experiment(experiment: Experiment) -> None:
     for name, chosen in experiment.workloads.items():
         _check_cells(f"workloads.{name}", chosen)
         _check_room(experiment, f"workloads.{name}", chosen)
+    _check_pages(experiment)
     cells = sum(len(chosen.cells()) for chosen in experiment.workloads.values())
     if cells > MAX_CELLS:
         raise ValueError(
@@ -128,16 +129,34 @@ def _check_room(experiment: Experiment, key: str, chosen: Chosen) -> None:
                     f"{key}.{chosen.key_of(parameter)}: CPU {cpu} is none of the guest's, which "
                     f"has {vcpus} ({of_arm}.vcpus), numbered from 0"
                 )
-        memory = arm.memory or experiment.guest.memory
+        whose, memory = _memory(experiment, name)
         if needed > parse_size_bytes(memory):
             expression = chosen.declaration.memory
             assert expression is not None
-            whose = "guest.memory" if arm.memory is None else f"arms.{name}.memory"
             raise ValueError(
                 f"{whose}: {memory} is less than the {needed / 2**20:.0f} MiB of the largest cell "
                 f"of {key} ({expression.text}); raise it, or lower "
                 f"{', '.join(sorted(expression.names))}"
             )
+
+
+def _check_pages(experiment: Experiment) -> None:
+    """What large pages cost by themselves leaves every guest some memory."""
+    spent = experiment.arch.port_pages * (experiment.page_kib or 0) * 1024
+    for name in experiment.arms:
+        whose, memory = _memory(experiment, name)
+        if spent > parse_size_bytes(memory) / 2:
+            raise ValueError(
+                f"{whose}: {memory} is too little with pages of {experiment.page_kib} KiB: the "
+                f"buffers of its ports alone take {spent / 2**20:.0f} MiB, a page each; give it "
+                f"{math.ceil(2 * spent / 2**30)}G, or ask for smaller pages (kernel.page_size)"
+            )
+
+
+def _memory(experiment: Experiment, arm: str) -> tuple[str, str]:
+    """Which key says what memory guests of an arm have, and what it says."""
+    own = experiment.arms[arm].memory
+    return ("guest.memory", experiment.guest.memory) if own is None else (f"arms.{arm}.memory", own)
 
 
 def _check_protocols(experiment: Experiment) -> None:

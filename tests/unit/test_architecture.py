@@ -122,6 +122,19 @@ def test_what_there_is_not_is_refused(change: dict[str, str], message: str) -> N
         flagship(change)
 
 
+def test_large_pages_need_memory_for_the_buffers_of_ports() -> None:
+    large = {"arch": "arm64", "page_size": "64K"}
+    with pytest.raises(ValueError, match=r"guest\.memory: 1G is too little with pages of 64 KiB"):
+        flagship(large)
+    data = yaml.safe_load(FLAGSHIP.read_text())
+    data["kernel"] |= large
+    data["guest"]["memory"] = "2G"
+    Experiment.model_validate(data, context={"root": CHECKOUT})
+    data["arms"]["bulk"]["memory"] = "1500M"
+    with pytest.raises(ValueError, match=r"arms\.bulk\.memory: 1500M .* give it 2G, or ask for"):
+        Experiment.model_validate(data, context={"root": CHECKOUT})
+
+
 def test_pages_that_the_other_architecture_does_not_have() -> None:
     with pytest.raises(ValueError, match="x86-64 has no pages of 16K"):
         flagship({"arch": "arm64", "page_size": "16K"}).of_architecture("x86_64")
