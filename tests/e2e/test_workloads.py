@@ -109,6 +109,8 @@ def test_arms_are_booted_as_they_were_asked_for(run_dir: Path) -> None:
     assert "mitigations=off" in boots["open"]["cmdline"].split()
     assert "mitigations=off" not in boots["baseline"]["cmdline"]
     assert [boots[arm]["vcpus"] for arm in boots] == [2, 1, 2]
+    host = json.loads((run_dir / "raw/idle/block-001/host.json").read_text())
+    assert "threads were not found" not in json.dumps(host["environment"]), host["environment"]
     assert boots["open"]["memory_total_kib"] < 768 * 1024 < boots["baseline"]["memory_total_kib"]
     # What was built elsewhere is known by its own name.
     assert boots["ready"]["build_id"] == boots["baseline"]["build_id"] is not None

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from kdelta.guest.pinning import DEBUG_THREADS, pin_vcpus
+from kdelta.guest.pinning import DEBUG_THREADS, Pinning, pin_vcpus
 
 # A shell between us and "QEMU", as virtme-ng has one. The names arrive as the lines do.
 GUEST = """
@@ -70,6 +70,18 @@ def test_each_vcpu_gets_its_cpu_and_the_rest_another(accelerator: str) -> None:
         assert os.sched_getaffinity(first) == {allowed[1]}
         assert os.sched_getaffinity(second) == {allowed[0]}
         assert os.sched_getaffinity(other) == {allowed[0]}
+
+
+def test_a_guest_of_fewer_vcpus_is_pinned_too() -> None:
+    """An arm may have fewer than the others of its block, whose CPUs it shares."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        pytest.skip("needs two CPUs")
+    pinning = Pinning((allowed[1], allowed[0]), (allowed[0],)).first(1)
+    with guest() as process:
+        vcpu = thread(process, "CPU 0/TCG")
+        assert pin_vcpus(process.pid, pinning.cpus, pinning.rest)
+        assert os.sched_getaffinity(vcpu) == {allowed[1]}
 
 
 def test_the_rest_goes_where_no_vcpu_is() -> None:

@@ -108,6 +108,7 @@ def observe_guest(evidence: list[Json]) -> Json:
         "machine": os.uname().machine,
         "page_kib": os.sysconf("SC_PAGE_SIZE") // 1024,
         "cmdline": Path("/proc/cmdline").read_text().strip(),
+        "unknown_parameters": unknown_parameters(whole_text(Path("/dev/kmsg"))),
         "mitigations": mitigations(),
     }
 
@@ -119,6 +120,17 @@ def mitigations(folder: Path = Path("/sys/devices/system/cpu/vulnerabilities")) 
         with contextlib.suppress(OSError):  # one that cannot be read says nothing
             found[path.name] = path.read_text().strip()
     return found
+
+
+def unknown_parameters(log: str) -> list[str]:
+    """Words of its command line that the kernel has no use for, as its log says (5.14 and later).
+
+    It leaves them to init: a word that is mistyped, or of an option that it was built without,
+    changes nothing.
+    """
+    begin, end = 'Unknown kernel command line parameters "', '", will be passed to user space'
+    _, _, told = log.partition(begin)
+    return told.partition(end)[0].split() if end in told else []
 
 
 def own_config(path: Path = Path("/proc/config.gz")) -> str | None:
@@ -209,8 +221,14 @@ def gate_failures(observed: Json, expected: Json) -> list[str]:
         for word in expected["boot_parameters"]
         if word not in told
     ]
+    failures += [
+        f"the kernel has no parameter {word!r}, as it says itself: a typing mistake, or an option "
+        "that it was built without"
+        for word in expected["boot_parameters"]
+        if word in observed["unknown_parameters"]
+    ]
     failures += cgroup_failures(observed, expected)
-    if observed["workload_cgroup"] != expected["workload_cgroup"]:
+    if observed["workload_cgroup"] not in (None, expected["workload_cgroup"]):
         failures.append(
             f"the workload runs in cgroup {observed['workload_cgroup']!r}, "
             f"asked for {expected['workload_cgroup']!r}"
@@ -438,7 +456,8 @@ def enter(plan: Json) -> Json:
     failures = conditions.apply(plan["conditions"])
     observed = {**observe_guest(plan["evidence"]), "memcg": memcg}
     observed["settings"] = conditions.read_back(plan["conditions"])
-    observed["workload_cgroup"] = workload_cgroup(as_workload(memcg)) if not failures else ""
+    # Where the conditions were not brought about, it is no news that this one was not.
+    observed["workload_cgroup"] = workload_cgroup(as_workload(memcg)) if not failures else None
     failures += gate_failures(observed, plan["expected"])
     return {**observed, "ok": not failures, "failures": failures}
 

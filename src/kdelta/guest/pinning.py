@@ -28,6 +28,10 @@ class Pinning:
     cpus: tuple[int, ...]
     rest: tuple[int, ...]
 
+    def first(self, vcpus: int) -> Pinning:
+        """The same for a guest of fewer vCPUs: the first ones, so that arms share what they can."""
+        return Pinning(self.cpus[:vcpus], self.rest)
+
 
 def pin_vcpus(
     pid: int, cpus: Sequence[int], rest: Sequence[int] = (), proc: Path = Path("/proc")

@@ -168,7 +168,7 @@ class LiveArm:
             ),
             boot_timeout_s=experiment.guest.boot_timeout_s,
             deadline_s=plan.deadline_s,
-            pinning=plan.pinning,
+            pinning=plan.pinning and plan.pinning.first(vcpus),
             cpu=source.acceleration.get("cpu"),
             boot_parameters=tuple(experiment.arm(self.arm).boot_parameters),
             disk_bytes=experiment.disk_bytes,

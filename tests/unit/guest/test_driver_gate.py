@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from kdelta.guest.driver import acceleration, gate_failures, mitigations, whole_text
+from kdelta.guest.driver import (
+    acceleration,
+    gate_failures,
+    mitigations,
+    unknown_parameters,
+    whole_text,
+)
 
 EXPECTED: dict[str, Any] = {
     "kernel_release": "6.12.9",
@@ -45,6 +51,7 @@ OBSERVED: dict[str, Any] = {
     "machine": "x86_64",
     "page_kib": 4,
     "cmdline": "console=ttyS0 mitigations=off -- /run/kdelta",
+    "unknown_parameters": ["virtme_chdir=root"],
 }
 
 
@@ -71,6 +78,7 @@ def test_the_right_guest() -> None:
         ("dying_cgroups", 1, "1 cgroups existed before and are not gone yet"),
         ("workload_cgroup", "/kdelta", "the workload runs in cgroup '/kdelta', asked for '/'"),
         ("cmdline", "mitigations=offline", "the kernel was not told 'mitigations=off'"),
+        ("unknown_parameters", ["mitigations=off"], "no parameter 'mitigations=off', as it says"),
         ("machine", "aarch64", "machine is 'aarch64', asked for x86_64"),
         ("page_kib", 64, "page_kib is 64, asked for 4"),
         ("disk_bytes", 512, "the scratch disk has 512 bytes, asked for 0"),
@@ -81,6 +89,28 @@ def test_a_mismatch_is_the_one_failure(name: str, value: Any, expected: str) -> 
     failures = gate_failures(OBSERVED | {name: value}, EXPECTED)
     assert len(failures) == 1
     assert expected in failures[0]
+
+
+def test_conditions_that_failed_are_not_told_twice() -> None:
+    assert gate_failures(OBSERVED | {"workload_cgroup": None}, EXPECTED) == []
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", []),
+        ("5,1,0,-;Linux version 6.12.9\n", []),
+        (
+            "5,76,0,-;Kernel command line: a mitigation=off\n"
+            '5,77,0,-;Unknown kernel command line parameters "a mitigation=off", will be passed '
+            "to user space.\n6,78,0,-;Dentry cache\n",
+            ["a", "mitigation=off"],
+        ),
+        ('5,77,0,-;Unknown kernel command line parameters "cut', []),
+    ],
+)
+def test_parameters_that_the_kernel_has_no_use_for(log: str, words: list[str]) -> None:
+    assert unknown_parameters(log) == words
 
 
 def test_all_mismatches_are_told() -> None:
