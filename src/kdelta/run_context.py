@@ -175,6 +175,7 @@ def _arms(experiment: Experiment, manifest: Json) -> list[Arm]:
             is_control=name == CONTROL_ARM,
             booting=arm.booting_words,
             compiler=compilers[booted] if differ else "",
+            resized=bool(arm.vcpus or arm.memory),
         )
         for name, booted in experiment.booted_arms().items()
         for arm in [experiment.arms[booted]]

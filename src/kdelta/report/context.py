@@ -51,7 +51,8 @@ class Arm(NamedTuple):
 
     Tables, figures and sentences call it by its ``name``; the ``title`` explains it once.
     ``booting`` says in words how it is booted, if not as the guest is by itself; ``compiler``
-    what compiled its kernel, where that is not the same for all arms.
+    what compiled its kernel, where that is not the same for all arms; ``resized``: whether its
+    guests have other vCPUs or memory than the experiment's have by themselves.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Arm(NamedTuple):
     is_control: bool = False
     booting: str = ""
     compiler: str = ""
+    resized: bool = False
 
     @property
     def described(self) -> str:
@@ -227,6 +229,13 @@ class ReportContext:
     def emulated(self) -> bool:
         """Whether the numbers come from instruction emulation."""
         return self.acceleration != "kvm"
+
+    @property
+    def guest_size(self) -> tuple[str, str]:
+        """CPUs and memory of the guests."""
+        cpus = f"{self.vcpus} vCPU{'' if self.vcpus == 1 else 's'}"
+        rest = " where an arm does not say otherwise" if any(a.resized for a in self.arms) else ""
+        return cpus, f"{self.memory_mib} MiB of memory{rest}"
 
     @property
     def oversubscribed(self) -> bool:

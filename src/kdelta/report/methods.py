@@ -64,8 +64,8 @@ def _guest(run: Results) -> Paragraph:
     reason = run.acceleration_reason.strip().rstrip(".")
     return Paragraph(
         "Guest",
-        f"Each guest had {plural(run.vcpus, 'vCPU')} and {run.memory_mib} MiB of memory "
-        f"on a host with {plural(run.host_cpus, 'CPU')}; acceleration: "
+        f"Each guest had {' and '.join(run.guest_size)} on a host with "
+        f"{plural(run.host_cpus, 'CPU')}; acceleration: "
         f"{acceleration_label(run)}" + (f" ({reason})." if reason else ".") + workload,
     )
 

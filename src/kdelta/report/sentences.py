@@ -119,8 +119,7 @@ def adjustment_sentence(what: str) -> str:
 def setup_sentence(context: ReportContext) -> str:
     """Guest and workload in one sentence, as under a cover letter's tables."""
     parts = [context.architecture] if context.architecture else []
-    parts += [plural(context.vcpus, "vCPU"), f"{context.memory_mib} MiB of memory"]
-    parts += context.phrases
+    parts += [*context.guest_size, *context.phrases]
     verb = "Emulated" if context.emulated else "Measured"
     return (
         f"{verb} in virtme-ng guests ({', '.join(parts)}; acceleration: "

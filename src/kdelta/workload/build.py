@@ -91,7 +91,7 @@ def package_program(workload: Workload, root: Path | None = None) -> Path:
         KdeltaError: it is not there.
     """
     program = workload.program
-    return require_program("workload.program", program.name, str(program.package), root)
+    return require_program("workload.yaml: program", program.name, str(program.package), root)
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,8 @@ def require_program(key: str, name: str, package: str, root: Path | None) -> Pat
     if root is None:
         where, advice = (
             "on this host (guests use the host's programs)",
-            f"apt-get install {package}",
+            f"apt-get install {package}"
+            + (f" (is {name} a program of that package?)" if name != package else ""),
         )
     else:
         where, advice = f"in {root}", f"its Debian package is {package}?"

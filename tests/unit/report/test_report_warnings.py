@@ -233,6 +233,17 @@ def test_the_same_code_booted_otherwise_is_a_comparison(measured: Case) -> None:
     assert "booted with mitigations=off" in " ".join(text.split())
 
 
+def test_a_guest_of_another_size_is_not_told_to_be_as_the_others(measured: Case) -> None:
+    words = "MiB of memory where an arm does not say otherwise"
+    assert words not in " ".join(render_text(measured.run, ASSETS).split())
+    arms = tuple(
+        arm._replace(booting="1 vCPU", resized=True) if arm.name == "patched" else arm
+        for arm in measured.run.arms
+    )
+    told = render_text(replace(measured.run, arms=arms), ASSETS)
+    assert words in " ".join(told.split())
+
+
 def test_the_gravest_comes_first(emulated: Case) -> None:
     context = replace(
         emulated.run, earlier_attempts=(EarlierAttempt("idle", 1, "now", "no reason"),)
