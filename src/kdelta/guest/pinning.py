@@ -72,11 +72,15 @@ def pin_vcpus(
 
 def _threads(process: Path) -> dict[int, str]:
     """Name of each thread by its number."""
-    names = {}
-    for task in process.glob("task/[0-9]*/comm"):
+    names: dict[int, str] = {}
+    try:  # listed, not globbed, as in supervise.py
+        tasks = list((process / "task").iterdir())
+    except OSError:  # the process has ended meanwhile
+        return names
+    for task in tasks:
         try:
-            names[int(task.parent.name)] = task.read_text().rstrip("\n")
-        except OSError:  # it has ended meanwhile
+            names[int(task.name)] = (task / "comm").read_text().rstrip("\n")
+        except OSError:  # it has
             continue
     return names
 

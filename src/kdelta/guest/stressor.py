@@ -49,14 +49,15 @@ def observe_group(pgid: int, proc: Path = Path("/proc")) -> Group:
     """What a process group is now."""
     total, runnable = 0, {}
     page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
-    for stat in proc.glob("[0-9]*/stat"):
+    # Listed, not globbed, as in supervise.py.
+    for process in (folder for folder in proc.iterdir() if folder.name.isdigit()):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) != pgid:
                 continue
-            ran = stat.with_name("schedstat")
+            ran = process / "schedstat"
             if fields[0] == "R" and ran.exists():
-                runnable[stat.parent.name] = ran.read_text().split()[0]
+                runnable[process.name] = ran.read_text().split()[0]
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended between listing and reading
         total += int(fields[21]) * page_kib

@@ -37,12 +37,13 @@ def _die_with_parent() -> None:
 def descendants(pid: int, proc: Path = Path("/proc")) -> set[int]:
     """All processes below `pid`, whatever group or session they are in."""
     children: dict[int, list[int]] = {}
-    for stat in proc.glob("[0-9]*/stat"):
+    # Listed, not globbed: that asks for each file too, and fails where its process has ended.
+    for process in (folder for folder in proc.iterdir() if folder.name.isdigit()):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+        children.setdefault(int(fields[1]), []).append(int(process.name))
     found: set[int] = set()
     todo = [pid]
     while todo:
