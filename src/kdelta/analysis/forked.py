@@ -68,8 +68,8 @@ def _begin(work: Callable[[S, T], R], shared: S, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not signalled_with(parent, signal.SIGKILL):
         os._exit(1)
-    # What a worker makes is in no cycles, and goes with the next item. Looking for some among a
-    # hundred thousand records takes a sixth of its time, and writes to pages that are shared.
+    # Next to nothing that a worker makes is in a cycle: it goes with the next item. Looking for
+    # cycles among its records takes a sixth of its time, and writes to pages that are shared.
     gc.disable()
     _begun[:] = [work, shared]
 

@@ -212,10 +212,10 @@ def _read_pilot(run: Path, args: argparse.Namespace, wanted: Collection[str] | N
         args: of the command line.
         wanted: the regimes that it has to have; None: those that it has.
     """
+    from kdelta.analysis.blocks import read_blocks
     from kdelta.analysis.deltas import slice_ratios
     from kdelta.analysis.planning import pilot_split, pilot_spread
-    from kdelta.analysis.raw import read_raw
-    from kdelta.analysis.run import analyse_boots
+    from kdelta.analysis.run import analyse_blocks
     from kdelta.run_context import analysis_settings
 
     if not (run / "raw").is_dir():
@@ -234,8 +234,8 @@ def _read_pilot(run: Path, args: argparse.Namespace, wanted: Collection[str] | N
         claims=(),
         negative_controls=(),
     )
-    boots = read_raw(run / "raw", settings).boots
-    measured = {boot.regime for boot in boots}
+    blocks, _ = read_blocks(run / "raw", settings)
+    measured = {boot.regime for block in blocks for boot in block.boots}
     regimes = [regime for regime in experiment.regimes if regime in measured]
     if wanted is not None:
         regimes = list(wanted)
@@ -245,7 +245,7 @@ def _read_pilot(run: Path, args: argparse.Namespace, wanted: Collection[str] | N
             f"--pilot {args.pilot}: has no block of regime {missing[0]}, which protocol "
             f"{args.protocol} runs; measure it, or plan without --protocol for what the pilot has"
         )
-    found = analyse_boots(boots, settings)
+    found = analyse_blocks(blocks, settings)
     slices = slice_ratios(found.samples, settings)
     spreads = {regime: pilot_spread(found.ratios, regime, settings) for regime in regimes}
     splits = {regime: pilot_split(slices, regime, settings) for regime in regimes}

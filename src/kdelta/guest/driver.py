@@ -108,7 +108,6 @@ def observe_guest(evidence: list[Json]) -> Json:
         "machine": os.uname().machine,
         "page_kib": os.sysconf("SC_PAGE_SIZE") // 1024,
         "cmdline": Path("/proc/cmdline").read_text().strip(),
-        "unknown_parameters": unknown_parameters(whole_text(Path("/dev/kmsg"))),
         "mitigations": mitigations(),
     }
 
@@ -455,6 +454,9 @@ def enter(plan: Json) -> Json:
     memcg = plan["conditions"]["memcg"]
     failures = conditions.apply(plan["conditions"])
     observed = {**observe_guest(plan["evidence"]), "memcg": memcg}
+    asked = plan["expected"]["boot_parameters"]  # each boot would read the kernel's log for nothing
+    log = whole_text(Path("/dev/kmsg")) if asked else ""
+    observed["unknown_parameters"] = unknown_parameters(log)
     observed["settings"] = conditions.read_back(plan["conditions"])
     # Where the conditions were not brought about, it is no news that this one was not.
     observed["workload_cgroup"] = workload_cgroup(as_workload(memcg)) if not failures else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +62,10 @@ class GuestSource:
     def vcpus(self, arm: str | None = None) -> int:
         """Virtual CPUs of a guest on this host; of an arm, or of those that say nothing else."""
         return guest_vcpus(self.experiment.vcpus(arm))
+
+    def most_vcpus(self, arms: Iterable[str]) -> int:
+        """Those of the arm that has the most."""
+        return max(map(self.vcpus, arms))
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def measure_block(request: BlockRequest) -> None:
         contextlib.nullcontext(_wait_for_quiet(request, name)) as quiet,
         host_environment(
             experiment.environment,
-            max(request.source.vcpus(arm) for arm in schedule.arms),
+            request.source.most_vcpus(schedule.arms),
             before=lambda: facts.update(
                 host_facts(
                     compiler=compiler_for(

@@ -104,8 +104,7 @@ def _boot_all(
     As many boot at once as have CPUs of their own: vCPUs that share one wait for each other's
     locks, and two stressors side by side took five times as long to settle as one after the other.
     """
-    most = max(plan.source.vcpus(arm) for arm in plan.schedule.arms)
-    at_once = max(1, host_cpus() // most)
+    at_once = max(1, host_cpus() // plan.source.most_vcpus(plan.schedule.arms))
     arms: dict[str, LiveArm] = {}
     waiting = list(positions)
     while waiting or any(live.booting for live in arms.values()):

@@ -231,13 +231,6 @@ class ReportContext:
         return self.acceleration != "kvm"
 
     @property
-    def guest_size(self) -> tuple[str, str]:
-        """CPUs and memory of the guests."""
-        cpus = f"{self.vcpus} vCPU{'' if self.vcpus == 1 else 's'}"
-        rest = " where an arm does not say otherwise" if any(a.resized for a in self.arms) else ""
-        return cpus, f"{self.memory_mib} MiB of memory{rest}"
-
-    @property
     def oversubscribed(self) -> bool:
         """Whether the guest had more vCPUs than the host has cores."""
         return self.vcpus > self.host_cpus

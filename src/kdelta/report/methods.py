@@ -11,7 +11,7 @@ from kdelta.report.context import Factor, ReportContext
 from kdelta.report.formatting import format_seconds, join_words, level_words, plural
 from kdelta.report.grid import Grid, Group
 from kdelta.report.results import Results
-from kdelta.report.sentences import acceleration_label, confidence_label
+from kdelta.report.sentences import acceleration_label, confidence_label, guest_size
 
 
 class Paragraph(NamedTuple):
@@ -64,7 +64,7 @@ def _guest(run: Results) -> Paragraph:
     reason = run.acceleration_reason.strip().rstrip(".")
     return Paragraph(
         "Guest",
-        f"Each guest had {' and '.join(run.guest_size)} on a host with "
+        f"Each guest had {' and '.join(guest_size(run))} on a host with "
         f"{plural(run.host_cpus, 'CPU')}; acceleration: "
         f"{acceleration_label(run)}" + (f" ({reason})." if reason else ".") + workload,
     )

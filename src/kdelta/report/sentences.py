@@ -116,10 +116,17 @@ def adjustment_sentence(what: str) -> str:
     )
 
 
+def guest_size(context: ReportContext) -> tuple[str, str]:
+    """CPUs and memory of the guests."""
+    resized = any(arm.resized for arm in context.arms)
+    rest = " where an arm does not say otherwise" if resized else ""
+    return plural(context.vcpus, "vCPU"), f"{context.memory_mib} MiB of memory{rest}"
+
+
 def setup_sentence(context: ReportContext) -> str:
     """Guest and workload in one sentence, as under a cover letter's tables."""
     parts = [context.architecture] if context.architecture else []
-    parts += [*context.guest_size, *context.phrases]
+    parts += [*guest_size(context), *context.phrases]
     verb = "Emulated" if context.emulated else "Measured"
     return (
         f"{verb} in virtme-ng guests ({', '.join(parts)}; acceleration: "

@@ -48,7 +48,7 @@ def lookup(document: Any, path: str) -> Any:
             return document[path]
         for key, rest in _splits(path):
             if key in document:
-                return lookup(document[key], rest) if rest else document[key]
+                return lookup(document[key], rest)
         return None
     if isinstance(document, list):
         parts = path.split(".")
@@ -62,7 +62,8 @@ def lookup(document: Any, path: str) -> Any:
 def _splits(path: str) -> tuple[tuple[str, str], ...]:
     """A path's ways to be a key and a path below it, the longest key first."""
     parts = path.split(".")
-    return tuple((".".join(parts[:end]), ".".join(parts[end:])) for end in range(len(parts), 0, -1))
+    ends = range(len(parts) - 1, 0, -1)
+    return tuple((".".join(parts[:end]), ".".join(parts[end:])) for end in ends)
 
 
 def read_json(output: Any, wanted: Wanted) -> Found:

@@ -51,6 +51,7 @@ def test_quantiles_agree_with_those_of_the_writes() -> None:
     edges = np.unique((1000 * 1.0078 ** np.arange(3000)).astype(np.int64))
     count, _ = np.histogram(writes, edges)
     buckets = [(int(edges[i]), int(edges[i + 1]), int(count[i])) for i in np.nonzero(count)[0]]
+    assert Histogram.of(buckets).buckets[:, 2].sum() == 20000
     found = quantiles_of(buckets, LEVELS)
     assert found == pytest.approx(np.quantile(writes, LEVELS), rel=0.01)
 
