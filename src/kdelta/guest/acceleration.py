@@ -27,7 +27,7 @@ from typing import Any
 from kdelta.architecture import Architecture
 from kdelta.cache import cache_root
 from kdelta.errors import KdeltaError
-from kdelta.guest import driver
+from kdelta.guest.gate import whole_text
 from kdelta.guest.launch import (
     SHARE_IN_GUEST,
     Guest,
@@ -288,7 +288,7 @@ def boot_refusal(
 
 
 def telling_script(file: Path, answer: Path) -> str:
-    """Python that copies all that a file of the kernel's has to say, as the driver reads it.
+    """Python that copies all that a file of the kernel's has to say, as the gate reads it.
 
     By the standard library alone.
 
@@ -298,7 +298,7 @@ def telling_script(file: Path, answer: Path) -> str:
     """
     return (
         "import os\nfrom pathlib import Path\n\n"
-        f"{inspect.getsource(driver.whole_text)}\n"
+        f"{inspect.getsource(whole_text)}\n"
         f"Path({str(answer)!r}).write_text(whole_text(Path({str(file)!r})), 'utf-8')\n"
     )
 

@@ -48,6 +48,7 @@ TIMED_MODULES = (
     "guest/driver.py",
     "guest/conditions.py",
     "guest/counters.py",
+    "guest/gate.py",
     "guest/speed.py",
     "guest/stressor.py",
 )

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kdelta.guest import driver  # guests ask their kernel the same
+from kdelta.guest import gate  # guests ask their kernel the same
 from kdelta.host.topology import (
     CPU_FOLDER,
     numa_nodes,
@@ -144,7 +144,7 @@ def turbo(root: Path = Path("/")) -> bool | None:
 def mitigations(root: Path = Path("/")) -> dict[str, str] | None:
     """The kernel's words on each hardware vulnerability, by its name."""
     folder = root / CPU_FOLDER / "vulnerabilities"
-    return driver.mitigations(folder) if folder.is_dir() else None
+    return gate.mitigations(folder) if folder.is_dir() else None
 
 
 def hypervisor(root: Path, cpuinfo: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kdelta.guest import conditions, driver
+from kdelta.guest import conditions, gate
 
 NONE: dict[str, Any] = {
     **{"sysctl": {}, "files": {}, "swap_bytes": 0, "memcg": False},
@@ -187,7 +187,7 @@ def test_the_guest_is_asked_through_the_cgroup_file_system(
     monkeypatch.setattr(conditions, "CGROUP_ROOT", cgroups)
     cgroup(cgroups / "machine.slice/someone")
     (cgroups / "cgroup.stat").write_text("nr_descendants 2\nnr_dying_descendants 4\n")
-    assert driver.observe_cgroups() == {"memory_cgroups": 2, "dying_cgroups": 4}
+    assert gate.observe_cgroups() == {"memory_cgroups": 2, "dying_cgroups": 4}
 
 
 def test_the_size_of_the_scratch_disk(root: Path) -> None:

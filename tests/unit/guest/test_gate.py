@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kdelta.guest.driver import (
+from kdelta.guest.gate import (
     acceleration,
     gate_failures,
     mitigations,
