@@ -73,7 +73,6 @@ def measure_block(request: BlockRequest) -> None:
     request.out.mkdir(parents=True, exist_ok=True)
     name = f"{request.regime}, block {request.block}"
     out = request.out.resolve()
-    others = pending(experiment, protocol, out.parent.parent.parent, out)
     # Under the lock, and before the environment is set: the host as it is by itself, and not as
     # another run has set it.
     facts: Json = {}
@@ -86,7 +85,6 @@ def measure_block(request: BlockRequest) -> None:
     )
     # Before anything is waited for. Blocks measured meanwhile on other hosts: the analysis looks.
     require_same_guest(out, request.key, guest)
-    progress = BlockProgress(experiment, protocol, request.regime, request.block, others)
     with (
         host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
         _block_lock(request.out, name),
@@ -105,7 +103,13 @@ def measure_block(request: BlockRequest) -> None:
             ),
         ) as environment,
         tempfile.TemporaryDirectory(prefix=".writing-", dir=request.out) as folder,
-        progress,
+        BlockProgress(  # what was waited for is no time of the block's
+            experiment,
+            protocol,
+            request.regime,
+            request.block,
+            pending(experiment, protocol, out.parent.parent.parent, out),
+        ) as progress,
     ):
         scratch = Path(folder)
         cpus = environment.cpus_for_vcpus
