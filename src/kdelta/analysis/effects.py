@@ -198,14 +198,17 @@ def is_invalid_over_cells(planned: Sequence[int], used: Sequence[int]) -> bool:
 
     That is so where it took at least half of all pairs, or left a cell fewer than two: an
     effect over the cells that are left is another quantity, and one pair says nothing of its
-    own noise.
+    own noise. And where it forbids a word on every cell.
 
     Args:
         planned: pairs that each cell was to give.
         used: pairs that each has left.
     """
-    return mostly_set_aside(sum(planned), sum(used)) or any(
-        left < min(wanted, 2) for wanted, left in zip(planned, used, strict=True)
+    cells = list(zip(planned, used, strict=True))
+    return (
+        mostly_set_aside(sum(planned), sum(used))
+        or any(left < min(wanted, 2) for wanted, left in cells)
+        or (bool(cells) and all(is_invalid(wanted, left) for wanted, left in cells))
     )
 
 

@@ -288,7 +288,9 @@ def _blocks(row: pd.Series) -> int:
 
 def _to_settle(row: pd.Series) -> str:
     blocks = whole(row["blocks_to_settle"])
-    return f" About {plural(blocks, 'block')} would settle it." if blocks else ""
+    if not blocks:
+        return ""
+    return f" With this effect and spread about {plural(blocks, 'block')} would settle it."
 
 
 def _over_nodes(run: Results, regime: Regime, arm: Arm) -> str:

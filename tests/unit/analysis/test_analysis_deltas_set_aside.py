@@ -65,6 +65,29 @@ def test_set_aside_pairs_are_counted_and_make_invalid(used: int, word: str, whol
     assert (row(total, "control")["set_aside"], row(total, "control")["verdict"]) == (5, "invalid")
 
 
+@pytest.mark.parametrize(
+    ("used", "word"), [((2, 2), "invalid"), ((2, 3), "inconclusive"), ((2,), "invalid")]
+)
+def test_cells_of_which_none_may_be_spoken_of_have_no_overall_effect(
+    used: tuple[int, ...], word: str
+) -> None:
+    nan = math.nan
+    cells: dict[Any, Values] = {
+        cell: {
+            "baseline": [100] * 3,
+            "patched": [v if i < left else nan for i, v in enumerate((104.0, 97, 101))],
+        }
+        for cell, left in enumerate(used, start=1)
+    }
+    frame = overall_frame(
+        ratios_of(cells),
+        {"idle": [(cell,) for cell in cells]},
+        SETTINGS,
+        planned={("idle", "patched", (cell,)): 3 for cell in cells},
+    )
+    assert row(frame)["verdict"] == word
+
+
 def test_lost_pairs_do_not_move_the_overall_effect() -> None:
     """Nor leave its interval as it was."""
     both = 100 * (math.sqrt(1.5) - 1)  # +22.5 %

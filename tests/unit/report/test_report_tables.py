@@ -108,7 +108,7 @@ def test_answer_follows_the_verdict(measured: Case, verdict: str, words: str) ->
     view = build_view(measured.run.with_tables(overall=overall))
     sentence = view.sections[0].answers[0].sentence
     assert sentence.startswith(words)
-    assert sentence.endswith("About 17 blocks would settle it.")
+    assert sentence.endswith("With this effect and spread about 17 blocks would settle it.")
 
 
 def test_no_claim_without_an_interval(tmp_path: Path) -> None:
