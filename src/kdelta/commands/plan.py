@@ -23,6 +23,7 @@ from kdelta.config import RunConfig, load_experiment
 from kdelta.errors import KdeltaError
 from kdelta.experiment import Experiment
 from kdelta.measure.schedule import cells
+from kdelta.provenance import MANIFEST, read_json
 
 if TYPE_CHECKING:
     from kdelta.analysis.planning import RegimeSpread, Split
@@ -76,7 +77,8 @@ def _plan(args: argparse.Namespace) -> int:
     if not 0.5 <= args.power < 1:
         raise KdeltaError(f"--power {args.power:g}: must be at least 0.5 and below 1, such as 0.8")
     config = RunConfig()
-    if args.experiment is None:
+    configured = args.experiment is None
+    if configured:
         config, args.protocol = configured_run(args, args.protocol)
         args.experiment = config.experiment
     elif args.budget is not None:
@@ -86,6 +88,8 @@ def _plan(args: argparse.Namespace) -> int:
         )
     # All of it takes the time; one workload's cells are the family that has to be settled.
     whole = experiment_of(args)
+    if configured and args.pilot is not None:
+        _require_run_of(whole.name, args)
     experiment = _of_workload(whole, args)
     if args.effect is None:
         return _tell_foreseen(experiment, args, args.root / config.results)
@@ -129,6 +133,20 @@ def _plan(args: argparse.Namespace) -> int:
     ]
     print(plan_text(wish, found, design, times, list(experiment.booted_arms()), splits, choices))
     return 0
+
+
+def _require_run_of(name: str, args: argparse.Namespace) -> None:
+    """Refuse a pilot of another experiment, where that is configured and not named."""
+    manifest = args.root / args.pilot / MANIFEST
+    if not manifest.is_file():  # of a run that is not finished
+        return
+    found = read_json(manifest).get("experiment", {}).get("name")
+    if found not in (None, name):
+        raise KdeltaError(
+            f"--pilot {args.pilot}: is a run of {found}, but {args.config} is set to {name}; give "
+            "the pilot's own file by --experiment (and its architecture by --arch, where it has "
+            "another than the host's)"
+        )
 
 
 def _of_workload(experiment: Experiment, args: argparse.Namespace) -> Experiment:

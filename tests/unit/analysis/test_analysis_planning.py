@@ -338,3 +338,18 @@ def test_a_planned_experiment_finds_what_it_was_planned_for() -> None:
     error = ratios.std(axis=-1, ddof=1) / math.sqrt(blocks)
     called = np.mean(ratios.mean(axis=-1) > planned.t_strictest * error)
     assert 0.8 - 0.02 <= called <= 0.92
+
+
+@pytest.mark.parametrize(("of", "status"), [("synthetic", 0), ("another", 1), (None, 0)])
+def test_a_pilot_of_another_experiment_than_the_configured_one(
+    experiment: Path, of: str | None, status: int, capsys: Captured
+) -> None:
+    root = experiment.parent
+    (root / "config.yaml").write_text("experiment: experiment.yaml\n")
+    run = pilot(root / "run", World(blocks=8))
+    if of is not None:
+        (run / "manifest.json").write_text(json.dumps({"experiment": {"name": of}}))
+    args = ["--root", str(root), "plan", "--config", "config.yaml", "--pilot", "run"]
+    assert main(args) == status
+    words = "--pilot run: is a run of another, but config.yaml is set to synthetic; give"
+    assert (words in capsys.readouterr().err) == bool(status)
