@@ -14,9 +14,9 @@ from kdelta.architecture import architecture
 from kdelta.errors import KdeltaError
 from kdelta.guest import launch
 from kdelta.guest.acceleration import choose, device_refusal
-from kdelta.guest.boot import console_verdict, read_records
 from kdelta.guest.disk import make_disk
 from kdelta.guest.launch import GuestSpec, guest_python, require_tools, vng_argv
+from kdelta.guest.watch import console_verdict, read_records
 
 ARCH = architecture("x86_64")
 SPEC = GuestSpec(ARCH, Path("/k/vmlinuz"), "tcg", 3, 512, Path("/share"), ("/bin/echo", "hello"))
