@@ -119,7 +119,8 @@ def report_context(experiment: Experiment, protocol: str, manifest: Json) -> Rep
         traced_regimes=_regimes(experiment, experiment.mechanism_regimes(protocol)),
         protocol=protocol,
         blocks=chosen.blocks,
-        seconds_per_cell=dict(chosen.duration_s),
+        # What ends by itself takes as long as it takes.
+        seconds_per_cell=dict(chosen.duration_s) if workload.timed_by_protocol else {},
         confidence=experiment.statistics.confidence,
         equivalence_margin=experiment.statistics.equivalence_margin,
         metrics=metrics_of(workload),

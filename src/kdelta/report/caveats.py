@@ -22,6 +22,7 @@ from kdelta.report.position import p_words, position_effect, position_rows
 from kdelta.report.pressure import expectations
 from kdelta.report.results import Results
 from kdelta.report.sentences import effect, magnitude
+from kdelta.report.set_aside import turned_answers
 from kdelta.report.tables import INVALID
 
 UNPAIRED = "no valid pair of samples"
@@ -46,6 +47,7 @@ def notices(run: Results) -> tuple[Notice, ...]:
     """Every warning of a run, in the order to be read."""
     return (
         *_invalid(run),
+        *_turned(run),
         *_same_kernel(run),
         *_failed_boots(run),
         *_missing_blocks(run),
@@ -77,6 +79,18 @@ def _invalid(run: Results) -> list[Notice]:
             found.append(Notice(f"{arm.name}: invalid in {join_words(places)}", new))
             seen.update(causes)
     return found
+
+
+def _turned(run: Results) -> list[Notice]:
+    """Answers that rest on what was set aside; of one that is invalid that is told already."""
+    turned = [
+        f"{arm.name} in {regime.title} ({without} without them, {every} with all)"
+        for regime, arm, without, every in turned_answers(run)
+        if not arm.is_control and without != INVALID
+    ]
+    if not turned:
+        return []
+    return [Notice(f"The samples set aside decide the verdict: {join_words(turned)}")]
 
 
 def _invalid_where(run: Results, regime: Regime, arm: Arm) -> str:

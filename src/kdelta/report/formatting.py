@@ -67,9 +67,14 @@ def percent_decimals(lows: Iterable[float], highs: Iterable[float]) -> int:
     ]
     if not pairs:
         return 0
-    hides_sign = any(abs(end) < 0.5 for pair in pairs for end in pair)
     widths = sorted(high - low for low, high in pairs)
-    return 1 if hides_sign or widths[len(widths) // 2] < 4 else 0
+    hidden = hides_sign(end for pair in pairs for end in pair)
+    return 1 if hidden or widths[len(widths) // 2] < 4 else 0
+
+
+def hides_sign(ends: Iterable[float]) -> bool:
+    """Whether an interval's end, in whole percents, would be a zero beside a verdict."""
+    return any(abs(end) < 0.5 for end in ends)
 
 
 def value_decimals(values: Iterable[float]) -> int:

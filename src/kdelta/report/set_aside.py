@@ -113,14 +113,22 @@ def _overall_changes(run: Results) -> str:
     """Which answers the samples that were set aside would turn: the first thing to look for."""
     results = list(_both(run))
     turned = [
-        f"{arm.name}, {regime.title} ({_verdict(without)} without, {_verdict(every)} with them)"
-        for regime, arm, without, every in results
-        if _verdict(without) != _verdict(every)
+        f"{arm.name}, {regime.title} ({without} without, {every} with them)"
+        for regime, arm, without, every in turned_answers(run)
     ]
     which = f": {'; '.join(turned)}" if turned else ""
     return (
         f"The overall verdict differs in {len(turned)} of {plural(len(results), 'result')}{which}."
     )
+
+
+def turned_answers(run: Results) -> list[tuple[Regime, Arm, str, str]]:
+    """Where the second analysis has another verdict: without the samples set aside, and with."""
+    return [
+        (regime, arm, _verdict(without), _verdict(every))
+        for regime, arm, without, every in _both(run)
+        if _verdict(without) != _verdict(every)
+    ]
 
 
 def _changed(run: Results) -> tuple[Grid, int, int]:

@@ -18,6 +18,7 @@ from kdelta.report.formatting import (
     format_interval,
     format_percent,
     format_value,
+    hides_sign,
     level_label,
     level_words,
     percent_decimals,
@@ -116,16 +117,19 @@ class Precision:
 
 def choose_precision(run: Results) -> Precision:
     """Digits that the run's own intervals and magnitudes deserve."""
-    names = [arm.name for arm in run.compared]
-    shown = run.frames.deltas[
-        run.frames.deltas["metric"].isin([m.name for m in run.main_metrics])
-        & run.frames.deltas["arm"].isin(names)
-    ]
+    arms, metrics = [a.name for a in run.compared], [m.name for m in run.main_metrics]
+
+    def ends(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+        shown = table[table["metric"].isin(metrics) & table["arm"].isin(arms)]
+        return shown["delta_low_percent"], shown["delta_high_percent"]
+
+    percent = percent_decimals(*ends(run.frames.deltas))
+    for whole_regimes in (run.frames.overall, run.frames.overall_all):
+        percent = max(percent, int(hides_sign(itertools.chain(*ends(whole_regimes)))))
     values = {
         str(name): value_decimals([*group["baseline"], *group["value"]])
         for name, group in run.frames.deltas.groupby("metric")
     }
-    percent = percent_decimals(shown["delta_low_percent"], shown["delta_high_percent"])
     return Precision(percent, values)
 
 

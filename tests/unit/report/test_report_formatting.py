@@ -20,6 +20,7 @@ from kdelta.report.formatting import (
     format_spread,
     format_value,
     group_digits,
+    hides_sign,
     join_words,
     order_levels,
     percent_decimals,
@@ -46,6 +47,8 @@ def test_digits_follow_the_intervals() -> None:
     assert percent_decimals([15, 10, 20], [16, 12, 21]) == 1
     assert percent_decimals([0.2, 10, 20], [25, 22, 40]) == 1, "+0 would hide the sign"
     assert percent_decimals([math.nan], [math.nan]) == 0
+    assert hides_sign([-12.4, -0.489])
+    assert not hides_sign([-12.4, -0.5, math.nan])
 
 
 @pytest.mark.parametrize(("values", "digits"), [([1119, 1354], 0), ([61.2, 70.1], 1), ([3.2], 2)])

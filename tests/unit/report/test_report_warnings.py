@@ -300,6 +300,28 @@ def test_both_analyses_are_shown_where_samples_were_set_aside(splat: Case) -> No
     assert "All tables with the samples that were set aside taken in" in splat.html
 
 
+@pytest.mark.parametrize(
+    ("without", "every", "told"),
+    [("faster", "inconclusive", True), ("faster", "faster", False), ("invalid", "slower", False)],
+)
+def test_an_answer_that_rests_on_what_was_set_aside_is_told(
+    without: str, every: str, told: bool, emulated: Case
+) -> None:
+    def verdict(table: pd.DataFrame, word: str) -> pd.DataFrame:
+        here = table["regime"] == emulated.run.regimes[0].name
+        return table.assign(verdict=here.map({True: word, False: "equivalent"}))
+
+    frames = emulated.frames
+    run = emulated.run.with_tables(
+        overall=verdict(frames.overall, without), overall_all=verdict(frames.overall_all, every)
+    )
+    headline = (
+        "The samples set aside decide the verdict: patched in No memory pressure (faster without "
+        "them, inconclusive with all)"
+    )
+    assert (headline in [notice.headline for notice in notices(run)]) == told
+
+
 def test_cells_that_change_are_listed_unless_all_of_an_arm_do(emulated: Case) -> None:
     part = build_view(emulated.run).set_aside
     rows = [(g.heading, *row) for g in part.changed.groups for row in g.rows]
