@@ -18,7 +18,9 @@ HOLDER = """\
 import sys
 from pathlib import Path
 from kdelta.errors import KdeltaError
+from kdelta.host import lock
 from kdelta.host.lock import host_lock
+lock.SAID_AGAIN_S = 0.0
 with host_lock(sys.argv[2], exclusive=sys.argv[3] == "alone", path=Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -84,6 +86,20 @@ def test_builds_share_and_a_measurement_waits_for_all_of_them(hold: Holder) -> N
         build.stdin.close()
         assert says(build) == "freed"
     assert says(measurement) == "held"
+
+
+def test_who_waits_says_when_it_is_for_somebody_else(hold: Holder) -> None:
+    builds = [hold("building a", "shared")]
+    assert says(builds[0]) == "held"
+    builds.append(hold("building b", "shared"))
+    assert says(builds[1]) == "held"
+    waiting = hold("measuring", "alone")
+    words = "waiting for this host"
+    assert complains(waiting) == f"measuring: {words}: building b (process {builds[1].pid})"
+    assert builds[1].stdin is not None
+    builds[1].stdin.close()
+    who = f"another kdelta (process {builds[0].pid})"
+    assert complains(waiting) == f"measuring: still {words}: {who}"
 
 
 def test_who_has_left_is_not_waited_for(hold: Holder) -> None:

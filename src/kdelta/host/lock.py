@@ -22,6 +22,8 @@ from kdelta.errors import KdeltaError
 from kdelta.plain import one_line
 
 POLL_S = 0.2
+SAID_AGAIN_S = 30.0
+"""So long at least somebody who waits says nothing more, though the host's holder changes."""
 NAME = "kdelta-host.lock"
 
 # The file holds one line of this length: written over at once, it is never half there.
@@ -53,7 +55,7 @@ def lock_path(folders: tuple[Path, ...] = (Path("/run/lock"), Path("/tmp"))) -> 
 
 @contextlib.contextmanager
 def host_lock(purpose: str, *, exclusive: bool, path: Path | None = None) -> Iterator[None]:
-    """Hold the host's lock; waits for it, saying once for whom.
+    """Hold the host's lock; waits for it, saying for whom.
 
     A measurement that waits lets no later one before it: it holds a second lock, the queue's,
     which everybody passes through.
@@ -105,14 +107,20 @@ def _take(
 
 
 def _wait(lock: int, mode: int, purpose: str, told: list[str]) -> None:
+    said_at = time.monotonic()
     while True:
         try:
             fcntl.flock(lock, mode | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if not told:
-                told.append(_holder(lock))
-                print(f"{purpose}: waiting for this host: {told[0]}", file=sys.stderr, flush=True)
+            if not told or time.monotonic() - said_at > SAID_AGAIN_S:
+                said_at = time.monotonic()
+                holder = _holder(lock)
+                if holder not in told[-1:]:
+                    still = " still" if told else ""
+                    told.append(holder)
+                    words = f"{purpose}:{still} waiting for this host: {holder}"
+                    print(words, file=sys.stderr, flush=True)
             time.sleep(POLL_S)
 
 
