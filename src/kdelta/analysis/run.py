@@ -217,7 +217,12 @@ def so_far(raw: Path, regime: str, settings: AnalysisSettings) -> str:
         for row in table.to_dict("records")
     )
     blocks = len({boot.block for boot in boots})
-    return f"{regime}: after {blocks} of {settings.blocks} blocks, not final: {words}"
+    all_there = blocks == settings.blocks
+    there = (
+        f"all {blocks} blocks" if all_there else f"{blocks} of {settings.blocks} blocks, not final"
+    )
+    metric = settings.workload.metrics[settings.primary].in_sentence
+    return f"{regime}: {metric} after {there}: {words}"
 
 
 def _words(arm: str, delta: float, low: float, high: float) -> str:

@@ -72,7 +72,7 @@ def _plan(args: argparse.Namespace) -> int:
     # scipy and pandas take a second to load: only verbs that compute pay for it.
     from kdelta.analysis.planning import needs, with_rounds
     from kdelta.analysis.power import Design
-    from kdelta.commands.plan_text import RoundsChoice, Wish, plan_text
+    from kdelta.commands.plan_text import RoundsChoice, Wish, plan_text, primary_of
 
     if not 0.5 <= args.power < 1:
         raise KdeltaError(f"--power {args.power:g}: must be at least 0.5 and below 1, such as 0.8")
@@ -117,7 +117,7 @@ def _plan(args: argparse.Namespace) -> int:
         margin=experiment.statistics.equivalence_margin,
     )
     found = needs(effect, spreads, design, args.power)
-    wish = Wish(args.effect, effect, args.power)
+    wish = Wish(args.effect, primary_of(experiment), effect, args.power)
     choices = [
         RoundsChoice(
             rounds,

@@ -28,11 +28,13 @@ class Wish:
 
     Attributes:
         effect_percent: as given.
+        metric: what it is on, within a sentence.
         effect: the same as a log ratio, not negative.
         power: wanted probability of the right verdict.
     """
 
     effect_percent: float
+    metric: str
     effect: float
     power: float
 
@@ -44,6 +46,12 @@ class RoundsChoice:
     rounds: int
     needs: Sequence[Need]
     times: dict[str, BlockTime]
+
+
+def primary_of(experiment: Experiment) -> str:
+    """The metric that is planned for, within a sentence."""
+    workload = experiment.workload.declaration
+    return workload.metrics[workload.primary].in_sentence
 
 
 def plan_text(
@@ -121,7 +129,7 @@ def _question(wish: Wish, design: Design) -> str:
     equivalent = within_margin(wish.effect, design.margin)
     margin = f"margin of equivalence {100 * design.margin:g} %"
     text = (
-        f"Blocks that call a true effect of {wish.effect_percent:+g} % on throughput "
+        f"Blocks that call a true effect of {wish.effect_percent:+g} % on {wish.metric} "
         f"{'equivalent' if equivalent else 'faster or slower'} with {100 * wish.power:g} % "
         f"probability (confidence {100 * design.confidence:g} %, {margin}, one family of "
         f"{design.cells} cells over all regimes)."
@@ -206,8 +214,8 @@ def foreseen_text(
         (regime, seen(one.overall, 1), seen(one.cell, family)) for regime, one in spreads.items()
     ]
     question = (
-        f"True effects on throughput that would be called faster or slower with {100 * power:g} % "
-        "probability:"
+        f"True effects on {primary_of(experiment)} that would be called faster or slower with "
+        f"{100 * power:g} % probability:"
     )
     return "\n".join(
         [

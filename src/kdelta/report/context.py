@@ -35,7 +35,7 @@ def metrics_of(workload: Workload) -> tuple[Metric, ...]:
         Metric(
             name=name,
             title=metric.title,
-            short=metric.short or metric.title[0].lower() + metric.title[1:],
+            short=metric.in_sentence,
             unit=metric.unit,
             higher_is_better=metric.better == "higher",
             main=metric.shown == "main",

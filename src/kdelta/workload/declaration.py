@@ -132,6 +132,11 @@ class Metric(Value):
     )
     remark: str = Field(default="", description="a sentence that claims about it end with")
 
+    @property
+    def in_sentence(self) -> str:
+        """What it is called within a sentence."""
+        return self.short or self.title[0].lower() + self.title[1:]
+
 
 class Check(FileModel):
     """What has to hold of a sample, or it is set aside. One of the bounds is given."""

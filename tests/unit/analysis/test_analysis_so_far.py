@@ -19,7 +19,7 @@ def test_one_line_of_all_arms_with_the_blocks_that_there_are(tmp_path: Path) -> 
     settings = replace(SETTINGS, blocks=6)
     said = so_far(raw, "idle", settings)
     match = re.fullmatch(
-        r"idle: after 4 of 6 blocks, not final: patched \+(\S+)% \[\S+, \S+\], "
+        r"idle: throughput after 4 of 6 blocks, not final: patched \+(\S+)% \[\S+, \S+\], "
         r"control (\S+)% \[\S+, \S+\]",
         said,
     )

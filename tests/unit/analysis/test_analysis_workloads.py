@@ -94,8 +94,8 @@ def test_while_it_is_measured_each_has_a_line(tmp_path: Path) -> None:
     data["workloads"]["hack"] = {"program": "hackbench", "matrix": {"groups": [4]}}
     experiment = Experiment.model_validate(data)
     pipes, hack = lines_so_far(experiment, "quick", tmp_path, tmp_path, "idle")
-    assert pipes.startswith("pipe_bench: idle: after 3 of 3 blocks, not final: patched +")
-    assert hack.startswith("hack: idle: after 3 of 3 blocks, not final: patched +100.0% [")
+    assert pipes.startswith("pipe_bench: idle: throughput after all 3 blocks: patched +")
+    assert hack.startswith("hack: idle: time after all 3 blocks: patched +100.0% [")
     alone = Experiment.model_validate(experiment_of(truth, title="one"))
     assert [
         f"pipe_bench: {line}" for line in lines_so_far(alone, "quick", tmp_path, tmp_path, "idle")
