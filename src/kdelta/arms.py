@@ -110,7 +110,9 @@ class Kernel(FileModel):
     source: Source
     config: KernelConfig
     compiler: str = Field(
-        default="gcc", pattern=COMPILER, description="the C compiler's command name"
+        default="gcc",
+        pattern=COMPILER,
+        description="the C compiler's command, a name without options",
     )
     arch: ArchitectureName | None = Field(
         default=None,
@@ -159,7 +161,8 @@ class Arm(FileModel):
     compiler: str | None = Field(
         default=None,
         pattern=COMPILER,
-        description="another C compiler than kernel.compiler, for example gcc-12 or clang-19",
+        description="another C compiler than kernel.compiler, a name without options, for example "
+        "gcc-12 or clang-19",
     )
     image: str | None = Field(
         default=None,

@@ -148,8 +148,9 @@ def _try_workload(name: str, chosen: Chosen, root: Path, tree: SourceTree | None
     print(f"  workload {name} runs here and is understood: {', '.join(told)}")
     if not chosen.declaration.timed_by_protocol:
         print(
-            f"    it ends by itself, here after {trial.elapsed_s:.2g} s: a slice is as long, "
-            "whatever the protocol's seconds"
+            f"    it ends by itself, here after {trial.elapsed_s:.2g} s, emulated after ten times "
+            "that and more; the protocols' duration_s / rounds should say how long: times below "
+            "rest on it"
         )
     for broken in trial.broken:
         print(f"    note: such a sample would be set aside: {broken}")
