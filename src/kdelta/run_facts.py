@@ -169,6 +169,7 @@ def provenance_facts(manifest: Json) -> dict[str, str]:
     for label, of_image in (
         ("Kernel source", _source),
         ("Compiler", lambda image: image["compiler"]),
+        ("Linker", lambda image: image.get("linker", "")),
         ("Kernel configuration", _configuration),
     ):
         told = {name: of_image(image) for name, image in manifest["kernels"].items()}

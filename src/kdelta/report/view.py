@@ -174,35 +174,34 @@ def _section(run: Results, regime: Regime, precision: Precision) -> Section:
     )
 
 
-def _answers(sections: tuple[Section, ...], context: ReportContext) -> Grid:
-    """The answers of all regimes as a table: a row each."""
-    rows = []
+def _answers(sections: tuple[Section, ...], run: Results) -> Grid:
+    """The answers of all regimes as a table: a row each, and what the control came to."""
+    groups = []
     for section in sections:
-        (primary,) = (group for group in section.main if group.metric == context.primary)
+        rows = []
+        (primary,) = (group for group in section.main if group.metric == run.primary)
         for found, arm in zip(section.answers, primary.arms, strict=True):
             cells = [cell for table in arm.tables for cell in table.cells]
             settled = sum(cell.verdict in SETTLED for cell in cells)
-            rows.append(
-                (
-                    section.regime.title,
-                    found.arm.name,
-                    found.delta,
-                    found.interval,
-                    found.verdict or "no verdict",
-                    f"{settled} of {len(cells)}",
-                    found.floor.removeprefix(f"{NOISE_FLOOR} ") or "unknown",
-                )
-            )
-    emulated = " Emulated: no measurement of hardware." if context.emulated else ""
+            floor = found.floor.removeprefix(f"{NOISE_FLOOR} ") or "unknown"
+            rows.append((*_answer_row(found), f"{settled} of {len(cells)}", floor))
+        controls = (answer(run, section.regime, control) for control in run.controls)
+        rows += [(*_answer_row(found), "", "") for found in controls]
+        groups.append(Group(section.regime.title, tuple(rows)))
+    emulated = " Emulated: no measurement of hardware." if run.emulated else ""
+    again = f"; the control is {run.baseline} again, its true change zero" if run.controls else ""
     return Grid(
-        f"Change of {context.primary.short} against {context.baseline}, geometric mean over "
-        f"all cells, with its {confidence_label(context)} interval; the cells that are settled "
-        f"by themselves; the noise floor of a cell.{emulated}",
-        ("regime", "arm", "change", "interval", "verdict", "cells settled", "noise floor"),
-        (Group("", tuple(rows)),),
-        labels=2,
-        prose=frozenset({4}),
+        f"Change of {run.primary.short} against {run.baseline}, geometric mean over "
+        f"all cells, with its {confidence_label(run)} interval; the cells that are settled "
+        f"by themselves; the noise floor of a cell{again}.{emulated}",
+        ("arm", "change", "interval", "verdict", "cells settled", "noise floor"),
+        tuple(groups),
+        prose=frozenset({3}),
     )
+
+
+def _answer_row(found: Answer) -> tuple[str, ...]:
+    return found.arm.name, found.delta, found.interval, found.verdict or "no verdict"
 
 
 def _metric(run: Results, regime: Regime, metric: Metric, precision: Precision) -> MetricTables:

@@ -120,7 +120,7 @@ def test_the_noise_floor_stands_beside_each_answer(measured: Case) -> None:
         (floor,) = rows.loc[rows["metric"] == "throughput_mib_s", "noise_floor_percent"]
         told = f"noise floor of a cell {floor:.1f}%"
         answer = measured.text.partition("Answer:")[2].partition("What weakens it:")[0]
-        assert re.search(rf"{re.escape(regime.title)} .* {floor:.1f}%\n", answer)
+        assert re.search(rf"{re.escape(regime.title)}:\n +patched .* {floor:.1f}%\n", answer)
         assert f"], {told} (95" in words(measured.html)
         name = Names(measured.run.metrics).noise_floor(regime.name, "throughput_mib_s")
         assert f"], noise floor of a cell \\{name}{{}} (95" in words(measured.tex)
