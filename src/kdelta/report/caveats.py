@@ -22,7 +22,7 @@ from kdelta.report.position import p_words, position_effect, position_rows
 from kdelta.report.pressure import expectations
 from kdelta.report.results import Results
 from kdelta.report.sentences import effect, magnitude
-from kdelta.report.set_aside import turned_answers
+from kdelta.report.set_aside import both_verdicts
 from kdelta.report.tables import INVALID
 
 UNPAIRED = "no valid pair of samples"
@@ -85,8 +85,8 @@ def _turned(run: Results) -> list[Notice]:
     """Answers that rest on what was set aside; of one that is invalid that is told already."""
     turned = [
         f"{arm.name} in {regime.title} ({without} without them, {every} with all)"
-        for regime, arm, without, every in turned_answers(run)
-        if not arm.is_control and without != INVALID
+        for regime, arm, without, every in both_verdicts(run)
+        if not arm.is_control and without not in (every, INVALID)
     ]
     if not turned:
         return []

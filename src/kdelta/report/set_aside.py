@@ -111,10 +111,11 @@ def _overall(run: Results, precision: Precision) -> Grid:
 
 def _overall_changes(run: Results) -> str:
     """Which answers the samples that were set aside would turn: the first thing to look for."""
-    results = list(_both(run))
+    results = both_verdicts(run)
     turned = [
         f"{arm.name}, {regime.title} ({without} without, {every} with them)"
-        for regime, arm, without, every in turned_answers(run)
+        for regime, arm, without, every in results
+        if without != every
     ]
     which = f": {'; '.join(turned)}" if turned else ""
     return (
@@ -122,12 +123,11 @@ def _overall_changes(run: Results) -> str:
     )
 
 
-def turned_answers(run: Results) -> list[tuple[Regime, Arm, str, str]]:
-    """Where the second analysis has another verdict: without the samples set aside, and with."""
+def both_verdicts(run: Results) -> list[tuple[Regime, Arm, str, str]]:
+    """Every answer of the second analysis: its verdict without the samples set aside, and with."""
     return [
         (regime, arm, _verdict(without), _verdict(every))
         for regime, arm, without, every in _both(run)
-        if _verdict(without) != _verdict(every)
     ]
 
 
