@@ -246,6 +246,13 @@ def host_record(request: BlockRequest) -> dict[str, Any]:
     return found
 
 
+def files_named_in(words: str, request: BlockRequest) -> list[Path]:
+    """Those of the block's folder, which have to be there."""
+    named = [Path(found) for found in re.findall(rf"{request.out}/[\w.-]+\w", words)]
+    assert all(path.is_file() for path in named), words
+    return named
+
+
 def test_a_boot_that_fails_is_a_finding_of_its_arm(
     request_: BlockRequest, scripted: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +267,7 @@ def test_a_boot_that_fails_is_a_finding_of_its_arm(
     assert [boot["status"] for boot in boots] == ["ok", "ok", "failed", "ok"]
     failed = boots[2]
     assert "Kernel panic - not syncing: test" in failed["reason"]
+    assert len(files_named_in(failed["reason"], request_)) == 1
     # what it had measured is kept, and that it never came to its end is plain to see
     assert [r["record"] for r in records(request_, failed["arm"])] == ["boot", "sample"]
     assert f"{failed['arm']} FAILED; " in capsys.readouterr().err
@@ -339,8 +347,9 @@ def test_a_block_without_any_sample_is_none_and_is_remembered(
 ) -> None:
     scripted.guest("boot(); serve(1, 'no'); say('Kernel panic - not syncing: test'); sys.exit(1)")
     for _ in range(2):
-        with pytest.raises(KdeltaError, match="Kernel panic - not syncing: test"):
+        with pytest.raises(KdeltaError, match="Kernel panic - not syncing: test") as caught:
             measure_block(request_)
+        assert len(files_named_in(str(caught.value), request_)) == 2
     left = {path.name for path in request_.out.iterdir()}
     partial = {f"{arm}.console.partial.jsonl" for arm in ARMS}
     assert left == CONSOLES | partial | {"attempts.log"}

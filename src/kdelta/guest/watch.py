@@ -179,13 +179,10 @@ class Watch:
         samples = sum(record["record"] in ("sample", "mechanism") for record in records)
         how = "was killed at its deadline" if ended.timed_out else "ended"
         if self.fell_silent:
-            how = f"was given up, silent for {request.plan['silence_s']:g} s,"
+            how = f"was given up, silent for {round(request.plan['silence_s'], 1):g} s,"
         elif error is not None and ended.status is None and not ended.timed_out:
             how = f"was given up ({error})"
         when = f"after {samples} of {request.plan['slices']} slices"
         if request.plan["stressor"] and records[-1]["record"] == "boot":
             when = "while its stressor was to settle, before the first cell"
-        return (
-            f"{request.label}: the guest {how} {when}."
-            f"{said} What it had measured: {console.with_suffix('.partial.jsonl')}.{log}"
-        )
+        return f"{request.label}: the guest {how} {when}.{said}{log}"

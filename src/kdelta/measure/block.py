@@ -195,9 +195,10 @@ def _require_some_sample(request: BlockRequest, schedule: Schedule, boots: list[
     for boot in boots:
         if boot.records:
             write_lines(_partial(request.out, boot.entry["arm"]), boot.records)
-    failed = next((boot.entry["reason"] for boot in boots if boot.entry["reason"]), None)
+    failed = next((boot for boot in boots if boot.entry["reason"]), None)
     if failed:
-        raise KdeltaError(failed)
+        kept = f" Records: {_partial(request.out, failed.entry['arm'])}" if failed.records else ""
+        raise KdeltaError(f"{failed.entry['reason']}{kept}")
     arm = schedule.arms[0]
     if boots[0].changed:
         console = request.out / f"{arm}.console.log"
