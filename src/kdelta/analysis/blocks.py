@@ -8,6 +8,7 @@ columns, and what its slices broke.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.boots import RawBoot, Slices
 from kdelta.analysis.forked import on_all_cpus
 from kdelta.analysis.inference import Floats
 from kdelta.analysis.latency import log_quantiles
 from kdelta.analysis.raw import Place, arm_files, find_blocks, read_block
 from kdelta.analysis.rules import HostShares, host_shares
-from kdelta.analysis.samples import samples_in_order, samples_of
+from kdelta.analysis.samples import boots_in_order, samples_of
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import machine_of, relative_speeds
 from kdelta.analysis.validity import (
@@ -125,12 +126,17 @@ def judge(boots: Sequence[RawBoot], settings: AnalysisSettings) -> Blocks:
         settings: rules, names and order.
     """
     broken = [found for boot in boots for found in own_violations(boot, settings)]
-    run = samples_in_order(boots, settings)
-    told = {row: one.histogram for row, (_, one) in enumerate(run) if one.histogram is not None}
-    walls = [sample.record.wall_s for _, sample in run]
+    ordered = boots_in_order(boots, settings)
+    first = itertools.accumulate((len(boot.ran.records) for boot in ordered), initial=0)
+    told = {
+        row + number: histogram
+        for row, boot in zip(first, ordered, strict=False)
+        for number, histogram in sorted(boot.ran.histograms.items())
+    }
+    walls = [one.wall_s for boot in ordered for one in boot.ran.records]
     return Blocks(
-        boots=tuple(replace(boot, samples=()) for boot in boots),
-        samples=samples_of(run, broken_samples(broken), settings),
+        boots=tuple(replace(boot, ran=Slices()) for boot in boots),
+        samples=samples_of(ordered, broken_samples(broken), settings),
         wall_s=np.array([wall if wall else np.nan for wall in walls], dtype=float),
         violations=tuple(broken),
         host={(boot.regime, boot.block, boot.arm): host_shares(boot) for boot in boots},

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kdelta.analysis import console
-from kdelta.analysis.boots import Histogram, RawBoot, RawData, RawSample
+from kdelta.analysis.boots import RawBoot, RawData
 from kdelta.analysis.records import (
     BootRecord,
     Cell,
@@ -25,14 +24,9 @@ from kdelta.analysis.records import (
     parse_schedule,
 )
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.slices import read_slices
 from kdelta.errors import KdeltaError
-from kdelta.pressure_counters import PRESSURE_COUNTERS
 from kdelta.workload.parameters import Level
-from kdelta.workload.readers import ReadError, lookup
-from kdelta.workload.samples import values_of, wrong_parameter
-
-Growth = Mapping[str, int]
-"""What kernel counters grew by over a slice, by names such as `vmstat.pgscan_direct`."""
 
 Place = tuple[Path, str, int]
 """A block's folder, regime and number."""
@@ -214,9 +208,7 @@ def _read_boot(
     path = folder / f"{arm}.jsonl"
     boot: BootRecord | None = None
     end: EndRecord | None = None
-    samples: dict[tuple[Cell, int], RawSample] = {}
-    total: dict[str, int] = {}
-    seconds = 0.0
+    samples: dict[tuple[Cell, int], tuple[SampleRecord, str]] = {}
     others = last_order = 0
     rounds = len(schedule.rounds)
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
@@ -260,17 +252,15 @@ def _read_boot(
         if record.workload not in (None, settings.workload_name):
             others += 1
             continue
-        cell = cell_of(record.cell, settings, f"{where}: key cell")
-        for name, value in growth_of(record).items():
-            total[name] = total.get(name, 0) + value
-        seconds += record.wall_s or 0.0
-        sample = read_sample(cell, record, settings, where)
-        if cell not in planned or record.round > rounds or sample.place in samples:
+        place = cell_of(record.cell, settings, f"{where}: key cell"), record.round
+        if place[0] not in planned or record.round > rounds or place in samples:
             raise KdeltaError(
                 f"{where}: key cell: {record.cell}, round {record.round}, was run twice or is not "
                 "in schedule.json"
             )
-        samples[sample.place] = sample
+        samples[place] = record, where
+    ran = read_slices(samples, settings)
+    seconds = sum(record.wall_s or 0.0 for record, _ in samples.values())
     log = folder / f"{arm}.console.log"
     return RawBoot(
         regime=schedule.regime,
@@ -279,55 +269,19 @@ def _read_boot(
         boot_order=order,
         planned=planned,
         boot=boot,
-        samples=tuple(samples.values()),
+        ran=ran,
         end=end,
         splats=console.scan(log.read_text("utf-8", "replace")) if log.is_file() else None,
         host=host,
         rounds=rounds,
-        rates={name: value / seconds for name, value in total.items()} if seconds > 0 else {},
+        rates={
+            name: sum(filter(None, column)) / seconds
+            for name, column in ran.grown.items()
+            if seconds > 0
+        },
         others=others,
         last_order=last_order,
     )
-
-
-def read_sample(
-    cell: Cell, record: SampleRecord, settings: AnalysisSettings, where: str
-) -> RawSample:
-    """A slice with what its workload printed, understood.
-
-    Args:
-        cell: its levels, in the order of the factors.
-        record: as the guest wrote it.
-        settings: the workload.
-        where: its file and line.
-
-    Raises:
-        KdeltaError: its histogram is damaged; the message begins with `where`.
-    """
-    workload, said = settings.workload, record.bench
-    if said is None:
-        said = record.output
-    counters = sample_counters(growth_of(record))
-    if said is None:
-        return RawSample(cell, record, counters=counters)
-    given = {**settings.arguments, **record.cell}
-    try:
-        values = values_of(workload, said, given, record.wall_s, settings.script)
-    except ReadError as error:
-        words = f"its output was not understood: {error}"
-        return RawSample(cell, record, misread=words, counters=counters)
-    histogram = None
-    if workload.distribution is not None:
-        buckets = lookup(said, workload.distribution.read)
-        try:
-            histogram = None if buckets is None else Histogram.of(buckets)
-        except ValueError as error:
-            raise KdeltaError(
-                f"{where}: key bench.{workload.distribution.read}: {error}; the file was cut short "
-                "or edited: move its folder away and measure the block again"
-            ) from None
-    strange = wrong_parameter(workload, said, record.cell, settings.script)
-    return RawSample(cell, record, values, strange=strange, histogram=histogram, counters=counters)
 
 
 def cell_of(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:
@@ -350,45 +304,3 @@ def _require_same(where: str, key: str, found: object, expected: object) -> None
             f"{where}: key {key}: found {found!r} where folder, file name and schedule.json "
             f"say {expected!r}; was the file moved or copied?"
         )
-
-
-def growth_of(record: SampleRecord) -> Growth:
-    """What the counters of a slice grew by; empty where that was not recorded.
-
-    Earlier versions recorded some counters before and after.
-    """
-    if record.grown is not None:
-        return record.grown
-    if record.before is None or record.after is None:
-        return {}
-    first, last = (
-        {
-            **{f"vmstat.{name}": value for name, value in moment.vmstat.items()},
-            **{f"stat.{name}": value for name, value in moment.stat.items()},
-            **{f"psi.{r}.{k}": v for r, kinds in moment.psi.items() for k, v in kinds.items()},
-        }
-        for moment in (record.before, record.after)
-    )
-    return {name: value - first[name] for name, value in last.items() if name in first}
-
-
-def sample_counters(grown: Growth) -> dict[str, int | None]:
-    """The counters that samples.csv has; None is one that the kernel lacks."""
-    found: dict[str, int | None] = {name: grown.get(read) for name, read in _ONE}
-    for name, prefix in _SUMS:
-        names = _beginning(prefix, tuple(grown))
-        found[name] = sum(grown[one] for one in names) if names else None
-    return found
-
-
-_ONE = (
-    *((one.name, one.read) for one in PRESSURE_COUNTERS if not one.read.endswith("*")),
-    ("steal_ticks", "stat.steal"),
-)
-_SUMS = tuple((one.name, one.read[:-1]) for one in PRESSURE_COUNTERS if one.read.endswith("*"))
-
-
-@functools.lru_cache(maxsize=256)
-def _beginning(prefix: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The counters that begin so: which there are, one of every zone say, is the kernel's."""
-    return tuple(name for name in names if name.startswith(prefix))

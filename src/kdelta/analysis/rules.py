@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kdelta import plain
-from kdelta.analysis.boots import RawBoot, RawSample
+from kdelta.analysis.boots import RawBoot
 from kdelta.analysis.console import OOM_INVOKED, OOM_KILL
 from kdelta.analysis.records import HostCpu, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.workload.declaration import ELAPSED
-from kdelta.workload.samples import broken_checks, without_ratio
+from kdelta.workload.samples import check_all, without_ratio
 
 USER_HZ = 100
 """Ticks per second of the times in /proc/stat: the kernel's ABI on every architecture but alpha."""
@@ -39,45 +39,58 @@ def one_line(text: str) -> str:
     return plain.one_line(text, 200)
 
 
-def sample_breaches(
-    boot: RawBoot,
-    sample: RawSample,
-    *,
-    is_last: bool,
-    settings: AnalysisSettings,
-) -> Iterator[Breach]:
-    """Rules that one sample breaks by itself; `slow_breach` takes the others' speed too.
+def slice_breaches(boot: RawBoot, settings: AnalysisSettings) -> dict[int, list[Breach]]:
+    """Rules that the slices of a boot break by themselves; `slow_breach` takes others' speed too.
 
     Args:
-        boot: the boot that ran it.
-        sample: the sample.
-        is_last: no other sample of the boot ran after it.
+        boot: the boot.
         settings: limits of the rules, and the workload with its checks.
+
+    Returns:
+        A slice's number -> what it breaks; nothing of those that break no rule.
     """
-    record, limits = sample.record, settings.limits
-    if record.status != "ok" or record.exit_status not in (0, None) or not sample.values:
-        why = record.error or sample.misread or "no result was recorded"
-        yield Breach("failed", record.exit_status, 0, one_line(why))
-    for why in without_ratio(settings.workload, sample.values) if sample.values else ():
-        yield Breach("failed", 0, 0, why)
-    if sample.strange is not None:
-        yield Breach("cell", None, None, sample.strange)
-    if sample.values:
-        given = {**settings.arguments, **record.cell}
-        for broken in broken_checks(
-            settings.workload, sample.values, given, settings.workload_limits
-        ):
-            yield Breach(broken.rule, broken.value, broken.limit, broken.detail)
-    yield from _clock_breaches(sample, limits)
-    yield from _steal_breaches(boot, sample, limits)
-    yield from _stressor_breaches(boot, record, is_last)
-    kills = sample.counters.get("oom_kill")
-    if kills:
-        yield Breach("oom-kill", kills, 0, "the OOM killer ran during the sample")
+    ran, limits = boot.ran, settings.limits
+    checked = check_all(settings.workload, ran.values, ran.given, settings.workload_limits)
+    primary, kills = ran.values[settings.primary], ran.counters["oom_kill"]
+    elapsed = ran.values.get(ELAPSED) or [None] * len(ran.records)
+    steal = guest_steal(boot)
+    last = max((one.cell_order for one in ran.records), default=0)
+    last = max(last, boot.last_order)
+    found: dict[int, list[Breach]] = {}
+    for number, record in enumerate(ran.records):
+        breaches: list[Breach] = []
+        understood = number not in ran.misread
+        if record.status != "ok" or record.exit_status not in (0, None) or not understood:
+            why = record.error or ran.misread.get(number) or "no result was recorded"
+            breaches.append(Breach("failed", record.exit_status, 0, one_line(why)))
+        if understood:
+            lacking = without_ratio(settings.workload, primary[number])
+            breaches += [Breach("failed", 0, 0, why) for why in lacking]
+            if number in ran.strange:
+                breaches.append(Breach("cell", None, None, ran.strange[number]))
+            breaches += [
+                Breach(one.rule, one.value, one.limit, one.detail)
+                for one in checked.get(number, ())
+            ]
+        breaches += _clock_breaches(record, elapsed[number] if understood else None, limits)
+        share = steal[number]
+        if share is not None and share > limits.steal:
+            stolen_s = (ran.counters["steal_ticks"][number] or 0) / USER_HZ
+            told = f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {record.wall_s:.2f} s"
+            breaches.append(Breach("guest-steal", share, limits.steal, told))
+        breaches += _stressor_breaches(boot, record, is_last=record.cell_order == last)
+        if kills[number]:
+            told = "the OOM killer ran during the sample"
+            breaches.append(Breach("oom-kill", kills[number], 0, told))
+        if breaches:
+            found[number] = breaches
+    return found
 
 
-def _clock_breaches(sample: RawSample, limits: Limits) -> Iterator[Breach]:
-    record, wall_s = sample.record, sample.record.wall_s
+def _clock_breaches(
+    record: SampleRecord, elapsed_s: float | None, limits: Limits
+) -> Iterator[Breach]:
+    wall_s = record.wall_s
     if wall_s is None:
         return
     if record.realtime_start_ns is not None and record.realtime_end_ns is not None:
@@ -91,7 +104,6 @@ def _clock_breaches(sample: RawSample, limits: Limits) -> Iterator[Breach]:
             )
             return
     # The workload's window lies within the sample, by the same clock.
-    elapsed_s = sample.values.get(ELAPSED)
     excess_ms = 0.0 if elapsed_s is None else (elapsed_s - wall_s) * 1e3
     if excess_ms > limits.clock_jump_ms:
         yield Breach(
@@ -102,24 +114,16 @@ def _clock_breaches(sample: RawSample, limits: Limits) -> Iterator[Breach]:
         )
 
 
-def _steal_breaches(boot: RawBoot, sample: RawSample, limits: Limits) -> Iterator[Breach]:
-    share = guest_steal(boot, sample)
-    if share is not None and share > limits.steal:
-        stolen_s = (sample.counters.get("steal_ticks") or 0) / USER_HZ
-        yield Breach(
-            "guest-steal",
-            share,
-            limits.steal,
-            f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {sample.record.wall_s:.2f} s",
-        )
-
-
-def guest_steal(boot: RawBoot, sample: RawSample) -> float | None:
-    """Share of a sample's CPU time that a hypervisor took; None if not recorded."""
-    ticks, wall_s = sample.counters.get("steal_ticks"), sample.record.wall_s
-    if ticks is None or not boot.vcpus or wall_s is None or wall_s <= 0:
-        return None
-    return ticks / USER_HZ / (boot.vcpus * wall_s)
+def guest_steal(boot: RawBoot) -> list[float | None]:
+    """Share of each slice's CPU time that a hypervisor took; None where not recorded."""
+    ticks = boot.ran.counters["steal_ticks"]
+    vcpus = boot.vcpus
+    return [
+        None
+        if stolen is None or not vcpus or not wall_s or wall_s <= 0
+        else stolen / USER_HZ / (vcpus * wall_s)
+        for stolen, wall_s in zip(ticks, (one.wall_s for one in boot.ran.records), strict=True)
+    ]
 
 
 def slow_breach(relative: float, before: float, after: float, full: float, limit: float) -> Breach:
@@ -154,11 +158,11 @@ class HostShares(NamedTuple):
 
 def host_shares(boot: RawBoot) -> HostShares:
     """What was taken from a boot; before there were slices, from the whole of it."""
-    cpus = [boot.host_cpu, *(sample.record.host_cpu for sample in boot.samples)]
+    cpus = [boot.host_cpu, *(one.host_cpu for one in boot.ran.records)]
     return HostShares(
         highest(map(host_other_cpu, cpus)),
         highest(map(host_steal, cpus)),
-        highest(guest_steal(boot, sample) for sample in boot.samples),
+        highest(guest_steal(boot)),
     )
 
 
@@ -171,7 +175,7 @@ def _told(speed: float) -> str:
     return "an unknown number of" if math.isnan(speed) else f"{speed:.0f}"
 
 
-def _stressor_breaches(boot: RawBoot, record: SampleRecord, is_last: bool) -> Iterator[Breach]:
+def _stressor_breaches(boot: RawBoot, record: SampleRecord, *, is_last: bool) -> Iterator[Breach]:
     stressor = boot.boot.stressor if boot.boot else None
     if record.stressor_alive is False:
         yield Breach("stressor-dead", None, None, "the stressor was dead at the sample's end")
@@ -194,7 +198,7 @@ def boot_breaches(boot: RawBoot) -> Iterator[Breach]:
 
 
 def _completeness_breaches(boot: RawBoot) -> Iterator[Breach]:
-    done, planned = len(boot.samples), boot.slices
+    done, planned = len(boot.ran.records), boot.slices
     if boot.boot is None:
         yield Breach("incomplete-boot", done, planned, "the guest left no boot record")
     elif boot.end is None:

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot, RawSample, cell_key
-from kdelta.analysis.records import Cell, Gate, SampleRecord
+from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.records import Cell, Gate
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import speeds_of
-from kdelta.analysis.tables import frame_of
+from kdelta.analysis.tables import frame_of_columns
 from kdelta.workload.parameters import Level
 
 SampleKey = tuple[str, int, str, Cell, int]
@@ -32,60 +33,52 @@ def fixed_parameters(settings: AnalysisSettings) -> dict[str, Level]:
 
 
 def samples_of(
-    run: Sequence[tuple[RawBoot, RawSample]],
-    broken: frozenset[SampleKey],
-    settings: AnalysisSettings,
+    boots: Sequence[RawBoot], broken: frozenset[SampleKey], settings: AnalysisSettings
 ) -> pd.DataFrame:
-    """One row per sample that was run, in the order given; without its relative speed.
+    """One row per sample that was run, without its relative speed.
 
     Args:
-        run: samples with their boots.
+        boots: in display order, as `boots_in_order` gives them.
         broken: samples that break a validity rule; they get valid=false.
         settings: names of the factors, and the workload.
     """
     fixed = fixed_parameters(settings)
-    speeds = speeds_of([sample.record.speed for _, sample in run]).tolist()
-    columns: dict[str, dict[str, object]] = {}
-    rows = []
-    for (boot, sample), (before, after) in zip(run, speeds, strict=True):
-        if boot.name not in columns:
-            columns[boot.name] = _boot_columns(boot)
-        key = (boot.regime, boot.block, boot.arm, *sample.place)
-        rows.append(
-            {
-                **fixed,
-                **sample.values,
-                **sample.counters,
-                "speed_before": before,
-                "speed_after": after,
-                **columns[boot.name],
-                **_slice_columns(sample.record),
-                **dict(zip(settings.factors, sample.cell, strict=True)),
-                "valid": key not in broken,
-            }
-        )
     recorded = settings.workload.recorded
-    return frame_of(
+    columns: dict[str, list[Any]] = {}
+    for boot in boots:
+        ran, number = boot.ran, len(boot.ran.records)
+        here = (boot.regime, boot.block, boot.arm)
+        speeds = speeds_of([one.speed for one in ran.records])
+        found: dict[str, Sequence[Any]] = {
+            **{name: [value] * number for name, value in fixed.items()},
+            **{name: ran.values.get(name, [None] * number) for name in recorded},
+            **ran.counters,
+            "speed_before": speeds[:, 0].tolist(),
+            "speed_after": speeds[:, 1].tolist(),
+            **{name: [value] * number for name, value in _boot_columns(boot).items()},
+            **{name: [getattr(one, name) for one in ran.records] for name in _SLICE_COLUMNS},
+            **dict(zip(settings.factors, zip(*ran.cells, strict=True), strict=bool(number))),
+            "valid": [(*here, *place) not in broken for place in ran.places],
+        }
+        for name, column in found.items():
+            columns.setdefault(name, []).extend(column)
+    return frame_of_columns(
         "samples.csv",
-        rows,
+        columns,
         settings.factors,
         parameters=tuple(fixed),
         values={name: _TYPES[value.type] for name, value in recorded.items()},
     )
 
 
-def samples_in_order(
-    boots: Iterable[RawBoot], settings: AnalysisSettings
-) -> list[tuple[RawBoot, RawSample]]:
-    """Every sample that was run, with its boot, in display order: the rows of samples.csv."""
-    return [
-        (boot, sample)
-        for boot in sorted(
-            boots,
-            key=lambda b: (settings.regimes.index(b.regime), b.block, settings.arms.index(b.arm)),
-        )
-        for sample in sorted(boot.samples, key=lambda s: (cell_key(s.cell), s.record.round))
-    ]
+_SLICE_COLUMNS = ("round", "slot", "cell_order", "status", "stressor_alive")
+"""Of samples.csv, that are as the guest wrote them."""
+
+
+def boots_in_order(boots: Iterable[RawBoot], settings: AnalysisSettings) -> list[RawBoot]:
+    """The boots in display order: their slices are the rows of samples.csv."""
+    places = settings.regimes.index, settings.arms.index
+    return sorted(boots, key=lambda b: (places[0](b.regime), b.block, places[1](b.arm)))
 
 
 def _boot_columns(boot: RawBoot) -> dict[str, object]:
@@ -101,16 +94,6 @@ def _boot_columns(boot: RawBoot) -> dict[str, object]:
         "vcpus": gate.vcpus if gate else None,
         "memory_mib": None if kib is None else round(kib / 1024),
         "memcg": _memcg(gate),
-    }
-
-
-def _slice_columns(record: SampleRecord) -> dict[str, object]:
-    return {
-        "round": record.round,
-        "slot": record.slot,
-        "cell_order": record.cell_order,
-        "status": record.status,
-        "stressor_alive": record.stressor_alive,
     }
 
 

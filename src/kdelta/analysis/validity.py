@@ -24,7 +24,7 @@ from kdelta.analysis.rules import (
     boot_breaches,
     host_breaches,
     one_line,
-    sample_breaches,
+    slice_breaches,
     slow_breach,
 )
 from kdelta.analysis.samples import SampleKey
@@ -121,31 +121,18 @@ def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd
 
 def own_violations(boot: RawBoot, settings: AnalysisSettings) -> list[Violation]:
     """Every rule that any planned sample of a boot breaks, but for what other boots tell of it."""
-    ran = {sample.place: sample for sample in boot.samples}
-    own = max((sample.record.cell_order for sample in ran.values()), default=0)
-    last = max(own, boot.last_order)
-    # By rule: where both the boot and the sample break it, the sample's own facts are told.
-    whole = {b.rule: b for b in (*boot_breaches(boot), *host_breaches(boot, settings.limits))}
+    numbers = {place: number for number, place in enumerate(boot.ran.places)}
+    own = slice_breaches(boot, settings)
+    whole = [*boot_breaches(boot), *host_breaches(boot, settings.limits)]
+    not_run = Breach("incomplete-boot", len(numbers), boot.slices, "the cell was not run")
+    lost = [] if boot.failed else [not_run]
     found = []
     for place in boot.places:
-        breaches = dict(whole)
-        sample = ran.get(place)
-        if sample is not None:
-            broken = sample_breaches(
-                boot,
-                sample,
-                is_last=sample.record.cell_order == last,
-                settings=settings,
-            )
-            breaches.update((breach.rule, breach) for breach in broken)
-        elif not boot.failed:
-            breaches.setdefault(
-                "incomplete-boot",
-                Breach("incomplete-boot", len(ran), boot.slices, "the cell was not run"),
-            )
-        found += [
-            Violation(boot.regime, boot.block, boot.arm, *place, b) for b in breaches.values()
-        ]
+        number = numbers.get(place)
+        # By rule: where both the boot and the sample break it, the sample's own facts are told.
+        breaches = (*lost, *whole) if number is None else (*whole, *own.get(number, ()))
+        by_rule = {breach.rule: breach for breach in breaches}
+        found += [Violation(boot.regime, boot.block, boot.arm, *place, b) for b in by_rule.values()]
     return found
 
 

@@ -13,7 +13,7 @@ import functools
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +41,60 @@ def lookup(document: Any, path: str) -> Any:
 
     A key may hold dots itself: the longest one that fits is taken. None if there is nothing.
     """
-    if not path:
-        return document
-    if isinstance(document, dict):
-        if path in document:  # nearly always, and a run has millions of values
-            return document[path]
-        for key, rest in _splits(path):
-            if key in document:
-                return lookup(document[key], rest)
-        return None
-    if isinstance(document, list):
-        parts = path.split(".")
-        index = int(parts[0]) if re.fullmatch(r"\d{1,9}", parts[0]) else len(document)
-        inside = index < len(document)
-        return lookup(document[index], ".".join(parts[1:])) if inside else None
-    return None
+    return lookup_all([document], [path])[path][0]
+
+
+def lookup_all(documents: Sequence[Any], paths: Iterable[str]) -> dict[str, list[Any]]:
+    """`lookup` in many documents: path -> what each of them has there.
+
+    A program prints the same keys nearly always, and a run has millions of values: where a path
+    leads is found out once for all documents that have the same keys.
+    """
+    wanted = list(dict.fromkeys(paths))
+    alike: dict[tuple[str, ...] | None, list[int]] = {}
+    for place, document in enumerate(documents):
+        keys = tuple(document) if isinstance(document, dict) else None
+        alike.setdefault(keys, []).append(place)
+    if len(alike) == 1:
+        return _of_alike(next(iter(alike)), documents, wanted)
+    found: dict[str, list[Any]] = {path: [None] * len(documents) for path in wanted}
+    for keys, places in alike.items():
+        here = _of_alike(keys, [documents[place] for place in places], wanted)
+        for path, column in here.items():
+            for place, value in zip(places, column, strict=True):
+                found[path][place] = value
+    return found
+
+
+def _of_alike(
+    keys: tuple[str, ...] | None, documents: Sequence[Any], paths: list[str]
+) -> dict[str, list[Any]]:
+    """The same in documents that have the same keys, or in others than mappings."""
+    if keys is None:
+        return {path: [_in_list(document, path) for document in documents] for path in paths}
+    found: dict[str, list[Any]] = {}
+    below: dict[str, dict[str, str]] = {}
+    for path in paths:
+        if path in keys or not path:
+            found[path] = [document[path] for document in documents] if path else [*documents]
+            continue
+        key, rest = next(((k, rest) for k, rest in _splits(path) if k in keys), (None, path))
+        if key is None:
+            found[path] = [None] * len(documents)
+        else:
+            below.setdefault(key, {})[path] = rest
+    for key, rests in below.items():
+        inside = lookup_all([document[key] for document in documents], rests.values())
+        found |= {path: inside[rest] for path, rest in rests.items()}
+    return found
+
+
+def _in_list(document: Any, path: str) -> Any:
+    if not path or not isinstance(document, list):
+        return None if path else document
+    first, _, rest = path.partition(".")
+    index = int(first) if re.fullmatch(r"\d{1,9}", first) else len(document)
+    return lookup(document[index], rest) if index < len(document) else None
 
 
 @functools.cache
@@ -64,12 +103,6 @@ def _splits(path: str) -> tuple[tuple[str, str], ...]:
     parts = path.split(".")
     ends = range(len(parts) - 1, 0, -1)
     return tuple((".".join(parts[:end]), ".".join(parts[end:])) for end in ends)
-
-
-def read_json(output: Any, wanted: Wanted) -> Found:
-    """Values of one JSON document: the whole output, or its last line that is one."""
-    document = parse_json(output) if isinstance(output, str) else output
-    return {name: lookup(document, path) for name, path in wanted.items()}
 
 
 def parse_json(text: str) -> Any:
@@ -131,7 +164,6 @@ def read_ktap(text: str, wanted: Wanted) -> Found:
 
 
 _READERS: dict[Reader, Callable[[Any, Wanted], Found]] = {
-    "json": read_json,
     "regex": read_regex,
     "key-value": read_key_value,
     "csv": read_csv,
@@ -140,30 +172,60 @@ _READERS: dict[Reader, Callable[[Any, Wanted], Found]] = {
 }
 
 
-def read_output(reader: Reader, output: Any, wanted: Wanted, script: Path | None = None) -> Found:
-    """What a sample's output says.
+def read_outputs(
+    reader: Reader, outputs: Sequence[Any], wanted: Wanted, script: Path | None = None
+) -> tuple[dict[str, list[Any]], dict[int, str]]:
+    """What the outputs of many samples say, as columns, and which were not understood, and why.
 
     Args:
         reader: the workload's.
-        output: what the program printed; of `json`, also the parsed document.
-        wanted: name -> where the output has it.
+        outputs: what the program printed; of `json`, also the parsed documents; None: nothing.
+        wanted: name -> where an output has it.
         script: of the reader `script`: a file with `parse(text)`, which gives a mapping.
 
     Returns:
-        The values that were found, as they stand there.
+        name -> the value as it stands in each output, None where one lacks it; place of an output
+        that is another one, or holds nothing that is wanted -> why.
+    """
+    read, wrong = [], {}
+    for place, output in enumerate(outputs):
+        try:
+            if output is None:
+                raise ReadError("there is none")
+            if reader == "script":
+                read.append(_run_script(script, str(output)))
+            elif reader == "json":
+                read.append(parse_json(output) if isinstance(output, str) else output)
+            else:
+                read.append(_READERS[reader](output, wanted))
+        except ReadError as error:
+            read.append(None)
+            wrong[place] = str(error)
+    if reader in ("json", "script"):
+        paths = lookup_all(read, wanted.values())
+        columns = {name: paths[path] for name, path in wanted.items()}
+    else:
+        columns = {name: [one.get(name) if one else None for one in read] for name in wanted}
+    first = next(iter(columns.values()), [])
+    for place in [place for place, value in enumerate(first) if value is None]:
+        if all(column[place] is None for column in columns.values()):
+            names = ", ".join(sorted(wanted.values()))
+            wrong.setdefault(place, f"the output holds none of {names}")
+    return columns, wrong
+
+
+def read_output(reader: Reader, output: Any, wanted: Wanted, script: Path | None = None) -> Found:
+    """What one sample's output says: the values that were found, as they stand there.
+
+    Arguments as for `read_outputs`.
 
     Raises:
         ReadError: nothing wanted is there, or the output is another one.
     """
-    if reader == "script":
-        document = _run_script(script, str(output))
-        found = {name: lookup(document, path) for name, path in wanted.items()}
-    else:
-        found = _READERS[reader](output, wanted)
-    found = {name: value for name, value in found.items() if value is not None}
-    if wanted and not found:
-        raise ReadError(f"the output holds none of {', '.join(sorted(wanted.values()))}")
-    return found
+    columns, wrong = read_outputs(reader, [output], wanted, script)
+    for why in wrong.values():
+        raise ReadError(why)
+    return {name: value for name, (value,) in columns.items() if value is not None}
 
 
 def _run_script(script: Path | None, text: str) -> Any:

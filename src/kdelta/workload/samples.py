@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kdelta.workload.declaration import ELAPSED, Check, Workload
 from kdelta.workload.parameters import Level
-from kdelta.workload.readers import ReadError, as_number, read_output
+from kdelta.workload.readers import ReadError, as_number, read_outputs
 
 Values = dict[str, Any]
 
@@ -35,6 +36,79 @@ class Broken:
     detail: str
 
 
+@dataclass(frozen=True)
+class Understood:
+    """What the outputs of many samples say.
+
+    Attributes:
+        values: name -> one value per sample, in its type: those read, and those made of them. None
+            where a sample lacks it, and in every column where it was not understood.
+        misread: place of a sample that was not understood -> why.
+    """
+
+    values: dict[str, list[Any]]
+    misread: dict[int, str]
+
+
+def understand(
+    workload: Workload,
+    outputs: Sequence[Any],
+    cells: Sequence[Mapping[str, Level]],
+    elapsed_s: Sequence[float | None],
+    script: Path | None = None,
+) -> Understood:
+    """All values of many samples: those read, in their types, and those made of them.
+
+    A sample is not understood if its output is not the workload's, a value is not of its type, or
+    a metric is missing. Other values may be: an older version of the program may not tell them.
+
+    Args:
+        workload: what was run.
+        outputs: what it printed.
+        cells: parameters that were set.
+        elapsed_s: seconds that its command ran, where that was recorded.
+        script: of a workload with a script.
+    """
+    read, misread = read_outputs(workload.output, outputs, workload.places, script)
+    values = {
+        name: _column(name, workload.types[name], column, misread) for name, column in read.items()
+    }
+    known: dict[str, Sequence[Any]] = {
+        **_parameters(workload, cells),
+        ELAPSED: elapsed_s,
+        **values,
+    }
+    # In the order of the file, so that one may rest on another before it.
+    for name, value in workload.recorded.items():
+        if value.expression is not None:
+            values[name] = value.expression.values(known, len(outputs))
+        elif value.read is None and name == ELAPSED:
+            values[name] = [*elapsed_s]
+        known[name] = values[name]
+    for name, metric in workload.metrics.items():
+        column = values[name]
+        where = f" ({metric.read})" if metric.read not in (None, name) else ""
+        for place, number in enumerate(column):
+            if number is None and name == ELAPSED:
+                continue  # of a record that does not tell it
+            if number is None or not math.isfinite(number):
+                misread.setdefault(place, f"it has no {name}{where}")
+    for place in misread:
+        for column in values.values():
+            column[place] = None
+    return Understood(values, misread)
+
+
+def _parameters(
+    workload: Workload, cells: Sequence[Mapping[str, Level]]
+) -> dict[str, list[object]]:
+    """What every parameter comes to in each sample; those of a cell are one mapping, often."""
+    distinct = {id(cell): cell for cell in cells}
+    meanings = {key: workload.meanings(cell) for key, cell in distinct.items()}
+    rows = [meanings[id(cell)] for cell in cells]
+    return {name: [row[name] for row in rows] for name in workload.parameters}
+
+
 def values_of(
     workload: Workload,
     output: Any,
@@ -42,42 +116,31 @@ def values_of(
     elapsed_s: float | None = None,
     script: Path | None = None,
 ) -> Values:
-    """All values of a sample: those read, in their types, and those made of them.
-
-    Args:
-        workload: what was run.
-        output: what it printed.
-        cell: parameters that were set.
-        elapsed_s: seconds that its command ran, where that was recorded.
-        script: of a workload with a script.
+    """All values of one sample that it has; arguments as for `understand`.
 
     Raises:
-        ReadError: the output is not the workload's, a value is not of its type, or a metric is
-            missing. Other values may be: an older version of the program may not tell them.
+        ReadError: it was not understood.
     """
-    recorded, types = workload.recorded, workload.types
-    found = read_output(workload.output, output, workload.places, script)
-    values: Values = {}
-    for name, told in found.items():
-        kind = types[name]
-        # Nearly every value of a program that prints JSON.
-        plain = type(told) is _PLAIN[kind] and (type(told) is not float or math.isfinite(told))
-        values[name] = told if plain else _typed(name, kind, told)
-    known = {**workload.meanings(cell), ELAPSED: elapsed_s, **values}
-    # In the order of the file, so that one may rest on another before it.
-    for name, value in recorded.items():
-        if value.expression is not None:
-            values[name] = known[name] = value.expression.value(known)
-        elif value.read is None and name == ELAPSED:
-            values[name] = elapsed_s
-    for name, metric in workload.metrics.items():
-        number = values.get(name)
-        if number is None and name == ELAPSED:
-            continue  # of a record that does not tell it
-        if number is None or not math.isfinite(number):
-            where = f" ({metric.read})" if metric.read not in (None, name) else ""
-            raise ReadError(f"it has no {name}{where}")
-    return values
+    found = understand(workload, [output], [cell], [elapsed_s], script)
+    for why in found.misread.values():
+        raise ReadError(why)
+    return {name: value for name, (value,) in found.values.items() if value is not None}
+
+
+def _column(name: str, kind: str, column: list[Any], misread: dict[int, str]) -> list[Any]:
+    """Values in their type; where one is none of that, its sample is misread."""
+    plain = _PLAIN[kind]
+    # Nearly every value of a program that prints JSON.
+    if {*map(type, column)} == {plain} and (plain is not float or all(map(math.isfinite, column))):
+        return column
+    typed: list[Any] = []
+    for place, told in enumerate(column):
+        try:
+            typed.append(None if told is None else _typed(name, kind, told))
+        except ReadError as error:
+            typed.append(None)
+            misread.setdefault(place, str(error))
+    return typed
 
 
 def _typed(name: str, kind: str, found: Any) -> Any:
@@ -107,39 +170,81 @@ def _typed(name: str, kind: str, found: Any) -> Any:
     raise ReadError(f"{name}: the output says {found!r}, which is no {kind}")
 
 
-def wrong_parameter(
-    workload: Workload, output: Any, cell: Mapping[str, Level], script: Path | None = None
-) -> str | None:
-    """The first parameter that the program used another value of, in words; None if none.
+def wrong_parameters(
+    workload: Workload,
+    outputs: Sequence[Any],
+    cells: Sequence[Mapping[str, Level]],
+    script: Path | None = None,
+) -> dict[int, str]:
+    """Place of a sample -> the first parameter that its program used another value of, in words.
 
-    One that the output does not tell cannot be compared.
+    One that the output does not tell cannot be compared. Arguments as for `understand`.
     """
-    wanted = {name: workload.reported[name] for name in cell if name in workload.reported}
+    asked = dict.fromkeys(name for cell in cells for name in cell)
+    wanted = {name: workload.reported[name] for name in asked if name in workload.reported}
+    found: dict[int, str] = {}
     if not wanted:
-        return None
-    try:
-        told = read_output(workload.output, output, wanted, script)
-    except ReadError:
-        return None
-    for name, asked in cell.items():
-        if name not in told:
-            continue
-        parameter, used = workload.parameters[name], told[name]
-        if type(used) is type(asked) and used == asked:
-            continue
-        if parameter.reported_true is not None:
-            used = used == parameter.reported_true
-        elif isinstance(used, str) and parameter.type in ("count", "flag"):
-            used = {"true": True, "false": False}.get(used.lower(), as_number(used))
-        if isinstance(used, float) and used.is_integer():
-            used = int(used)
-        if parameter.meaning(used) != parameter.meaning(asked):
-            return f"{name}: asked {_text(asked)}, the workload used {_text(used)}"
-    return None
+        return found
+    told, unread = read_outputs(workload.output, outputs, wanted, script)
+    for name, column in told.items():
+        parameter = workload.parameters[name]
+        for place, (cell, used) in enumerate(zip(cells, column, strict=True)):
+            level = cell.get(name)
+            if type(used) is type(level) and used == level:  # nearly always
+                continue
+            if used is None or level is None or place in unread or place in found:
+                continue
+            if parameter.reported_true is not None:
+                used = used == parameter.reported_true
+            elif isinstance(used, str) and parameter.type in ("count", "flag"):
+                used = {"true": True, "false": False}.get(used.lower(), as_number(used))
+            if isinstance(used, float) and used.is_integer():
+                used = int(used)
+            if parameter.meaning(used) != parameter.meaning(level):
+                found[place] = f"{name}: asked {_text(level)}, the workload used {_text(used)}"
+    return found
 
 
 def _text(level: object) -> str:
     return str(level).lower() if isinstance(level, bool) else str(level)
+
+
+def check_all(
+    workload: Workload,
+    values: Mapping[str, Sequence[Any]],
+    cells: Sequence[Mapping[str, Level]],
+    limits: Mapping[str, float],
+) -> dict[int, list[Broken]]:
+    """Place of a sample -> the checks that do not hold of it, the first of each rule.
+
+    Args:
+        workload: what was run.
+        values: of the samples, as `understand` gives them.
+        cells: parameters that were set.
+        limits: what the experiment sets; the others are the workload's own.
+    """
+    bounds = {name: limit.default for name, limit in workload.limits.items()} | dict(limits)
+    # A limit may be called as the value that it bounds.
+    known: dict[str, Sequence[Any]] = {
+        **_parameters(workload, cells),
+        **{name: [bound] * len(cells) for name, bound in bounds.items()},
+        **values,
+    }
+    found: dict[int, list[Broken]] = {}
+    for check in workload.checks:
+        kind, bound = check.bound
+        limit = bounds[bound] if isinstance(bound, str) else bound
+        holds = _HOLDS[kind]
+        for place, value in enumerate(map(float, check.value.values(known, len(cells)))):
+            if holds(value, limit):
+                continue
+            here = {n: column[place] for n, column in known.items() if column[place] is not None}
+            told = found.get(place, [])
+            if check.rule in (one.rule for one in told) or _true(check, here):
+                continue
+            number = None if math.isnan(value) else value
+            found[place] = [*told, Broken(check.rule, number, limit, _detail(check, here))]
+    return found
 
 
 def broken_checks(
@@ -147,47 +252,31 @@ def broken_checks(
     values: Mapping[str, Any],
     cell: Mapping[str, Level],
     limits: Mapping[str, float],
-) -> Iterator[Broken]:
-    """Checks that do not hold of a sample, the first of each rule.
+) -> list[Broken]:
+    """The same of one sample."""
+    columns = {name: [value] for name, value in values.items()}
+    return check_all(workload, columns, [cell], limits).get(0, [])
+
+
+def without_ratio(workload: Workload, value: Any) -> list[str]:
+    """Why a sample has no ratio to another, in words; nothing if it has one.
 
     Args:
         workload: what was run.
-        values: the sample's.
-        cell: parameters that were set.
-        limits: what the experiment sets; the others are the workload's own.
+        value: the sample's, of the primary metric.
     """
-    bounds = {name: limit.default for name, limit in workload.limits.items()} | dict(limits)
-    # A limit may be called as the value that it bounds.
-    known = {**workload.meanings(cell), **bounds, **values}
-    told: set[str] = set()
-    for check in workload.checks:
-        if check.rule in told:
-            continue
-        kind, bound = check.bound
-        limit = bounds[bound] if isinstance(bound, str) else bound
-        value = float(check.value.value(known))
-        if _holds(kind, value, limit) or (check.unless and _true(check, known)):
-            continue
-        told.add(check.rule)
-        yield Broken(check.rule, None if math.isnan(value) else value, limit, _detail(check, known))
+    if float(value or 0) > 0:
+        return []
+    return [f"{workload.primary} is not above zero: it has no ratio to another"]
 
 
-def without_ratio(workload: Workload, values: Mapping[str, Any]) -> Iterator[str]:
-    """Why a sample has no ratio to another, in words; nothing if it has one."""
-    if not float(values[workload.primary] or 0) > 0:
-        yield f"{workload.primary} is not above zero: it has no ratio to another"
-
-
-def _holds(kind: str, value: float, limit: float) -> bool:
-    # NaN breaks each of them: what cannot be checked does not count.
-    match kind:
-        case "equals":
-            return value == limit
-        case "at_least":
-            return value >= limit
-        case "at_most":
-            return value <= limit
-    return abs(value) <= limit
+# NaN breaks each of them: what cannot be checked does not count.
+_HOLDS: dict[str, Callable[[float, float], bool]] = {
+    "equals": operator.eq,
+    "at_least": operator.ge,
+    "at_most": operator.le,
+    "within": lambda value, limit: abs(value) <= limit,
+}
 
 
 def _true(check: Check, known: Mapping[str, Any]) -> bool:

@@ -91,7 +91,8 @@ def try_on_host(
             f"{_words(argv)}: {error}; the output ends with: {' / '.join(shown)[:300]}"
         ) from None
     broken = [f"{one.rule}: {one.detail}" for one in broken_checks(workload, values, given, limits)]
-    return Trial(argv, values, elapsed_s, (*without_ratio(workload, values), *broken))
+    unrelated = without_ratio(workload, values[workload.primary])
+    return Trial(argv, values, elapsed_s, (*unrelated, *broken))
 
 
 @contextlib.contextmanager

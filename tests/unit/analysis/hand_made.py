@@ -12,9 +12,9 @@ from synthetic import ARMS, SETTINGS, boot_records
 from kdelta.analysis import console
 from kdelta.analysis.blocks import judge, together
 from kdelta.analysis.boots import RawBoot
-from kdelta.analysis.raw import read_sample
 from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_host, parse_record
 from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.slices import read_slices
 from kdelta.analysis.validity import Violation
 
 Json = dict[str, Any]
@@ -55,6 +55,11 @@ def boot_of(
     `host` is host.json, or None without one; `arm` matters only if there is no record.
     """
     parsed = [parse_record(json.dumps(record).encode(), "here") for record in records]
+    samples = {
+        (tuple(r.cell[name] for name in settings.factors), r.round): (r, "here")
+        for r in parsed
+        if isinstance(r, SampleRecord)
+    }
     first = records[0] if records else {"regime": "idle", "block": 1, "arm": arm}
     return RawBoot(
         regime=first["regime"],
@@ -63,11 +68,7 @@ def boot_of(
         boot_order=1 + list(ARMS).index(first["arm"]),
         planned=tuple(tuple(cell[name] for name in settings.factors) for cell in cells),
         boot=next((r for r in parsed if isinstance(r, BootRecord)), None),
-        samples=tuple(
-            read_sample(tuple(r.cell[name] for name in settings.factors), r, settings, "here")
-            for r in parsed
-            if isinstance(r, SampleRecord)
-        ),
+        ran=read_slices(samples, settings),
         end=next((r for r in parsed if isinstance(r, EndRecord)), None),
         splats=None if log is None else console.scan(log),
         host=None if host is None else parse_host(json.dumps(host).encode(), "host.json"),

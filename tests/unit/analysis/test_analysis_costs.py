@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from synthetic import SETTINGS
 
-from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.boots import RawBoot, Slices
 from kdelta.analysis.costs import costs_frame, symbols_frame
 from kdelta.analysis.records import BootRecord
 
@@ -56,7 +56,7 @@ def boot(arm: str, block: int, used: int | None, regime: str = "idle") -> RawBoo
         boot_order=1,
         planned=(),
         boot=BootRecord.model_validate(record),
-        samples=(),
+        ran=Slices(),
         end=None,
         splats=(),
     )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from synthetic import ARMS, SETTINGS
 
-from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.boots import RawBoot, Slices
 from kdelta.analysis.counters import counters_frame
-from kdelta.analysis.raw import growth_of, sample_counters
 from kdelta.analysis.records import SampleRecord, parse_record
+from kdelta.analysis.slices import counters_of, growth_columns, growth_of
 
 
 def boots_of(blocks: int, rates: dict[str, dict[str, float]], seed: int) -> list[RawBoot]:
@@ -24,7 +24,7 @@ def boots_of(blocks: int, rates: dict[str, dict[str, float]], seed: int) -> list
             boot_order=1,
             planned=(),
             boot=None,
-            samples=(),
+            ran=Slices(),
             end=None,
             splats=(),
             rates={
@@ -92,11 +92,10 @@ def test_records_of_before_counters_were_recorded_as_growth() -> None:
         }
         for by in (0, 7)
     ]
-    found = sample_counters(growth_of(record(before=moments[0], after=moments[1])))
-    assert (found["pgscan_direct"], found["allocstall"], found["steal_ticks"]) == (7, 7, 7)
-    assert (found["psi_memory_some_us"], found["psi_cpu_some_us"], found["pswpin"]) == (
-        7,
-        None,
-        None,
-    )
-    assert growth_of(record()) == {}
+    grown = [growth_of(record(before=moments[0], after=moments[1])), growth_of(record())]
+    assert grown[1] == {}
+    found = counters_of(growth_columns(grown), len(grown))
+    for name in ("pgscan_direct", "allocstall", "steal_ticks", "psi_memory_some_us"):
+        assert list(found[name]) == [7, None]
+    for name in ("psi_cpu_some_us", "pswpin"):
+        assert list(found[name]) == [None, None]

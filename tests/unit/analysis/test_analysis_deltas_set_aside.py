@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 from small_tables import SETTINGS, Values, ratios_of, row, samples
 
-from kdelta.analysis.boots import RawBoot, all_planned_cells, planned_cells
+from kdelta.analysis.boots import RawBoot, Slices, all_planned_cells, planned_cells
 from kdelta.analysis.deltas import deltas_frame, overall_frame, planned_pairs, ratios_frame
 
 NOISE = [0.0005, -0.0008, 0.0003, -0.0004, 0.0004]
@@ -160,7 +160,7 @@ def test_planned_pairs_count_blocks_that_planned_both_arms() -> None:
             boot_order=1,
             planned=planned,
             boot=None,  # it never ran, and was planned all the same
-            samples=(),
+            ran=Slices(),
             end=None,
             splats=None,
         )

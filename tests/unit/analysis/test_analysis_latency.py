@@ -114,6 +114,20 @@ def test_histograms_are_compact_and_comparable() -> None:
 def test_a_broken_histogram_is_named(broken: Any) -> None:
     with pytest.raises(KdeltaError, match=r"^here: key bench\.histogram: .* cut short"):
         boot_of(records_with(broken))
+    good = [[100, 200, 1], [200, 300, 2]]
+    with pytest.raises(ValueError, match=r"bucket|writes"):
+        Histogram.of_all([good, broken, good])
+
+
+@given(st.lists(st.lists(st.tuples(*[st.integers(1, 9)] * 3), max_size=4), max_size=5))
+def test_many_histograms_are_each_by_itself(gaps: list[list[tuple[int, int, int]]]) -> None:
+    tables: list[list[list[int]]] = []
+    for buckets in gaps:
+        ends = np.cumsum([gap + width for gap, width, _ in buckets]).tolist()
+        tables.append(
+            [[end - width, end, n] for end, (_, width, n) in zip(ends, buckets, strict=True)]
+        )
+    assert Histogram.of_all(tables) == [Histogram.of(table) for table in tables]
 
 
 def test_latency_is_the_geometric_mean_of_the_blocks_quantiles() -> None:

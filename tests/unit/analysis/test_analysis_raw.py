@@ -35,7 +35,7 @@ def test_reads_every_boot_in_boot_order(raw: Path) -> None:
     boots = read_raw(raw, SETTINGS).boots
     assert sorted(boot.arm for boot in boots) == ["baseline", "control", "patched"]
     assert [boot.boot_order for boot in boots] == [1, 2, 3]
-    assert all(len(boot.samples) == 4 and boot.end and boot.splats == () for boot in boots)
+    assert all(len(boot.ran.records) == 4 and boot.end and boot.splats == () for boot in boots)
     assert planned_cells(boots) == {"idle": ((1, 1), (1, 5), (2, 1), (2, 5))}
 
 
@@ -84,7 +84,8 @@ def test_the_speed_check_of_a_sample_is_read_and_old_data_has_none(raw: Path) ->
     half = {"work": 5, "before": None, "after": TIMES, "reason": "killed at its deadline"}
     edit(path, lambda r: (r[1].update(speed=whole), r[2].update(speed=half)))
     (boot,) = [b for b in read_raw(raw, SETTINGS).boots if b.arm == "patched"]
-    full, failed, old, none = (sample.record.speed for sample in boot.samples)
+    in_order = sorted(boot.ran.records, key=lambda one: one.cell_order)
+    full, failed, old, none = (one.speed for one in in_order)
     times = SpeedTimes(wall_ns=(10_100_000, 9_900_000), cpu_ns=(10_000_000, 9_800_000))
     assert full == SpeedCheck(work=5, before=times, after=times)
     assert failed == SpeedCheck(work=5, after=times, reason="killed at its deadline")
@@ -123,7 +124,7 @@ def test_a_stressor_has_a_record_of_its_own(raw: Path) -> None:
     assert boot.boot is not None
     assert boot.boot.stressor is not None
     assert (boot.boot.stressor.settled, boot.boot.stressor.settle_s) == (False, 12.5)
-    assert len(boot.samples) == 4
+    assert len(boot.ran.records) == 4
     assert "stressor-not-settled" in {breach.rule for breach in boot_breaches(boot)}
 
 
@@ -199,7 +200,7 @@ def test_a_boot_that_stopped_early_is_kept(raw: Path, lines: int) -> None:
     (boot,) = [b for b in read_raw(raw, SETTINGS).boots if b.arm == "patched"]
     assert boot.end is None
     assert (boot.boot is None) == (lines == 0)
-    assert len(boot.samples) == max(0, lines - 1)
+    assert len(boot.ran.records) == max(0, lines - 1)
     assert len(boot.planned) == 4
 
 
@@ -207,7 +208,7 @@ def test_a_boot_without_any_file_is_kept(raw: Path) -> None:
     for path in (raw / BLOCK).glob("patched.*"):
         path.unlink()
     (boot,) = [b for b in read_raw(raw, SETTINGS).boots if b.arm == "patched"]
-    assert (boot.boot, boot.samples, boot.end, boot.splats) == (None, (), None, None)
+    assert (boot.boot, boot.ran.records, boot.end, boot.splats) == (None, (), None, None)
 
 
 def test_block_numbers_beyond_999_sort_by_number(raw: Path) -> None:

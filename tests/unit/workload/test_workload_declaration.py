@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,21 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kdelta.cli import main
 from kdelta.errors import KdeltaError
 from kdelta.workload.declaration import Workload
 from kdelta.workload.folder import load_workload
-from kdelta.workload.samples import broken_checks, values_of, wrong_parameter
+from kdelta.workload.readers import ReadError
+from kdelta.workload.samples import (
+    broken_checks,
+    check_all,
+    understand,
+    values_of,
+    wrong_parameters,
+)
 from kdelta.workload.trial import try_on_host
 from tests.conftest import CHECKOUT
 
@@ -120,6 +130,29 @@ def test_values_and_checks() -> None:
     (broken,) = broken_checks(made, values, cell, {})
     assert (broken.rule, broken.value, broken.limit, broken.detail) == ("sane", 2.5, 3, "2.5 only")
     assert list(broken_checks(made, values, cell, {"floor": 2})) == []
+
+
+OUTPUTS = st.sampled_from(
+    ["rate: 2.5", "rate: 4", "rate: x", "rate: nan", "nothing", "", None, "double: 3\nrate: 0"]
+)
+
+
+@given(st.lists(st.tuples(OUTPUTS, st.integers(1, 3)), max_size=6))
+def test_many_samples_are_each_by_itself(samples: list[tuple[str | None, int]]) -> None:
+    made = workload()
+    cells = [{"size": size} for _, size in samples]
+    found = understand(made, [said for said, _ in samples], cells, [None] * len(samples))
+    broken = check_all(made, found.values, cells, {})
+    for place, ((said, _), cell) in enumerate(zip(samples, cells, strict=True)):
+        values = {name: column[place] for name, column in found.values.items()}
+        if place in found.misread:
+            assert set(values.values()) == {None}
+            with pytest.raises(ReadError, match=re.escape(found.misread[place])):
+                values_of(made, said, cell)
+            continue
+        alone = values_of(made, said, cell)
+        assert values == {name: alone.get(name) for name in values}
+        assert broken.get(place, []) == broken_checks(made, alone, cell, {})
 
 
 @pytest.mark.parametrize(
@@ -293,7 +326,7 @@ def test_what_ships_understands_its_program(name: str) -> None:
     values = values_of(made, output, cell, 1.5, script)
     assert {metric: values[metric] for metric in made.metrics} == expected
     assert list(broken_checks(made, values, cell, {})) == []
-    assert wrong_parameter(made, output, cell, script) is None
+    assert wrong_parameters(made, [output], [cell], script) == {}
     assert made.argv(made.command, cell, program="/usr/bin/p")[0] == "/usr/bin/p"
 
 

@@ -66,3 +66,23 @@ def test_names_are_those_of_values() -> None:
 def test_it_is_the_arithmetic_of_python(a: int, b: int, c: int) -> None:
     found = Expression.of("a * b - a / c + b % c").value({"a": a, "b": b, "c": c})
     assert found == a * b - a / c + b % c
+
+
+ONE = st.none() | st.integers(-3, 3) | st.floats(-2, 2) | st.sampled_from(["a", True])
+
+
+@given(
+    st.sampled_from(
+        ["a / b", "a * b - 1", "0 <= a <= b", "not a or b", "max(a, b) ** 2", "a", "7 // 2"]
+    ),
+    st.lists(st.tuples(ONE, ONE), max_size=6),
+    st.booleans(),
+)
+def test_many_at_once_are_each_by_itself(text: str, rows: list[tuple[Any, Any]], b: bool) -> None:
+    columns = {"a": [row[0] for row in rows]} | ({"b": [row[1] for row in rows]} if b else {})
+    expression = Expression.of(text)
+    each = [
+        expression.value({name: column[place] for name, column in columns.items()})
+        for place in range(len(rows))
+    ]
+    assert list(map(repr, expression.values(columns, len(rows)))) == list(map(repr, each))

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdelta.workload.declaration import Reader
-from kdelta.workload.readers import ReadError, as_number, lookup, read_output
+from kdelta.workload.readers import (
+    ReadError,
+    as_number,
+    lookup,
+    lookup_all,
+    read_output,
+    read_outputs,
+)
 
 FIO = {"jobs": [{"read": {"bw": 12, "lat": {"p99.9": 7}}}], "p99": {"9": "not this one"}}
 KTAP = """\
@@ -101,16 +108,34 @@ def test_numbers_in_words(text: str, number: float | None) -> None:
     assert as_number(text) == number
 
 
-@given(
-    st.recursive(
-        st.integers(),
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(st.text("ab.", min_size=1, max_size=3), inner, max_size=3)
-        ),
-        max_leaves=10,
+DOCUMENTS = st.recursive(
+    st.integers(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("ab.", min_size=1, max_size=3), inner, max_size=3)
     ),
-    st.text("ab.019"),
+    max_leaves=10,
 )
+PATHS = st.text("ab.019")
+
+
+@given(DOCUMENTS, PATHS)
 def test_no_path_fails(document: Any, path: str) -> None:
     lookup(document, path)
+
+
+@given(st.lists(DOCUMENTS, max_size=5), st.lists(PATHS, max_size=3))
+def test_many_documents_are_each_by_itself(documents: list[Any], paths: list[str]) -> None:
+    """Those that have the same keys are looked into together."""
+    found = lookup_all(documents, paths)
+    assert found == {path: [lookup(one, path) for one in documents] for path in paths}
+
+
+def test_outputs_that_are_not_understood_leave_the_others_alone() -> None:
+    outputs = [{"a": {"b": 1}}, "no document", {"c": 2}, '{"a": {"b": 3}}']
+    columns, wrong = read_outputs("json", outputs, {"value": "a.b"})
+    assert columns == {"value": [1, None, None, 3]}
+    assert wrong == {
+        1: "the output holds no JSON document",
+        2: "the output holds none of a.b",
+    }

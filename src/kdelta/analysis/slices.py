@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the slices of a boot say: the workload's output understood, and the kernel's counters.
+
+A run has millions of values, and every step here is taken for a whole column of them: one value
+after another takes ten times as long.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kdelta.analysis.boots import Column, Histogram, Slices, cell_key
+from kdelta.analysis.records import Cell, SampleRecord
+from kdelta.analysis.settings import AnalysisSettings
+from kdelta.errors import KdeltaError
+from kdelta.pressure_counters import PRESSURE_COUNTERS
+from kdelta.workload.readers import lookup_all
+from kdelta.workload.samples import understand, wrong_parameters
+
+Growth = Mapping[str, int]
+"""What kernel counters grew by over a slice, by names such as `vmstat.pgscan_direct`."""
+
+
+def read_slices(
+    samples: Mapping[tuple[Cell, int], tuple[SampleRecord, str]], settings: AnalysisSettings
+) -> Slices:
+    """The slices of a boot, by cell and round.
+
+    Args:
+        samples: by cell and round: each as the guest wrote it, and its file and line.
+        settings: the workload.
+
+    Raises:
+        KdeltaError: a histogram is damaged; the message begins with its file and line.
+    """
+    workload, script = settings.workload, settings.script
+    ordered = sorted(samples, key=lambda place: (cell_key(place[0]), place[1]))
+    records = tuple(samples[place][0] for place in ordered)
+    by_cell = {cell: {**settings.arguments, **samples[cell, n][0].cell} for cell, n in ordered}
+    given = tuple(by_cell[cell] for cell, _ in ordered)
+    outputs = [one.output if one.bench is None else one.bench for one in records]
+    found = understand(workload, outputs, given, [one.wall_s for one in records], script)
+    strange = wrong_parameters(workload, outputs, [one.cell for one in records], script)
+    tables: dict[int, Any] = {}
+    if workload.distribution is not None:
+        path = workload.distribution.read
+        column = lookup_all(outputs, [path])[path]
+        tables = {
+            number: table
+            for number, table in enumerate(column)
+            if table is not None and number not in found.misread
+        }
+    try:
+        histograms = dict(zip(tables, Histogram.of_all([*tables.values()]), strict=True))
+    except ValueError:
+        histograms = {
+            number: _histogram(table, f"{samples[ordered[number]][1]}: key bench.{path}")
+            for number, table in tables.items()
+        }
+    grown = growth_columns([growth_of(record) for record in records])
+    return Slices(
+        records=records,
+        cells=tuple(cell for cell, _ in ordered),
+        given=given,
+        values=found.values,
+        misread={
+            number: "no result was recorded"
+            if outputs[number] is None
+            else f"its output was not understood: {why}"
+            for number, why in found.misread.items()
+        },
+        strange={number: why for number, why in strange.items() if number not in found.misread},
+        histograms=histograms,
+        grown=grown,
+        counters=counters_of(grown, len(records)),
+    )
+
+
+def _histogram(buckets: Any, where: str) -> Histogram:
+    try:
+        return Histogram.of(buckets)
+    except ValueError as error:
+        raise KdeltaError(
+            f"{where}: {error}; the file was cut short or edited: move its folder away and measure "
+            "the block again"
+        ) from None
+
+
+def growth_of(record: SampleRecord) -> Growth:
+    """What the counters of a slice grew by; empty where that was not recorded.
+
+    Earlier versions recorded some counters before and after.
+    """
+    if record.grown is not None:
+        return record.grown
+    if record.before is None or record.after is None:
+        return {}
+    first, last = (
+        {
+            **{f"vmstat.{name}": value for name, value in moment.vmstat.items()},
+            **{f"stat.{name}": value for name, value in moment.stat.items()},
+            **{f"psi.{r}.{k}": v for r, kinds in moment.psi.items() for k, v in kinds.items()},
+        }
+        for moment in (record.before, record.after)
+    )
+    return {name: value - first[name] for name, value in last.items() if name in first}
+
+
+def growth_columns(grown: Sequence[Growth]) -> Mapping[str, Column]:
+    """Counter -> what it grew by over each slice; None where a slice lacks it."""
+    kinds = dict.fromkeys(map(tuple, grown))
+    return lookup_all(grown, itertools.chain.from_iterable(kinds))
+
+
+def counters_of(grown: Mapping[str, Column], number: int) -> dict[str, Column]:
+    """The counters that samples.csv has, of each slice; None is one that the kernel lacks.
+
+    Args:
+        grown: as `growth_columns` makes it.
+        number: of slices.
+    """
+    missing = [None] * number
+    found = {name: grown.get(read, missing) for name, read in _ONE}
+    for name, prefix in _SUMS:
+        # Which there are, one of every zone say, is the kernel's.
+        parts = [column for read, column in grown.items() if read.startswith(prefix)]
+        found[name] = [_sum(row) for row in zip(*parts, strict=True)] if parts else missing
+    return found
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    there = [value for value in values if value is not None]
+    return sum(there) if there else None
+
+
+_ONE = (
+    *((one.name, one.read) for one in PRESSURE_COUNTERS if not one.read.endswith("*")),
+    ("steal_ticks", "stat.steal"),
+)
+_SUMS = tuple((one.name, one.read[:-1]) for one in PRESSURE_COUNTERS if one.read.endswith("*"))
