@@ -8,9 +8,11 @@ columns, and what its slices broke.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ import pandas as pd
 from kdelta.analysis.boots import RawBoot, Slices
 from kdelta.analysis.forked import on_all_cpus
 from kdelta.analysis.inference import Floats
-from kdelta.analysis.latency import log_quantiles
+from kdelta.analysis.latency import Latencies, log_quantiles, over_rounds
 from kdelta.analysis.raw import Place, arm_files, find_blocks, read_block
 from kdelta.analysis.rules import HostShares, host_shares
 from kdelta.analysis.samples import boots_in_order, samples_of
@@ -50,7 +52,9 @@ class Blocks:
         violations: what a boot itself tells.
         host: regime, block and arm -> the largest shares of CPU time that were taken from a boot.
         told: which rows have a latency distribution.
-        quantiles: of these, natural logarithms of microseconds, shape (told, quantiles).
+        quantiles: of these, natural logarithms of microseconds, shape (told, quantiles): most of
+            what a block takes, until it is known which rows are valid.
+        latencies: then what is left of them, as `over_rounds` makes it.
     """
 
     boots: tuple[RawBoot, ...]
@@ -60,6 +64,13 @@ class Blocks:
     host: dict[tuple[str, int, str], HostShares]
     told: tuple[int, ...]
     quantiles: Floats
+    latencies: Latencies = field(default_factory=dict)
+
+    def settle(self, settings: AnalysisSettings) -> None:
+        """Keep of latencies what tables need, now that each row is known to be valid or not."""
+        rows = self.samples.iloc[list(self.told)]
+        self.latencies = over_rounds(rows, self.quantiles, settings.factors)
+        self.told, self.quantiles = (), self.quantiles[:0].copy()
 
 
 def read_blocks(raw_dir: Path, settings: AnalysisSettings) -> tuple[list[Blocks], tuple[Path, ...]]:
@@ -95,10 +106,7 @@ def together(
         settings: rules, names and order.
     """
     # Columns of blocks without a row have no type.
-    frames = [block.samples for block in blocks if len(block.samples)] or [blocks[0].samples]
-    samples = pd.concat(frames, ignore_index=True)
-    for block in blocks:  # a million of them are kept once
-        block.samples = samples.iloc[:0]
+    there = [block for block in blocks if len(block.samples)] or [blocks[0]]
     machines = {
         (boot.regime, boot.block, boot.arm): machine_of(boot)
         for block in blocks
@@ -106,16 +114,37 @@ def together(
     }
     numbers = {machine: number for number, machine in enumerate(dict.fromkeys(machines.values()))}
     of_boots = {place: numbers[machine] for place, machine in machines.items()}
-    places = zip(samples["regime"], samples["block"], samples["arm"], strict=True)
+    place = ["regime", "block", "arm"]
     relative, full = relative_speeds(
-        samples[["speed_before", "speed_after"]].to_numpy(dtype=float),
-        np.fromiter((of_boots[place] for place in places), dtype=np.int64),
+        np.concatenate([b.samples[["speed_before", "speed_after"]].to_numpy(float) for b in there]),
+        np.array(
+            [
+                of_boots[boot]
+                for block in there
+                for boot in zip(*(block.samples[name] for name in place), strict=True)
+            ],
+            dtype=np.int64,
+        ),
     )
-    samples["relative_speed"] = relative
+    ends = np.cumsum([len(block.samples) for block in there])
+    for block, speeds in zip(there, np.split(relative, ends[:-1]), strict=True):
+        block.samples["relative_speed"] = speeds
+        block.samples["valid"] &= ~(speeds < settings.limits.cpu_speed)
+        block.settle(settings)
+    _give_back()
+    samples = pd.concat([block.samples for block in there], ignore_index=True)
+    for block in there:  # a million of them are kept once
+        block.samples = samples.iloc[:0]
+    _give_back()
     slow = slow_violations(samples, full, settings)
-    samples["valid"] &= ~(relative < settings.limits.cpu_speed)
     own = (violation for block in blocks for violation in block.violations)
     return samples, in_order([*own, *slow], settings)
+
+
+def _give_back() -> None:
+    """Give back memory that is free: glibc keeps it, and what is needed next comes on top."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def judge(boots: Sequence[RawBoot], settings: AnalysisSettings) -> Blocks:

@@ -51,12 +51,16 @@ def ratios_frame(
     """
     factors = list(settings.factors)
     place = ["regime", "block", "arm", *factors, "metric"]
-    pairs = slice_ratios(samples, settings, include_set_aside=include_set_aside)
+    sides = _beside_baseline(samples, settings, include_set_aside=include_set_aside)
     measured = ["baseline", "value", "speed_ratio", "ratio"]
-    pairs[measured] = np.log(pairs[measured].to_numpy(dtype=float))
-    grouped = pairs.groupby(place, sort=False)
-    means = grouped[measured].mean().apply(np.exp)
-    ratios = means.assign(rounds=grouped.size()).reset_index()
+    tables = []
+    for metric in settings.metrics:  # one after another: all of a million slices fill the memory
+        pairs = _of_metric(sides, metric.name, settings)
+        pairs[measured] = np.log(pairs[measured].to_numpy(dtype=float))
+        grouped = pairs.groupby(place, sort=False)
+        means = grouped[measured].mean().apply(np.exp)
+        tables.append(means.assign(rounds=grouped.size()).reset_index())
+    ratios = pd.concat(tables, ignore_index=True)
     planned = samples.groupby("regime")["round"].max()
     ratios = ratios[2 * ratios["rounds"] >= ratios["regime"].map(planned)]
     cells = _cells(ratios, settings)
@@ -82,23 +86,32 @@ def slice_ratios(
     Columns: regime, block, factors, round, arm, metric, baseline, value, speed_ratio, and ratio,
     at equal CPU speed. Arguments as for `ratios_frame`.
     """
+    sides = _beside_baseline(samples, settings, include_set_aside=include_set_aside)
+    tables = [_of_metric(sides, metric.name, settings) for metric in settings.metrics]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _beside_baseline(
+    samples: pd.DataFrame, settings: AnalysisSettings, *, include_set_aside: bool
+) -> pd.DataFrame:
+    """Slices with what the baseline's of the same cell and round has, in columns `... base`."""
     place = ["regime", "block", *settings.factors, "round"]
     names = [metric.name for metric in settings.metrics]
     # Of full speed, which is the same for both slices of a pair.
     taken = samples.reindex(columns=[*place, "arm", *names, "relative_speed"])
     taken = taken[samples["valid"] | include_set_aside]
     ours = taken["arm"] == settings.baseline
-    pairs = taken[~ours].merge(taken[ours].drop(columns="arm"), on=place, suffixes=("", " base"))
-    tables = [
-        pairs[[*place, "arm"]].assign(
-            metric=name,
-            baseline=pairs[f"{name} base"].astype(float),
-            value=pairs[name].astype(float),
-            speed_ratio=(pairs["relative_speed"] / pairs["relative_speed base"]).astype(float),
-        )
-        for name in names
-    ]
-    found = pd.concat(tables, ignore_index=True)
+    return taken[~ours].merge(taken[ours].drop(columns="arm"), on=place, suffixes=("", " base"))
+
+
+def _of_metric(sides: pd.DataFrame, name: str, settings: AnalysisSettings) -> pd.DataFrame:
+    """Pairs of one metric, of which both values are positive, with their ratios."""
+    found = sides[["regime", "block", *settings.factors, "round", "arm"]].assign(
+        metric=name,
+        baseline=sides[f"{name} base"].astype(float),
+        value=sides[name].astype(float),
+        speed_ratio=(sides["relative_speed"] / sides["relative_speed base"]).astype(float),
+    )
     found = found[(found["baseline"] > 0) & (found["value"] > 0)].reset_index(drop=True)
     return at_equal_speed(found, settings.factors)
 

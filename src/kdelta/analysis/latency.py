@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 QUANTILES = (*(percent / 100 for percent in range(1, 100)), 0.999)
 """Shares of the writes that latency.csv gives a latency for."""
 
+Latencies = dict[tuple[str, str, Cell], dict[int, Floats]]
+"""(regime, arm, cell) -> block -> mean over its rounds of the logarithms of `QUANTILES`."""
+
 
 def log_quantiles(histograms: Sequence[Histogram]) -> Floats:
     """Natural logarithms of each one's `QUANTILES` in microseconds: shape (histograms, quantiles).
@@ -59,11 +62,32 @@ def quantiles_ns(histograms: Sequence[Histogram], levels: Floats) -> Floats:
     return found
 
 
+def over_rounds(rows: pd.DataFrame, quantiles: Floats, factors: Sequence[str]) -> Latencies:
+    """Mean over the rounds of a block's cell of its logarithms of quantiles.
+
+    Args:
+        rows: of samples.csv, that have a distribution, by arm and cell of each block; what is not
+            valid is left out.
+        quantiles: theirs, shape (rows, quantiles).
+        factors: names of the cells' columns.
+    """
+    valid = rows["valid"].to_numpy(dtype=bool)
+    columns = [rows[name][valid] for name in ("regime", "arm", "block", *factors)]
+    keys = [(regime, arm, block, cell) for regime, arm, block, *cell in zip(*columns, strict=True)]
+    first = [n for n, key in enumerate(keys) if n == 0 or key != keys[n - 1]]
+    if not first:
+        return {}
+    sums = np.add.reduceat(quantiles[valid], first, axis=0)
+    means = sums / np.diff([*first, len(keys)])[:, np.newaxis]
+    found: Latencies = {}
+    for number, mean in zip(first, means, strict=True):
+        regime, arm, block, cell = keys[number]
+        found.setdefault((regime, arm, tuple(cell)), {})[block] = mean
+    return found
+
+
 def latency_frame(
-    blocks: Sequence[Blocks],
-    samples: pd.DataFrame,
-    cells: Mapping[str, Sequence[Cell]],
-    settings: AnalysisSettings,
+    blocks: Sequence[Blocks], cells: Mapping[str, Sequence[Cell]], settings: AnalysisSettings
 ) -> pd.DataFrame:
     """Latency by regime, arm, cell and quantile: columns of tables/latency.csv.
 
@@ -72,28 +96,14 @@ def latency_frame(
     its own samples; what is compared within blocks is in deltas.csv.
 
     Args:
-        blocks: every block.
-        samples: of all of them, as `blocks.together` makes it.
+        blocks: every block, settled.
         cells: regime -> its planned cells, sorted.
         settings: display order.
     """
-    logs: dict[tuple[str, str, Cell], dict[int, list[np.ndarray]]] = {}
-    first = np.cumsum([0, *(len(block.wall_s) for block in blocks)])
-    rows = samples.iloc[
-        [place + row for place, block in zip(first, blocks, strict=False) for row in block.told]
-    ]
-    found = zip(
-        rows["valid"],
-        rows["regime"],
-        rows["arm"],
-        rows["block"],
-        zip(*(rows[factor] for factor in settings.factors), strict=True),
-        (quantiles for block in blocks for quantiles in block.quantiles),
-        strict=True,
-    )
-    for valid, regime, arm, block, cell, quantiles in found:
-        if valid:
-            logs.setdefault((regime, arm, cell), {}).setdefault(block, []).append(quantiles)
+    logs: Latencies = {}
+    for some in blocks:
+        for place, means in some.latencies.items():
+            logs.setdefault(place, {}).update(means)
     return frame_of(
         "tables/latency.csv",
         (
@@ -111,13 +121,9 @@ def latency_frame(
             if (ours := logs.get((regime, arm, cell)))
             # One sample that cannot tell makes the quantile unknown: the mean over the others
             # would be one of the fast boots alone.
-            for quantile, latency in zip(QUANTILES, _over_blocks(ours), strict=True)
+            for quantile, latency in zip(
+                QUANTILES, np.exp(np.mean([*ours.values()], axis=0)), strict=True
+            )
         ),
         settings.factors,
     )
-
-
-def _over_blocks(found: Mapping[int, list[np.ndarray]]) -> list[float]:
-    """Geometric means of the quantiles over blocks, each block's over its rounds."""
-    means = [np.mean(rounds, axis=0) for rounds in found.values()]
-    return list(map(float, np.exp(np.mean(means, axis=0))))

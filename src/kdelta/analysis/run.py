@@ -170,7 +170,7 @@ def analyse_blocks(
         mechanism=mechanism_frame(traced, settings),
         locks=locks_frame(traced, settings),
         ratios=ratios,
-        latency=latency_frame(blocks, samples, measured, settings),
+        latency=latency_frame(blocks, measured, settings),
         costs=costs_frame(boots, settings),
         symbols=symbols_frame(settings),
         notes=(*notes(boots, broken, settings), *mechanism_notes(traced)),

@@ -16,7 +16,7 @@ from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.schema import BY_PATH, FACTOR, PARAMETER, RULE, VALUE
 
-ROWS = 50_000
+ROWS = 20_000
 """Of a table, that are written at once."""
 
 
