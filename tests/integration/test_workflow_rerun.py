@@ -79,8 +79,8 @@ def test_what_a_run_calls(finished: Workflow) -> None:
     # nothing runs beside a measurement
     measures = [call for call in calls if call.startswith("measure")]
     assert {re.sub(r" --key \w{24}\.\w{24} ", " ", call) for call in measures} == {
-        f"measure --experiment small.yaml --protocol quick --regime {regime} --block {block}"
-        " --kernels results/small/kernels --programs results/small/programs"
+        "measure --experiment small.yaml --protocol quick --kernels results/small/kernels"
+        f" --programs results/small/programs --regime {regime} --block {block}"
         " --acceleration results/small/acceleration.json"
         f" --output results/small/quick/raw/{regime}/block-{block}"
         for regime in ("idle", "pressed")
