@@ -86,7 +86,7 @@ class Cost:
 
     @property
     def told(self) -> str:
-        return f"{self.wall_s:.1f} s ({self.cpu_s:.1f} s of CPU)"
+        return f"{self.wall_s:.1f} s (CPU {self.cpu_s:.1f} s)"
 
 
 def cost_of(command: Sequence[str], folder: Path, environment: dict[str, str]) -> Cost:
@@ -252,7 +252,7 @@ def finished(folder: Path) -> Iterator[Row]:
     yield Row(
         "`snakemake -n` of a finished run",
         ours.told,
-        f"{ours.cpu_s / theirs.cpu_s:.1f} of a one-rule Snakefile",
+        f"{ours.cpu_s / theirs.cpu_s:.1f} of one rule's",
         "under 3 s",
         ours.wall_s < 3,
     )
@@ -358,27 +358,26 @@ def analysis(folder: Path, samples: int) -> Iterator[Row]:
     part, whole = take(blocks // 10), take(blocks)
     number = blocks * a_block
     tenth = blocks // 10 / blocks
-    what = f"analysis of {number:,} samples ({size / GIB:.1f} GiB)"
     yield Row(
-        what,
-        f"{whole.told}, {1e6 * whole.cpu_s / number:.0f} us of CPU a sample",
-        f"{whole.cpu_s / parse_s:.1f} of parsing them as JSON",
-        "20 s for 1,000,000",
+        f"analysis of {number:,} samples",
+        whole.told,
+        f"{whole.cpu_s / parse_s:.1f} of parsing JSON",
+        f"{20 * number / 1e6:.3g} s",
         whole.wall_s <= 20 * number / 1e6,
     )
     yield Row(
-        f"memory of it, {host_cpus()} processes",
+        f"memory of it, files of {size / GIB:.1f} GiB",
         f"{whole.memory / MIB:,.0f} MiB",
-        f"{whole.memory / part.memory:.1f} of that for a part of {tenth:.2f}",
+        f"{whole.memory / part.memory:.1f} for {1 / tenth:.1f} times",
         "under 2 GiB",
         whole.memory < 2 * GIB,
     )
     growth = whole.cpu_s / part.cpu_s
     yield Row(
-        "how its time grows",
-        f"{part.told} for a part of {tenth:.2f}",
-        f"{growth:.1f} times for {1 / tenth:.1f} times as much",
-        "in proportion",
+        "its time for a part",
+        f"{part.told}, of {tenth:.2f}",
+        f"{growth:.1f} for {1 / tenth:.1f} times",
+        "as much",
         growth <= 1.1 / tenth,
     )
 
