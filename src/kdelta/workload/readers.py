@@ -214,20 +214,6 @@ def read_outputs(
     return columns, wrong
 
 
-def read_output(reader: Reader, output: Any, wanted: Wanted, script: Path | None = None) -> Found:
-    """What one sample's output says: the values that were found, as they stand there.
-
-    Arguments as for `read_outputs`.
-
-    Raises:
-        ReadError: nothing wanted is there, or the output is another one.
-    """
-    columns, wrong = read_outputs(reader, [output], wanted, script)
-    for why in wrong.values():
-        raise ReadError(why)
-    return {name: value for name, (value,) in columns.items() if value is not None}
-
-
 def _run_script(script: Path | None, text: str) -> Any:
     if script is None:
         raise ReadError("the workload's script is not known")

@@ -13,13 +13,21 @@ from hypothesis import strategies as st
 
 from kdelta.workload.declaration import Reader
 from kdelta.workload.readers import (
-    ReadError,
     as_number,
     lookup,
     lookup_all,
-    read_output,
     read_outputs,
 )
+
+
+def read_output(
+    reader: Reader, output: Any, wanted: dict[str, str], script: Path | None = None
+) -> dict[str, Any] | str:
+    """What is found in one output, or why it was not understood."""
+    columns, wrong = read_outputs(reader, [output], wanted, script)
+    found = {name: value for name, (value,) in columns.items() if value is not None}
+    return wrong.get(0, found)
+
 
 FIO = {"jobs": [{"read": {"bw": 12, "lat": {"p99.9": 7}}}], "p99": {"9": "not this one"}}
 KTAP = """\
@@ -74,8 +82,7 @@ def test_what_is_read(
     ],
 )
 def test_output_that_is_another_one(reader: Reader, output: str, said: str) -> None:
-    with pytest.raises(ReadError, match=said):
-        read_output(reader, output, {"value": "a.b"})
+    assert said in read_output(reader, output, {"value": "a.b"})
 
 
 def test_a_value_that_is_only_sometimes_there() -> None:
@@ -90,8 +97,8 @@ def test_a_script(tmp_path: Path) -> None:
     wanted = {"n": "words", "a": "deep.a"}
     assert read_output("script", "one two", wanted, script) == {"n": 2, "a": 1}
     script.write_text("def parse(text):\n    return text.split()[9]\n")
-    with pytest.raises(ReadError, match=r"parse\.py: IndexError: list index out of range"):
-        read_output("script", "one two", wanted, script)
+    why = "parse.py: IndexError: list index out of range"
+    assert read_output("script", "one two", wanted, script) == why
 
 
 @pytest.mark.parametrize(
