@@ -195,6 +195,16 @@ def test_a_sweep_that_hangs(guest: Boot) -> None:
     assert guest.kept() == ["boot", "sample"]
 
 
+def test_a_deadline_that_is_told_later_than_it_kills(
+    guest: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest's lines die before its supervisor has ended, which says why."""
+    monkeypatch.setattr(boot, "ENDING_S", PATIENCE_S)
+    script = "boot(); serve(1); port.readline(); port.close(); time.sleep(1000)"
+    said = guest.fails(script, boot_timeout_s=2, deadline_s=4)
+    assert "the guest was killed at its deadline after 1 of 3 slices" in said
+
+
 def test_a_guest_that_falls_silent(guest: Boot) -> None:
     """It is given up long before the deadline of the whole sweep."""
     plan = {**PLAN, "silence_s": 1.5}

@@ -306,8 +306,10 @@ class LiveBoot:
     def _fail(self, error: LineError | None = None) -> NoReturn:
         """Say what went wrong, once nothing of the guest runs any more."""
         self._watch.look()
-        # Where its lines are dead it is about to end by itself, and then its status tells more.
-        deadline = time.monotonic() + (ENDING_S if error is not None else 0.0)
+        # Where its lines are dead it is about to end by itself, and then its status tells more;
+        # killed at its deadline, it loses them before its supervisor has ended.
+        dead = error is not None or self._guest.port.over
+        deadline = time.monotonic() + (ENDING_S if dead else 0.0)
         while self._guest.alive and time.monotonic() < deadline:
             time.sleep(0.05)
         ended = self._guest.end()
