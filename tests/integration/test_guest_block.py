@@ -141,6 +141,24 @@ def test_a_node_where_kvm_does_not_work_is_named(
     assert earlier["reason"].endswith("(SLURM job 12 on n3)")
 
 
+@pytest.mark.parametrize("lock", ["kdelta.host.lock._wait", "kdelta.measure.block.file_lock"])
+def test_who_was_ended_while_it_waited_is_told_by_the_next_try(
+    request_: BlockRequest, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("SLURMD_NODENAME", "n3")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    with monkeypatch.context() as patched:
+        patched.setattr(lock, ended)
+        with pytest.raises(KeyboardInterrupt):
+            measure_block(request_)
+    measure_block(request_)
+    (earlier,) = json.loads((request_.out / "host.json").read_text())["earlier_attempts"]
+    assert earlier["reason"] == "interrupted while it waited (SLURM job 12 on n3)"
+
+
 def test_two_nodes_do_not_measure_a_block_at_once(
     request_: BlockRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,15 +33,28 @@ def remembered(folder: Path, earlier: int) -> Iterator[list[Json]]:
     path = folder / NAME
     for _ in range(earlier):
         _append(path, "killed")
-    try:
+    with told(folder):
         yield _read(path)
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def told(folder: Path, when: str = "") -> Iterator[None]:
+    """Write down what keeps a block from its end, and raise it.
+
+    Args:
+        folder: the block's.
+        when: where a try was interrupted, in words.
+    """
+    path = folder / NAME
+    try:
+        yield
     except KeyboardInterrupt:
-        _append(path, "interrupted" + _in_job())
+        _append(path, f"interrupted{when and f' {when}'}{_in_job()}")
         raise
     except Exception as error:
         _append(path, (str(error) if isinstance(error, KdeltaError) else repr(error)) + _in_job())
         raise
-    path.unlink(missing_ok=True)
 
 
 def _in_job() -> str:

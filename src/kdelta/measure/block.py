@@ -86,8 +86,7 @@ def measure_block(request: BlockRequest) -> None:
     # Before anything is waited for. Blocks measured meanwhile on other hosts: the analysis looks.
     require_same_guest(out, request.key, guest)
     with (
-        host_lock(f"measuring {experiment.name}: {name}", exclusive=True),
-        _block_lock(request.out, name),
+        _alone(request, name),
         attempts.remembered(request.out, _remove_leftovers(request.out)) as earlier,
         contextlib.nullcontext(_wait_for_quiet(request, name)) as quiet,
         host_environment(
@@ -148,6 +147,17 @@ def _wait_for_quiet(request: BlockRequest, name: str) -> Json | None:
     return wait_for_quiet(
         name, experiment.validity.host_other_cpu, experiment.environment.wait_for_quiet_s
     )
+
+
+@contextlib.contextmanager
+def _alone(request: BlockRequest, name: str) -> Iterator[None]:
+    """Have the host and the block to oneself; a try that is ended while it waits is remembered."""
+    with contextlib.ExitStack() as stack:
+        with attempts.told(request.out, "while it waited"):
+            purpose = f"measuring {request.source.experiment.name}: {name}"
+            stack.enter_context(host_lock(purpose, exclusive=True))
+            stack.enter_context(_block_lock(request.out, name))
+        yield
 
 
 @contextlib.contextmanager
