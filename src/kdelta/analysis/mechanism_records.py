@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, TypeAdapter
+import msgspec
+from msgspec import Meta
 
 from kdelta.analysis import console
 from kdelta.analysis.raw import arm_files, cell_of
-from kdelta.analysis.records import Cell, Count, Gate, StrictRecord, parse
+from kdelta.analysis.records import Cell, Count, FiniteFloat, Gate, Seconds, StrictRecord, parse
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
 from kdelta.workload.parameters import Level
 
 
-class Allocation(StrictRecord):
+class Allocation(StrictRecord, frozen=True, kw_only=True):
     """Where the writer got its pages, counted over `writes` calls."""
 
     writes: Count
@@ -31,7 +32,7 @@ class Allocation(StrictRecord):
     lost_events: Count = 0
 
 
-class Contention(StrictRecord):
+class Contention(StrictRecord, frozen=True, kw_only=True):
     """Waits for pipe->mutex; no wait has no mean and no percentile."""
 
     writes: Count
@@ -44,49 +45,48 @@ class Contention(StrictRecord):
     lost_events: Count = 0
 
 
-class LockWaits(StrictRecord):
+class LockWaits(StrictRecord, frozen=True, kw_only=True):
     """Waits for one lock, as far as it can be told: its kind, and who wanted it."""
 
-    lock: str = Field(pattern=r"^[a-z]+(-[a-z]+)?( \((read|write)\))?$", max_length=32)
-    caller: str = Field(pattern=r"^[A-Za-z0-9_$]+$", max_length=128)
+    lock: Annotated[str, Meta(pattern=r"^[a-z]+(-[a-z]+)?( \((read|write)\))?$", max_length=32)]
+    caller: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_$]+$", max_length=128)]
     waits: Count
     wait_ns: Count
     wait_ns_max: Count
 
 
-class Locks(StrictRecord):
+class Locks(StrictRecord, frozen=True, kw_only=True):
     """Waits of the workload's tasks for locks of the kernel, over `elapsed_s`."""
 
-    elapsed_s: FiniteFloat = Field(ge=0)
+    elapsed_s: Seconds
     waits: tuple[LockWaits, ...]
     unfinished: Count = 0
     lost_events: Count = 0
-    bench: dict[str, Any] = Field(default_factory=dict)
+    bench: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class MechanismBoot(StrictRecord):
-    record: Literal["boot"]
-    mechanism: Literal[True]
+class MechanismBoot(StrictRecord, frozen=True, kw_only=True, tag_field="record", tag="boot"):
+    mechanism: bool
     regime: str
     arm: str
     gate: Gate | None = None
 
 
-class MechanismStressor(StrictRecord):
+class MechanismStressor(
+    StrictRecord, frozen=True, kw_only=True, tag_field="record", tag="stressor"
+):
     """How the stressor settled; nothing is computed of it."""
 
-    record: Literal["stressor"]
     regime: str
     arm: str
 
 
-class MechanismSample(StrictRecord):
+class MechanismSample(StrictRecord, frozen=True, kw_only=True, tag_field="record", tag="mechanism"):
     """One cell, traced.
 
     Records of before there were several probes name none, and are of `pipe-allocation`.
     """
 
-    record: Literal["mechanism"]
     regime: str
     arm: str
     workload: str | None = None
@@ -106,10 +106,9 @@ class MechanismSample(StrictRecord):
         return None if self.status == "ok" else self.error or "no reason was recorded"
 
 
-class MechanismEnd(StrictRecord):
+class MechanismEnd(StrictRecord, frozen=True, kw_only=True, tag_field="record", tag="end"):
     """Last record; all there is of a boot that failed at once."""
 
-    record: Literal["end"]
     ok: bool
     error: str | None = None
 
@@ -133,7 +132,7 @@ class MechanismArm:
 
 
 _Record = MechanismBoot | MechanismStressor | MechanismSample | MechanismEnd
-_RECORD: TypeAdapter[_Record] = TypeAdapter(Annotated[_Record, Field(discriminator="record")])
+_RECORD: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
 
 
 def read_mechanism(folder: Path, settings: AnalysisSettings) -> tuple[MechanismArm, ...]:
@@ -196,6 +195,11 @@ def _read_arm(path: Path, regime: str, arm: str, settings: AnalysisSettings) -> 
                 f"path says {regime!r}, {arm!r}; was the file moved or copied?"
             )
         if isinstance(record, MechanismBoot):
+            if not record.mechanism:
+                raise KdeltaError(
+                    f"{where}: key mechanism: found False: the boot was timed, and not traced; "
+                    "move the file away"
+                )
             boot = record
             continue
         if isinstance(record, MechanismStressor):

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
+
 from kdelta.analysis import console
 from kdelta.analysis.boots import RawBoot, RawData
 from kdelta.analysis.records import (
@@ -145,7 +147,7 @@ def _read_block(
     schedule = parse_schedule(path.read_bytes(), str(path))
     _require_same(str(path), "regime", schedule.regime, regime)
     _require_same(str(path), "block", schedule.block, number)
-    arms = list(schedule.arms)
+    arms = schedule.arms
     for arm in arms:
         if arm not in settings.arms or arms.count(arm) > 1:
             raise KdeltaError(
@@ -237,7 +239,7 @@ def _read_boot(
             checks, name = record.self_checks, settings.workload_name
             if checks is not None:  # a workload that has none has nothing that can be wrong
                 check = checks.get(name, SelfCheck(ok=True))
-                record = record.model_copy(update={"self_check": check})
+                record = msgspec.structs.replace(record, self_check=check)
             boot = record
             continue
         if isinstance(record, StressorRecord):
@@ -246,7 +248,7 @@ def _read_boot(
                     f"{where}: a second stressor record, or one after a sample; a file holds one, "
                     "right after the boot record"
                 )
-            boot = boot.model_copy(update={"stressor": record})
+            boot = msgspec.structs.replace(boot, stressor=record)
             continue
         last_order = max(last_order, record.cell_order)
         if record.workload not in (None, settings.workload_name):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pandas as pd
 import pytest
 from synthetic import SETTINGS
@@ -55,7 +56,7 @@ def boot(arm: str, block: int, used: int | None, regime: str = "idle") -> RawBoo
         arm=arm,
         boot_order=1,
         planned=(),
-        boot=BootRecord.model_validate(record),
+        boot=msgspec.convert(record, BootRecord),
         ran=Slices(),
         end=None,
         splats=(),

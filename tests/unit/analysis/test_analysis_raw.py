@@ -95,10 +95,10 @@ def test_the_speed_check_of_a_sample_is_read_and_old_data_has_none(raw: Path) ->
 @pytest.mark.parametrize(
     ("times", "expected"),
     [
-        ({**TIMES, "cpu_ns": [1]}, "key speed.before: Value error, 2 vCPUs in wall_ns, 1 in"),
-        ({**TIMES, "cpu_ns": [1, 0]}, "key speed.before.cpu_ns.1: Input should be greater than 0"),
+        ({**TIMES, "cpu_ns": [1]}, "key speed.before: 2 vCPUs in wall_ns, 1 in"),
+        ({**TIMES, "cpu_ns": [1, 0]}, "key speed.before.cpu_ns.1: Expected `int` >= 1 (found 0)"),
         ({"wall_ns": [], "cpu_ns": []}, "key speed.before.wall_ns: "),
-        ({"wall_ns": [1, 2]}, "key speed.before.cpu_ns: Field required"),
+        ({"wall_ns": [1, 2]}, "key speed.before.cpu_ns: it is missing"),
     ],
 )
 def test_malformed_speed_checks(raw: Path, times: dict[str, Any], expected: str) -> None:
@@ -107,6 +107,16 @@ def test_malformed_speed_checks(raw: Path, times: dict[str, Any], expected: str)
     message = refused(raw)
     assert message.startswith(f"{path}:2: ")
     assert expected in message
+
+
+def test_a_program_may_print_nan_and_the_guest_may_not_record_it(raw: Path) -> None:
+    path = raw / BLOCK / "patched.jsonl"
+    nan = float("nan")
+    edit(path, lambda r: r[1]["bench"].update(throughput_mib_s=nan))
+    (boot,) = [b for b in read_raw(raw, SETTINGS).boots if b.arm == "patched"]
+    assert [why for why in boot.ran.misread.values() if "nan, which is no number" in why]
+    edit(path, lambda r: r[1].update(host_cpu={"cpus": 2, "busy_s": nan}))
+    assert ":2: key host_cpu.busy_s: Expected `float` " in refused(raw)
 
 
 STRESSOR = {"record": "stressor", "name": "stress-ng", "command": [], "settled": False}
