@@ -18,18 +18,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot, Slices
+from kdelta.analysis.boots import BootKey, RawBoot, Slices
 from kdelta.analysis.forked import on_all_cpus
 from kdelta.analysis.inference import Floats
-from kdelta.analysis.latency import Latencies, log_quantiles, over_rounds
+from kdelta.analysis.latency import Latencies, Numbers, log_quantiles, over_rounds
 from kdelta.analysis.raw import Place, arm_files, find_blocks, read_block
+from kdelta.analysis.records import Cell
 from kdelta.analysis.rules import HostShares, host_shares
-from kdelta.analysis.samples import boots_in_order, samples_of
+from kdelta.analysis.samples import boots_in_order, samples_frame, slices_frame
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import machine_of, relative_speeds
 from kdelta.analysis.validity import (
     Violation,
-    broken_samples,
     in_order,
     own_violations,
     slow_violations,
@@ -45,32 +45,50 @@ class Blocks:
 
     Attributes:
         boots: as they were read, without their slices.
-        samples: rows of samples.csv, in display order. `relative_speed` is missing, and `valid`
-            says only what a boot itself tells: both wait for all the others. None are left once
-            they are put together with the others'.
-        wall_s: of each row; NaN where it was not recorded.
+        rows: how many slices each boot has run; of boots in display order.
+        slices: the slices' columns of samples.csv, in display order; `valid` says only what a boot
+            itself tells, until `settle`. None are left once they are put together with the others'.
+        cells: cell of each slice, numbered among those of these blocks.
+        levels: of each numbered cell.
+        wall_s: of each slice; NaN where it was not recorded.
         violations: what a boot itself tells.
         host: regime, block and arm -> the largest shares of CPU time that were taken from a boot.
-        told: which rows have a latency distribution.
+        told: numbers of the slices that have a latency distribution.
         quantiles: of these, natural logarithms of microseconds, shape (told, quantiles): most of
-            what a block takes, until it is known which rows are valid.
+            what a block takes, until it is known which slices are valid.
         latencies: then what is left of them, as `over_rounds` makes it.
     """
 
     boots: tuple[RawBoot, ...]
-    samples: pd.DataFrame
+    rows: tuple[int, ...]
+    slices: pd.DataFrame
+    cells: Numbers
+    levels: tuple[Cell, ...]
     wall_s: Floats
     violations: tuple[Violation, ...]
-    host: dict[tuple[str, int, str], HostShares]
-    told: tuple[int, ...]
+    host: dict[BootKey, HostShares]
+    told: Numbers
     quantiles: Floats
     latencies: Latencies = field(default_factory=dict)
 
-    def settle(self, settings: AnalysisSettings) -> None:
-        """Keep of latencies what tables need, now that each row is known to be valid or not."""
-        rows = self.samples.iloc[list(self.told)]
-        self.latencies = over_rounds(rows, self.quantiles, settings.factors)
-        self.told, self.quantiles = (), self.quantiles[:0].copy()
+    def settle(self, relative: Floats, settings: AnalysisSettings) -> None:
+        """Keep of latencies what tables need, now that each slice is known to be valid or not.
+
+        Args:
+            relative: speed of each slice.
+            settings: the limit of that.
+        """
+        self.slices["relative_speed"] = relative
+        self.slices["valid"] &= ~(relative < settings.limits.cpu_speed)
+        ordered = boots_in_order(self.boots, settings)
+        valid = self.slices["valid"].to_numpy(dtype=bool)[self.told]
+        told = self.told[valid]
+        boots = np.repeat(np.arange(len(ordered)), self.rows)[told]
+        self.latencies = {}
+        for boot, cell, mean in over_rounds(boots, self.cells[told], self.quantiles[valid]):
+            place = ordered[boot].regime, ordered[boot].arm, self.levels[cell]
+            self.latencies.setdefault(place, {})[ordered[boot].block] = mean
+        self.told, self.quantiles = self.told[:0].copy(), self.quantiles[:0].copy()
 
 
 def read_blocks(raw_dir: Path, settings: AnalysisSettings) -> tuple[list[Blocks], tuple[Path, ...]]:
@@ -106,35 +124,18 @@ def together(
         settings: rules, names and order.
     """
     # Columns of blocks without a row have no type.
-    there = [block for block in blocks if len(block.samples)] or [blocks[0]]
-    machines = {
-        (boot.regime, boot.block, boot.arm): machine_of(boot)
-        for block in blocks
-        for boot in block.boots
-    }
-    numbers = {machine: number for number, machine in enumerate(dict.fromkeys(machines.values()))}
-    of_boots = {place: numbers[machine] for place, machine in machines.items()}
-    place = ["regime", "block", "arm"]
-    relative, full = relative_speeds(
-        np.concatenate([b.samples[["speed_before", "speed_after"]].to_numpy(float) for b in there]),
-        np.array(
-            [
-                of_boots[boot]
-                for block in there
-                for boot in zip(*(block.samples[name] for name in place), strict=True)
-            ],
-            dtype=np.int64,
-        ),
-    )
-    ends = np.cumsum([len(block.samples) for block in there])
+    there = [block for block in blocks if len(block.slices)] or [blocks[0]]
+    boots = [boot for block in there for boot in boots_in_order(block.boots, settings)]
+    rows = [number for block in there for number in block.rows]
+    numbers: dict[object, int] = {}
+    machines = [numbers.setdefault(machine_of(boot), len(numbers)) for boot in boots]
+    checks = [block.slices[["speed_before", "speed_after"]].to_numpy(float) for block in there]
+    relative, full = relative_speeds(np.concatenate(checks), np.repeat(machines, rows))
+    ends = np.cumsum([len(block.slices) for block in there])
     for block, speeds in zip(there, np.split(relative, ends[:-1]), strict=True):
-        block.samples["relative_speed"] = speeds
-        block.samples["valid"] &= ~(speeds < settings.limits.cpu_speed)
-        block.settle(settings)
+        block.settle(speeds, settings)
     _give_back()
-    samples = pd.concat([block.samples for block in there], ignore_index=True)
-    for block in there:  # a million of them are kept once
-        block.samples = samples.iloc[:0]
+    samples = samples_frame([block.slices for block in there], boots, rows, settings)
     _give_back()
     slow = slow_violations(samples, full, settings)
     own = (violation for block in blocks for violation in block.violations)
@@ -155,20 +156,27 @@ def judge(boots: Sequence[RawBoot], settings: AnalysisSettings) -> Blocks:
         settings: rules, names and order.
     """
     broken = [found for boot in boots for found in own_violations(boot, settings)]
+    lost: dict[BootKey, set[tuple[Cell, int]]] = {}
+    for one in broken:
+        lost.setdefault((one.regime, one.block, one.arm), set()).add((one.cell, one.round))
     ordered = boots_in_order(boots, settings)
-    first = itertools.accumulate((len(boot.ran.records) for boot in ordered), initial=0)
+    rows = tuple(len(boot.ran.records) for boot in ordered)
     told = {
-        row + number: histogram
-        for row, boot in zip(first, ordered, strict=False)
+        first + number: histogram
+        for first, boot in zip(itertools.accumulate(rows, initial=0), ordered, strict=False)
         for number, histogram in sorted(boot.ran.histograms.items())
     }
-    walls = [one.wall_s for boot in ordered for one in boot.ran.records]
+    levels: dict[Cell, int] = {}
+    cells = [levels.setdefault(c, len(levels)) for boot in ordered for c in boot.ran.cells]
     return Blocks(
         boots=tuple(replace(boot, ran=Slices()) for boot in boots),
-        samples=samples_of(ordered, broken_samples(broken), settings),
-        wall_s=np.array([wall if wall else np.nan for wall in walls], dtype=float),
+        rows=rows,
+        slices=slices_frame(ordered, lost, settings),
+        cells=np.array(cells, dtype=np.int64),
+        levels=tuple(levels),
+        wall_s=np.concatenate([boot.ran.wall_s for boot in ordered]),
         violations=tuple(broken),
-        host={(boot.regime, boot.block, boot.arm): host_shares(boot) for boot in boots},
-        told=tuple(told),
+        host={boot.key: host_shares(boot) for boot in boots},
+        told=np.array([*told], dtype=np.int64),
         quantiles=log_quantiles(list(told.values())),
     )

@@ -36,6 +36,9 @@ Floats = NDArray[np.float64]
 Column = Sequence[Any]
 """One value per slice of a boot; None where there is none."""
 
+BootKey = tuple[str, int, str]
+"""Regime, block, arm: what identifies a boot."""
+
 Facts = tuple[tuple[str, object], ...]
 
 MOST_WRITES = 2**40
@@ -120,6 +123,7 @@ class Slices:
 
     Attributes:
         records: what the guest wrote.
+        wall_s: seconds from start to end by the monotonic clock; NaN where that was not recorded.
         cells: the levels of their cells, in the order of the factors.
         given: parameters that were set: those of the experiment, and the cell's.
         values: what the workload's output says, by name; None where it lacks it.
@@ -131,6 +135,7 @@ class Slices:
     """
 
     records: tuple[SampleRecord, ...] = ()
+    wall_s: Floats = field(default_factory=lambda: np.empty(0))
     cells: tuple[Cell, ...] = ()
     given: tuple[Mapping[str, Level], ...] = ()
     values: Mapping[str, Column] = field(default_factory=dict)
@@ -177,6 +182,11 @@ class RawBoot:
     rates: Mapping[str, float] = field(default_factory=dict)
     others: int = 0
     last_order: int = 0
+
+    @property
+    def key(self) -> BootKey:
+        """What identifies the boot."""
+        return (self.regime, self.block, self.arm)
 
     @property
     def places(self) -> list[tuple[Cell, int]]:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kdelta.analysis.boots import Floats, Histogram
 from kdelta.analysis.records import Cell
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 QUANTILES = (*(percent / 100 for percent in range(1, 100)), 0.999)
 """Shares of the writes that latency.csv gives a latency for."""
+
+Numbers = NDArray[np.int64]
 
 Latencies = dict[tuple[str, str, Cell], dict[int, Floats]]
 """(regime, arm, cell) -> block -> mean over its rounds of the logarithms of `QUANTILES`."""
@@ -62,28 +65,22 @@ def quantiles_ns(histograms: Sequence[Histogram], levels: Floats) -> Floats:
     return found
 
 
-def over_rounds(rows: pd.DataFrame, quantiles: Floats, factors: Sequence[str]) -> Latencies:
-    """Mean over the rounds of a block's cell of its logarithms of quantiles.
+def over_rounds(
+    boots: Numbers, cells: Numbers, quantiles: Floats
+) -> Iterator[tuple[int, int, Floats]]:
+    """Boot, cell, and the mean over the rounds of the boot's cell of its logarithms of quantiles.
 
     Args:
-        rows: of samples.csv, that have a distribution, by arm and cell of each block; what is not
-            valid is left out.
-        quantiles: theirs, shape (rows, quantiles).
-        factors: names of the cells' columns.
+        boots: of each slice, numbered; slices of a boot's cell stand together.
+        cells: likewise.
+        quantiles: theirs, shape (slices, quantiles).
     """
-    valid = rows["valid"].to_numpy(dtype=bool)
-    columns = [rows[name][valid] for name in ("regime", "arm", "block", *factors)]
-    keys = [(regime, arm, block, cell) for regime, arm, block, *cell in zip(*columns, strict=True)]
-    first = [n for n, key in enumerate(keys) if n == 0 or key != keys[n - 1]]
-    if not first:
-        return {}
-    sums = np.add.reduceat(quantiles[valid], first, axis=0)
-    means = sums / np.diff([*first, len(keys)])[:, np.newaxis]
-    found: Latencies = {}
-    for number, mean in zip(first, means, strict=True):
-        regime, arm, block, cell = keys[number]
-        found.setdefault((regime, arm, tuple(cell)), {})[block] = mean
-    return found
+    if not len(boots):
+        return
+    first = np.flatnonzero(np.diff(boots, prepend=-1) | np.diff(cells, prepend=-1))
+    sizes = np.diff(first, append=len(boots))
+    means = np.add.reduceat(quantiles, first, axis=0) / sizes[:, np.newaxis]
+    yield from zip(boots[first].tolist(), cells[first].tolist(), means, strict=True)
 
 
 def latency_frame(

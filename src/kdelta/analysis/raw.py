@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from kdelta.analysis import console
-from kdelta.analysis.boots import RawBoot, RawData
+from kdelta.analysis.boots import RawBoot, RawData, cell_key
 from kdelta.analysis.records import (
     BootRecord,
     Cell,
@@ -20,9 +22,8 @@ from kdelta.analysis.records import (
     SampleRecord,
     Schedule,
     SelfCheck,
-    StressorRecord,
     parse_host,
-    parse_record,
+    parse_records,
     parse_schedule,
 )
 from kdelta.analysis.settings import AnalysisSettings
@@ -210,59 +211,61 @@ def _read_boot(
     path = folder / f"{arm}.jsonl"
     boot: BootRecord | None = None
     end: EndRecord | None = None
-    samples: dict[tuple[Cell, int], tuple[SampleRecord, str]] = {}
-    others = last_order = 0
     rounds = len(schedule.rounds)
-    lines = path.read_bytes().split(b"\n") if path.is_file() else []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        record = parse_record(line, where)
+    # By cell and round: where each slice that was planned has its place.
+    cells = sorted(planned, key=cell_key)
+    places = {cell: rounds * number for number, cell in enumerate(cells)}
+    samples: list[tuple[Cell, SampleRecord, int] | None] = [None] * (rounds * len(cells))
+    others = last_order = 0
+    here = schedule.regime, schedule.block, arm, order
+    known: dict[tuple[tuple[str, Level], ...], Cell] = {}
+    for number, record in parse_records(path.read_bytes(), path) if path.is_file() else ():
         if end is not None:
-            raise KdeltaError(f"{where}: a record after the end record; two boots in one file?")
+            raise KdeltaError(
+                f"{path}:{number}: a record after the end record; two boots in one file?"
+            )
         if isinstance(record, EndRecord):
             end = record
             continue
         if (boot is None) != isinstance(record, BootRecord):
-            raise KdeltaError(f"{where}: a file holds one boot record, and holds it first")
-        _require_same(where, "regime", record.regime, schedule.regime)
-        _require_same(where, "block", record.block, schedule.block)
-        _require_same(where, "arm", record.arm, arm)
-        _require_same(where, "boot_order", record.boot_order, order)
-        if isinstance(record, BootRecord):
-            if record.mechanism:
+            raise KdeltaError(f"{path}:{number}: a file holds one boot record, and holds it first")
+        if (record.regime, record.block, record.arm, record.boot_order) != here:
+            for key, expected in zip(("regime", "block", "arm", "boot_order"), here, strict=True):
+                _require_same(f"{path}:{number}", key, getattr(record, key), expected)
+        if isinstance(record, SampleRecord):
+            last_order = max(last_order, record.cell_order)
+            if record.workload not in (None, settings.workload_name):
+                others += 1
+                continue
+            levels = tuple(record.cell.items())
+            cell = known.get(levels)
+            if cell is None:
+                cell = cell_of(record.cell, settings, f"{path}:{number}: key cell")
+                known[levels] = cell
+            place = places.get(cell, -1) + record.round - 1
+            if cell not in places or record.round > rounds or samples[place] is not None:
                 raise KdeltaError(
-                    f"{where}: key mechanism: the boot was traced, so its times are none; "
-                    "move the file to the run's folder mechanism/"
+                    f"{path}:{number}: key cell: {record.cell}, round {record.round}, was run "
+                    "twice or is not in schedule.json"
                 )
-            checks, name = record.self_checks, settings.workload_name
-            if checks is not None:  # a workload that has none has nothing that can be wrong
-                check = checks.get(name, SelfCheck(ok=True))
-                record = msgspec.structs.replace(record, self_check=check)
-            boot = record
-            continue
-        if isinstance(record, StressorRecord):
-            if boot is None or boot.stressor or samples:
+            samples[place] = cell, record, number
+        elif isinstance(record, BootRecord):
+            boot = _started(record, f"{path}:{number}", settings)
+        else:
+            if boot is None or boot.stressor or last_order or any(samples):
                 raise KdeltaError(
-                    f"{where}: a second stressor record, or one after a sample; a file holds one, "
-                    "right after the boot record"
+                    f"{path}:{number}: a second stressor record, or one after a sample; a file "
+                    "holds one, right after the boot record"
                 )
             boot = msgspec.structs.replace(boot, stressor=record)
-            continue
-        last_order = max(last_order, record.cell_order)
-        if record.workload not in (None, settings.workload_name):
-            others += 1
-            continue
-        place = cell_of(record.cell, settings, f"{where}: key cell"), record.round
-        if place[0] not in planned or record.round > rounds or place in samples:
-            raise KdeltaError(
-                f"{where}: key cell: {record.cell}, round {record.round}, was run twice or is not "
-                "in schedule.json"
-            )
-        samples[place] = record, where
-    ran = read_slices(samples, settings)
-    seconds = sum(record.wall_s or 0.0 for record, _ in samples.values())
+    found = [sample for sample in samples if sample is not None]
+    ran = read_slices(
+        [cell for cell, _, _ in found],
+        [record for _, record, _ in found],
+        settings,
+        lambda number: f"{path}:{found[number][2]}",
+    )
+    seconds = math.fsum(ran.wall_s[~np.isnan(ran.wall_s)])
     log = folder / f"{arm}.console.log"
     return RawBoot(
         regime=schedule.regime,
@@ -284,6 +287,20 @@ def _read_boot(
         others=others,
         last_order=last_order,
     )
+
+
+def _started(record: BootRecord, where: str, settings: AnalysisSettings) -> BootRecord:
+    """A boot's first record, with the self-check of the workload that counts."""
+    if record.mechanism:
+        raise KdeltaError(
+            f"{where}: key mechanism: the boot was traced, so its times are none; "
+            "move the file to the run's folder mechanism/"
+        )
+    if record.self_checks is None:
+        return record
+    # A workload that has none has nothing that can be wrong.
+    check = record.self_checks.get(settings.workload_name, SelfCheck(ok=True))
+    return msgspec.structs.replace(record, self_check=check)
 
 
 def cell_of(cell: Mapping[str, Level], settings: AnalysisSettings, where: str) -> Cell:

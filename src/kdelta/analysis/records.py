@@ -244,13 +244,22 @@ _RECORD: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _SCHEDULE = msgspec.json.Decoder(Schedule)
 
 
-def parse_record(line: bytes, where: str) -> Record:
-    """One line of an arm's file.
+def parse_records(text: bytes, path: object) -> list[tuple[int, Record]]:
+    """An arm's file: its records, each with the number of its line.
 
     Raises:
-        KdeltaError: not a record; the message begins with `where`.
+        KdeltaError: a line is no record; the message begins with `path` and the line's number.
     """
-    return parse(_RECORD, line, where)
+    found: list[tuple[int, Record]] = []
+    decode = _RECORD.decode
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        if not line or line.isspace():
+            continue
+        try:
+            found.append((number, decode(line)))
+        except ValueError:
+            found.append((number, parse(_RECORD, line, f"{path}:{number}")))
+    return found
 
 
 def parse_schedule(text: bytes, where: str) -> Schedule:

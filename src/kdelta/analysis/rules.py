@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from kdelta import plain
-from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.boots import Floats, RawBoot
 from kdelta.analysis.console import OOM_INVOKED, OOM_KILL
-from kdelta.analysis.records import HostCpu, SampleRecord
+from kdelta.analysis.records import HostCpu
 from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.workload.declaration import ELAPSED
 from kdelta.workload.samples import check_all, without_ratio
@@ -49,81 +52,99 @@ def slice_breaches(boot: RawBoot, settings: AnalysisSettings) -> dict[int, list[
     Returns:
         A slice's number -> what it breaks; nothing of those that break no rule.
     """
-    ran, limits = boot.ran, settings.limits
-    checked = check_all(settings.workload, ran.values, ran.given, settings.workload_limits)
-    primary, kills = ran.values[settings.primary], ran.counters["oom_kill"]
-    elapsed = ran.values.get(ELAPSED) or [None] * len(ran.records)
-    steal = guest_steal(boot)
-    last = max((one.cell_order for one in ran.records), default=0)
-    last = max(last, boot.last_order)
     found: dict[int, list[Breach]] = {}
-    for number, record in enumerate(ran.records):
-        breaches: list[Breach] = []
-        understood = number not in ran.misread
-        if record.status != "ok" or record.exit_status not in (0, None) or not understood:
-            why = record.error or ran.misread.get(number) or "no result was recorded"
-            breaches.append(Breach("failed", record.exit_status, 0, one_line(why)))
-        if understood:
-            lacking = without_ratio(settings.workload, primary[number])
-            breaches += [Breach("failed", 0, 0, why) for why in lacking]
-            if number in ran.strange:
-                breaches.append(Breach("cell", None, None, ran.strange[number]))
-            breaches += [
-                Breach(one.rule, one.value, one.limit, one.detail)
-                for one in checked.get(number, ())
-            ]
-        breaches += _clock_breaches(record, elapsed[number] if understood else None, limits)
-        share = steal[number]
-        if share is not None and share > limits.steal:
-            stolen_s = (ran.counters["steal_ticks"][number] or 0) / USER_HZ
-            told = f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {record.wall_s:.2f} s"
-            breaches.append(Breach("guest-steal", share, limits.steal, told))
-        breaches += _stressor_breaches(boot, record, is_last=record.cell_order == last)
-        if kills[number]:
-            told = "the OOM killer ran during the sample"
-            breaches.append(Breach("oom-kill", kills[number], 0, told))
-        if breaches:
-            found[number] = breaches
+    for number, breach in itertools.chain(
+        _output_breaches(boot, settings),
+        _clock_breaches(boot, settings.limits),
+        _steal_breaches(boot, settings.limits),
+        _stressor_breaches(boot),
+        _kill_breaches(boot),
+    ):
+        found.setdefault(number, []).append(breach)
     return found
 
 
-def _clock_breaches(
-    record: SampleRecord, elapsed_s: float | None, limits: Limits
-) -> Iterator[Breach]:
-    wall_s = record.wall_s
-    if wall_s is None:
-        return
-    if record.realtime_start_ns is not None and record.realtime_end_ns is not None:
-        jump_ms = (record.realtime_end_ns - record.realtime_start_ns) / 1e6 - wall_s * 1e3
-        if abs(jump_ms) > limits.clock_jump_ms:
-            yield Breach(
-                "clock-jump",
-                jump_ms,
-                limits.clock_jump_ms,
-                "real time advanced by another amount than monotonic time",
-            )
-            return
-    # The workload's window lies within the sample, by the same clock.
-    excess_ms = 0.0 if elapsed_s is None else (elapsed_s - wall_s) * 1e3
-    if excess_ms > limits.clock_jump_ms:
-        yield Breach(
-            "clock-jump",
-            excess_ms,
-            limits.clock_jump_ms,
-            "the workload's own time is longer than the sample",
-        )
+def _output_breaches(boot: RawBoot, settings: AnalysisSettings) -> Iterator[tuple[int, Breach]]:
+    """Slices that failed, were not understood or ran something else, or break a check."""
+    ran, workload = boot.ran, settings.workload
+    for number, record in enumerate(ran.records):
+        if record.status != "ok" or record.exit_status not in (0, None) or number in ran.misread:
+            why = record.error or ran.misread.get(number) or "no result was recorded"
+            yield number, Breach("failed", record.exit_status, 0, one_line(why))
+    for number, value in enumerate(ran.values[settings.primary]):
+        if not (value and value > 0) and number not in ran.misread:
+            for why in without_ratio(workload, value):
+                yield number, Breach("failed", 0, 0, why)
+    for number, why in ran.strange.items():
+        yield number, Breach("cell", None, None, why)
+    checked = check_all(workload, ran.values, ran.given, settings.workload_limits)
+    for number, broken in checked.items():
+        if number not in ran.misread:
+            yield from ((number, Breach(b.rule, b.value, b.limit, b.detail)) for b in broken)
 
 
-def guest_steal(boot: RawBoot) -> list[float | None]:
-    """Share of each slice's CPU time that a hypervisor took; None where not recorded."""
-    ticks = boot.ran.counters["steal_ticks"]
-    vcpus = boot.vcpus
-    return [
-        None
-        if stolen is None or not vcpus or not wall_s or wall_s <= 0
-        else stolen / USER_HZ / (vcpus * wall_s)
-        for stolen, wall_s in zip(ticks, (one.wall_s for one in boot.ran.records), strict=True)
+def _clock_breaches(boot: RawBoot, limits: Limits) -> Iterator[tuple[int, Breach]]:
+    ran, limit = boot.ran, limits.clock_jump_ms
+    realtime_ms = [
+        math.nan
+        if one.realtime_start_ns is None or one.realtime_end_ns is None
+        else (one.realtime_end_ns - one.realtime_start_ns) / 1e6
+        for one in ran.records
     ]
+    jumps = np.array(realtime_ms, dtype=float) - ran.wall_s * 1e3
+    # The workload's window lies within the sample, by the same clock. None are of misread output.
+    elapsed_s = np.array(ran.values.get(ELAPSED, [None] * len(ran.records)), dtype=float)
+    excesses = (elapsed_s - ran.wall_s) * 1e3
+    jumped = np.abs(jumps) > limit
+    for number in np.flatnonzero(jumped | (excesses > limit)).tolist():
+        value, told = (
+            (jumps[number], "real time advanced by another amount than monotonic time")
+            if jumped[number]
+            else (excesses[number], "the workload's own time is longer than the sample")
+        )
+        yield number, Breach("clock-jump", float(value), limit, told)
+
+
+def _steal_breaches(boot: RawBoot, limits: Limits) -> Iterator[tuple[int, Breach]]:
+    ran, shares = boot.ran, guest_steal(boot)
+    for number in np.flatnonzero(shares > limits.steal).tolist():
+        stolen_s = ran.counters["steal_ticks"][number] / USER_HZ
+        wall_s = ran.wall_s[number]
+        told = f"{stolen_s:.2f} s stolen from {boot.vcpus} vCPUs within {wall_s:.2f} s"
+        yield number, Breach("guest-steal", float(shares[number]), limits.steal, told)
+
+
+def _stressor_breaches(boot: RawBoot) -> Iterator[tuple[int, Breach]]:
+    stressor = boot.boot.stressor if boot.boot else None
+    records = boot.ran.records
+    last = max((boot.last_order, *(one.cell_order for one in records)))
+    died = boot.end is not None and boot.end.stressor_alive is False
+    for number, record in enumerate(records):
+        if record.stressor_alive is False:
+            told = "the stressor was dead at the sample's end"
+        elif stressor is None:
+            continue
+        elif record.stressor_alive is None:
+            told = "nothing shows that the stressor was alive"
+        elif died and record.cell_order == last:
+            # It died between its last check and the end: only the last sample is in doubt.
+            told = "the stressor was dead at the boot's end"
+        else:
+            continue
+        yield number, Breach("stressor-dead", None, None, told)
+
+
+def _kill_breaches(boot: RawBoot) -> Iterator[tuple[int, Breach]]:
+    for number, kills in enumerate(boot.ran.counters["oom_kill"]):
+        if kills:
+            yield number, Breach("oom-kill", kills, 0, "the OOM killer ran during the sample")
+
+
+def guest_steal(boot: RawBoot) -> Floats:
+    """Share of each slice's CPU time that a hypervisor took; NaN where not recorded."""
+    stolen = np.array(boot.ran.counters["steal_ticks"], dtype=float)
+    wall_s = np.where(boot.ran.wall_s > 0, boot.ran.wall_s, np.nan)
+    return np.asarray(stolen / USER_HZ / ((boot.vcpus or math.nan) * wall_s))
 
 
 def slow_breach(relative: float, before: float, after: float, full: float, limit: float) -> Breach:
@@ -158,12 +179,34 @@ class HostShares(NamedTuple):
 
 def host_shares(boot: RawBoot) -> HostShares:
     """What was taken from a boot; before there were slices, from the whole of it."""
-    cpus = [boot.host_cpu, *(one.host_cpu for one in boot.ran.records)]
+    taken = _taken([boot.host_cpu, *(one.host_cpu for one in boot.ran.records)])
     return HostShares(
-        highest(map(host_other_cpu, cpus)),
-        highest(map(host_steal, cpus)),
-        highest(guest_steal(boot)),
+        _largest(taken.other_cpu), _largest(taken.host_steal), _largest(guest_steal(boot))
     )
+
+
+class _Taken(NamedTuple):
+    """CPU seconds that the host had, and the shares of them that were taken; NaN: not recorded."""
+
+    capacity_s: Floats
+    other_cpu: Floats
+    host_steal: Floats
+
+
+def _taken(cpus: Iterable[HostCpu | None]) -> _Taken:
+    """What others than kdelta's guest took of the host over some slices or boots."""
+    rows = [
+        (math.nan,) * 5 if c is None else (c.cpus, c.elapsed_s, c.busy_s, c.own_s, c.steal_s)
+        for c in cpus
+    ]
+    number, elapsed_s, busy_s, own_s, steal_s = np.array(rows, dtype=float).T
+    capacity_s = number * np.where(elapsed_s > 0, elapsed_s, np.nan)
+    return _Taken(capacity_s, (busy_s - own_s) / capacity_s, steal_s / capacity_s)
+
+
+def _largest(values: Floats) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.max()) if known.size else None
 
 
 def highest(values: Iterable[float | None]) -> float | None:
@@ -173,19 +216,6 @@ def highest(values: Iterable[float | None]) -> float | None:
 
 def _told(speed: float) -> str:
     return "an unknown number of" if math.isnan(speed) else f"{speed:.0f}"
-
-
-def _stressor_breaches(boot: RawBoot, record: SampleRecord, *, is_last: bool) -> Iterator[Breach]:
-    stressor = boot.boot.stressor if boot.boot else None
-    if record.stressor_alive is False:
-        yield Breach("stressor-dead", None, None, "the stressor was dead at the sample's end")
-    elif stressor is None:
-        return
-    elif record.stressor_alive is None:
-        yield Breach("stressor-dead", None, None, "nothing shows that the stressor was alive")
-    elif is_last and boot.end is not None and boot.end.stressor_alive is False:
-        # It died between its last check and the end: only the last sample is in doubt.
-        yield Breach("stressor-dead", None, None, "the stressor was dead at the boot's end")
 
 
 def boot_breaches(boot: RawBoot) -> Iterator[Breach]:
@@ -272,37 +302,14 @@ def host_breaches(boot: RawBoot, limits: Limits) -> Iterator[Breach]:
     if boot.failure is not None:
         yield Breach("boot-failed", None, None, one_line(boot.failure))
     yield from _load_breaches(boot, limits)
-    cpu, capacity_s = boot.host_cpu, _capacity_s(boot.host_cpu)
+    capacity_s, other_cpu, steal = (float(value[0]) for value in _taken([boot.host_cpu]))
     for rule, share, limit, who in (
-        ("host-steal", host_steal(cpu), limits.steal, "a hypervisor"),
-        ("host-other-cpu", host_other_cpu(cpu), limits.host_other_cpu, "other programs"),
+        ("host-steal", steal, limits.steal, "a hypervisor"),
+        ("host-other-cpu", other_cpu, limits.host_other_cpu, "other programs"),
     ):
-        if share is not None and capacity_s is not None and share > limit:
+        if share > limit:
             took = f"{share * capacity_s:.1f} of {capacity_s:.1f}"
             yield Breach(rule, share, limit, f"{who} took {took} CPU seconds of the host")
-
-
-def host_steal(cpu: HostCpu | None) -> float | None:
-    """Share of the host's CPU time that a hypervisor took; None if not recorded."""
-    capacity_s = _capacity_s(cpu)
-    if cpu is None or cpu.steal_s is None or capacity_s is None:
-        return None
-    return cpu.steal_s / capacity_s
-
-
-def host_other_cpu(cpu: HostCpu | None) -> float | None:
-    """Share of it that other programs than kdelta's guest took; None if not recorded."""
-    capacity_s = _capacity_s(cpu)
-    if cpu is None or cpu.busy_s is None or cpu.own_s is None or capacity_s is None:
-        return None
-    return (cpu.busy_s - cpu.own_s) / capacity_s
-
-
-def _capacity_s(cpu: HostCpu | None) -> float | None:
-    """CPU seconds that the host had meanwhile; None if not recorded."""
-    if cpu is None or not cpu.cpus or not cpu.elapsed_s:
-        return None
-    return cpu.cpus * cpu.elapsed_s
 
 
 def _load_breaches(boot: RawBoot, limits: Limits) -> Iterator[Breach]:

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from kdelta.analysis.boots import RawBoot
+from kdelta.analysis.boots import BootKey, RawBoot
 from kdelta.analysis.records import Cell, Gate
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import speeds_of
-from kdelta.analysis.tables import frame_of_columns
+from kdelta.analysis.tables import arrays_of, order_of
 from kdelta.workload.parameters import Level
 
 SampleKey = tuple[str, int, str, Cell, int]
@@ -32,43 +33,73 @@ def fixed_parameters(settings: AnalysisSettings) -> dict[str, Level]:
     return found
 
 
-def samples_of(
-    boots: Sequence[RawBoot], broken: frozenset[SampleKey], settings: AnalysisSettings
+def slices_frame(
+    boots: Sequence[RawBoot], broken: Mapping[BootKey, set[tuple[Cell, int]]], s: AnalysisSettings
 ) -> pd.DataFrame:
-    """One row per sample that was run, without its relative speed.
+    """One row per slice that was run: what of samples.csv differs between slices of a boot.
+
+    Its relative speed is not known yet.
 
     Args:
         boots: in display order, as `boots_in_order` gives them.
-        broken: samples that break a validity rule; they get valid=false.
-        settings: names of the factors, and the workload.
+        broken: cell and round of the slices that break a validity rule; they get valid=false.
+        s: names of the factors, and the workload.
     """
-    fixed = fixed_parameters(settings)
-    recorded = settings.workload.recorded
+    recorded = s.workload.recorded
     columns: dict[str, list[Any]] = {}
     for boot in boots:
         ran, number = boot.ran, len(boot.ran.records)
-        here = (boot.regime, boot.block, boot.arm)
+        lost = broken.get(boot.key, set())
         speeds = speeds_of([one.speed for one in ran.records])
         found: dict[str, Sequence[Any]] = {
-            **{name: [value] * number for name, value in fixed.items()},
             **{name: ran.values.get(name, [None] * number) for name in recorded},
             **ran.counters,
             "speed_before": speeds[:, 0].tolist(),
             "speed_after": speeds[:, 1].tolist(),
-            **{name: [value] * number for name, value in _boot_columns(boot).items()},
             **{name: [getattr(one, name) for one in ran.records] for name in _SLICE_COLUMNS},
-            **dict(zip(settings.factors, zip(*ran.cells, strict=True), strict=bool(number))),
-            "valid": [(*here, *place) not in broken for place in ran.places],
+            **{name: [cell[n] for cell in ran.cells] for n, name in enumerate(s.factors)},
+            "valid": [place not in lost for place in ran.places] if lost else [True] * number,
         }
         for name, column in found.items():
             columns.setdefault(name, []).extend(column)
-    return frame_of_columns(
+    types = {name: _TYPES[value.type] for name, value in recorded.items()}
+    return pd.DataFrame(arrays_of("samples.csv", columns, values=types), copy=False)
+
+
+def samples_frame(
+    slices: Sequence[pd.DataFrame],
+    boots: Sequence[RawBoot],
+    rows: Sequence[int],
+    settings: AnalysisSettings,
+) -> pd.DataFrame:
+    """samples.csv: one row per slice, tidy.
+
+    Args:
+        slices: as `slices_frame` makes them, with the relative speeds. Their columns are taken
+            out of them: a million rows are kept once.
+        boots: all of these slices', in the order of the rows.
+        rows: how many of them each boot has.
+        settings: names of the factors, and the workload.
+    """
+    fixed = fixed_parameters(settings)
+    place = np.repeat(np.arange(len(boots)), rows)
+    of_boots = [{**fixed, **_boot_columns(boot)} for boot in boots]
+    constants = arrays_of(
         "samples.csv",
-        columns,
-        settings.factors,
-        parameters=tuple(fixed),
-        values={name: _TYPES[value.type] for name, value in recorded.items()},
+        {name: [one[name] for one in of_boots] for name in of_boots[0]},
+        values={},
     )
+    columns: dict[str, Any] = {name: column.take(place) for name, column in constants.items()}
+    for name in [*slices[0]]:
+        parts = [part.pop(name) for part in slices]
+        columns[name] = pd.concat(parts, ignore_index=True).array
+    order = order_of(
+        "samples.csv",
+        factors=settings.factors,
+        parameters=[*fixed],
+        values=[*settings.workload.recorded],
+    )
+    return pd.DataFrame({name: columns[name] for name in order}, copy=False)
 
 
 _SLICE_COLUMNS = ("round", "slot", "cell_order", "status", "stressor_alive")

@@ -8,15 +8,17 @@ after another takes ten times as long.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from kdelta.analysis.boots import Column, Histogram, Slices, cell_key
+import numpy as np
+
+from kdelta.analysis.boots import Column, Floats, Histogram, Slices
 from kdelta.analysis.records import Cell, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
 from kdelta.pressure_counters import PRESSURE_COUNTERS
-from kdelta.workload.readers import lookup_all
 from kdelta.workload.samples import understand, wrong_parameters
 
 Growth = Mapping[str, int]
@@ -24,45 +26,50 @@ Growth = Mapping[str, int]
 
 
 def read_slices(
-    samples: Mapping[tuple[Cell, int], tuple[SampleRecord, str]], settings: AnalysisSettings
+    cells: Sequence[Cell],
+    records: Sequence[SampleRecord],
+    settings: AnalysisSettings,
+    where: Callable[[int], str],
 ) -> Slices:
-    """The slices of a boot, by cell and round.
+    """The slices of a boot.
 
     Args:
-        samples: by cell and round: each as the guest wrote it, and its file and line.
+        cells: of the slices, sorted.
+        records: as the guest wrote them.
         settings: the workload.
+        where: number of a slice -> its file and line.
 
     Raises:
         KdeltaError: a histogram is damaged; the message begins with its file and line.
     """
     workload, script = settings.workload, settings.script
-    ordered = sorted(samples, key=lambda place: (cell_key(place[0]), place[1]))
-    records = tuple(samples[place][0] for place in ordered)
-    by_cell = {cell: {**settings.arguments, **samples[cell, n][0].cell} for cell, n in ordered}
-    given = tuple(by_cell[cell] for cell, _ in ordered)
+    by_cell = {
+        cell: {**settings.arguments, **one.cell} for cell, one in zip(cells, records, strict=True)
+    }
+    given = tuple(by_cell[cell] for cell in cells)
     outputs = [one.output if one.bench is None else one.bench for one in records]
-    found = understand(workload, outputs, given, [one.wall_s for one in records], script)
-    strange = wrong_parameters(workload, outputs, [one.cell for one in records], script)
-    tables: dict[int, Any] = {}
-    if workload.distribution is not None:
-        path = workload.distribution.read
-        column = lookup_all(outputs, [path])[path]
-        tables = {
-            number: table
-            for number, table in enumerate(column)
-            if table is not None and number not in found.misread
-        }
+    wall_s = wall_seconds(records)
+    elapsed = [None if wall != wall else wall for wall in wall_s.tolist()]
+    found = understand(workload, outputs, given, elapsed, script)
+    strange = wrong_parameters(workload, found.reported, [one.cell for one in records])
+    tables: dict[int, Any] = {
+        number: table
+        for number, table in enumerate(found.distribution)
+        if table is not None and number not in found.misread
+    }
     try:
         histograms = dict(zip(tables, Histogram.of_all([*tables.values()]), strict=True))
     except ValueError:
+        path = workload.distribution.read if workload.distribution else ""
         histograms = {
-            number: _histogram(table, f"{samples[ordered[number]][1]}: key bench.{path}")
+            number: _histogram(table, f"{where(number)}: key bench.{path}")
             for number, table in tables.items()
         }
     grown = growth_columns([growth_of(record) for record in records])
     return Slices(
-        records=records,
-        cells=tuple(cell for cell, _ in ordered),
+        records=tuple(records),
+        wall_s=wall_s,
+        cells=tuple(cells),
         given=given,
         values=found.values,
         misread={
@@ -76,6 +83,17 @@ def read_slices(
         grown=grown,
         counters=counters_of(grown, len(records)),
     )
+
+
+def wall_seconds(records: Sequence[SampleRecord]) -> Floats:
+    """Seconds that each slice took by the monotonic clock; NaN where that was not recorded."""
+    spans = [
+        math.nan
+        if one.monotonic_start_ns is None or one.monotonic_end_ns is None
+        else one.monotonic_end_ns - one.monotonic_start_ns
+        for one in records
+    ]
+    return np.array(spans, dtype=float) / 1e9
 
 
 def _histogram(buckets: Any, where: str) -> Histogram:
@@ -111,7 +129,11 @@ def growth_of(record: SampleRecord) -> Growth:
 def growth_columns(grown: Sequence[Growth]) -> Mapping[str, Column]:
     """Counter -> what it grew by over each slice; None where a slice lacks it."""
     kinds = dict.fromkeys(map(tuple, grown))
-    return lookup_all(grown, itertools.chain.from_iterable(kinds))
+    if len(kinds) == 1:  # one kernel, all of whose counters were read
+        columns = zip(*(one.values() for one in grown), strict=True)
+        return dict(zip(next(iter(kinds)), columns, strict=True))
+    names = dict.fromkeys(itertools.chain.from_iterable(kinds))
+    return {name: [one.get(name) for one in grown] for name in names}
 
 
 def counters_of(grown: Mapping[str, Column], number: int) -> dict[str, Column]:
@@ -126,7 +148,10 @@ def counters_of(grown: Mapping[str, Column], number: int) -> dict[str, Column]:
     for name, prefix in _SUMS:
         # Which there are, one of every zone say, is the kernel's.
         parts = [column for read, column in grown.items() if read.startswith(prefix)]
-        found[name] = [_sum(row) for row in zip(*parts, strict=True)] if parts else missing
+        if any(None in column for column in parts):
+            found[name] = [_sum(row) for row in zip(*parts, strict=True)]
+        else:
+            found[name] = [*map(sum, zip(*parts, strict=True))] if parts else missing
     return found
 
 

@@ -8,13 +8,18 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from kdelta.analysis.forked import on_all_cpus
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.schema import BY_PATH, FACTOR, PARAMETER, RULE, VALUE
+
+ArrayLike = np.ndarray | ExtensionArray
 
 ROWS = 20_000
 """Of a table, that are written at once."""
@@ -45,30 +50,65 @@ def frame_of(
     return _typed(pd.DataFrame(list(rows), columns=list(dtypes)), dtypes)
 
 
-def frame_of_columns(
+def arrays_of(
     path: str,
-    columns: Mapping[str, Sequence[object]],
-    factors: Sequence[str],
+    columns: Mapping[str, Sequence[Any]],
     *,
-    parameters: Sequence[str],
     values: Mapping[str, str],
-) -> pd.DataFrame:
-    """Columns as such a table; one that is not given has no value.
+) -> dict[str, ArrayLike]:
+    """Columns of such a table as arrays of their types; one that has none there stays as it is.
 
     Args:
         path: of the table.
-        columns: values by column, all of one length.
+        columns: values by column; None is missing.
+        values: of the workload: name -> type in pandas.
+    """
+    dtypes = _dtypes(path, {VALUE: dict(values)})
+    return {name: array_of(column, dtypes.get(name)) for name, column in columns.items()}
+
+
+def array_of(column: Sequence[Any], dtype: str | None) -> ArrayLike:
+    """Values as an array: what pandas would make of them, without asking what each of them is.
+
+    Args:
+        column: the values; None is missing.
+        dtype: in pandas; None: as they come.
+    """
+    match dtype:
+        case "float64" | "int64" | "bool":
+            return np.array(column, dtype=dtype)
+        case "Int64" | "boolean":
+            missing = np.zeros(len(column), dtype=bool)
+            if None in column:
+                missing = np.array([value is None for value in column])
+                column = [0 if value is None else value for value in column]
+            if dtype == "boolean":
+                return pd.arrays.BooleanArray(np.array(column, dtype=bool), missing)
+            return pd.arrays.IntegerArray(np.array(column, dtype=np.int64), missing)
+    return pd.Series(column, dtype=dtype).array
+
+
+def order_of(
+    path: str,
+    *,
+    factors: Sequence[str],
+    parameters: Sequence[str],
+    values: Sequence[str],
+) -> list[str]:
+    """The names of such a table's columns.
+
+    Args:
+        path: of the table.
         factors: of the matrix.
         parameters: of the workload that are the same in every cell.
-        values: of the workload: name -> type in pandas.
+        values: of the workload.
     """
     places: dict[str, dict[str, str | None]] = {
         FACTOR: dict.fromkeys(factors),
         PARAMETER: dict.fromkeys(parameters),
-        VALUE: dict(values),
+        VALUE: dict.fromkeys(values),
     }
-    dtypes = _dtypes(path, places)
-    return _typed(pd.DataFrame(dict(columns), columns=list(dtypes)), dtypes)
+    return list(_dtypes(path, places))
 
 
 def _dtypes(path: str, places: Mapping[str, Mapping[str, str | None]]) -> dict[str, str | None]:

@@ -121,18 +121,26 @@ def validity_frame(found: Iterable[Violation], settings: AnalysisSettings) -> pd
 
 def own_violations(boot: RawBoot, settings: AnalysisSettings) -> list[Violation]:
     """Every rule that any planned sample of a boot breaks, but for what other boots tell of it."""
-    numbers = {place: number for number, place in enumerate(boot.ran.places)}
     own = slice_breaches(boot, settings)
     whole = [*boot_breaches(boot), *host_breaches(boot, settings.limits)]
-    not_run = Breach("incomplete-boot", len(numbers), boot.slices, "the cell was not run")
-    lost = [] if boot.failed else [not_run]
-    found = []
-    for place in boot.places:
-        number = numbers.get(place)
+    ran = boot.ran.places
+    broken = dict(enumerate(ran)) if whole else {number: ran[number] for number in sorted(own)}
+    found = [
+        Violation(boot.regime, boot.block, boot.arm, *place, breach)
+        for number, place in broken.items()
         # By rule: where both the boot and the sample break it, the sample's own facts are told.
-        breaches = (*lost, *whole) if number is None else (*whole, *own.get(number, ()))
-        by_rule = {breach.rule: breach for breach in breaches}
-        found += [Violation(boot.regime, boot.block, boot.arm, *place, b) for b in by_rule.values()]
+        for breach in {b.rule: b for b in (*whole, *own.get(number, ()))}.values()
+    ]
+    if len(ran) < boot.slices:
+        not_run = Breach("incomplete-boot", len(ran), boot.slices, "the cell was not run")
+        lost = {b.rule: b for b in (*([] if boot.failed else [not_run]), *whole)}
+        there = set(ran)
+        found += [
+            Violation(boot.regime, boot.block, boot.arm, *place, breach)
+            for place in boot.places
+            if place not in there
+            for breach in lost.values()
+        ]
     return found
 
 

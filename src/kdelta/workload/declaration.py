@@ -358,6 +358,13 @@ class Workload(FileModel):
         """Where the output has the values of parameters that the program used."""
         return {n: p.reported for n, p in self.parameters.items() if p.reported is not None}
 
+    @functools.cached_property
+    def used(self) -> frozenset[str]:
+        """Names in expressions of values and checks."""
+        expressions = [value.expression for value in self.recorded.values() if value.expression]
+        expressions += [check.value for check in self.checks]
+        return frozenset().union(*(expression.names for expression in expressions))
+
     def required(self) -> list[str]:
         """Parameters that every cell has to give."""
         return [name for name, parameter in self.parameters.items() if parameter.required]

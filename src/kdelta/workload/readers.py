@@ -12,8 +12,9 @@ import csv
 import functools
 import io
 import json
+import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,12 @@ def lookup_all(documents: Sequence[Any], paths: Iterable[str]) -> dict[str, list
     leads is found out once for all documents that have the same keys.
     """
     wanted = list(dict.fromkeys(paths))
+    if {*map(type, documents)} == {dict} and len(kinds := {*map(tuple, documents)}) == 1:
+        return _of_alike(kinds.pop(), documents, wanted)
     alike: dict[tuple[str, ...] | None, list[int]] = {}
     for place, document in enumerate(documents):
         keys = tuple(document) if isinstance(document, dict) else None
         alike.setdefault(keys, []).append(place)
-    if len(alike) == 1:
-        return _of_alike(next(iter(alike)), documents, wanted)
     found: dict[str, list[Any]] = {path: [None] * len(documents) for path in wanted}
     for keys, places in alike.items():
         here = _of_alike(keys, [documents[place] for place in places], wanted)
@@ -72,11 +73,14 @@ def _of_alike(
     """The same in documents that have the same keys, or in others than mappings."""
     if keys is None:
         return {path: [_in_list(document, path) for document in documents] for path in paths}
-    found: dict[str, list[Any]] = {}
+    here = [path for path in paths if path in keys]
+    found = dict(zip(here, _values(documents, here), strict=True))
     below: dict[str, dict[str, str]] = {}
     for path in paths:
-        if path in keys or not path:
-            found[path] = [document[path] for document in documents] if path else [*documents]
+        if path in found:
+            continue
+        if not path:
+            found[path] = [*documents]
             continue
         key, rest = next(((k, rest) for k, rest in _splits(path) if k in keys), (None, path))
         if key is None:
@@ -84,9 +88,17 @@ def _of_alike(
         else:
             below.setdefault(key, {})[path] = rest
     for key, rests in below.items():
-        inside = lookup_all([document[key] for document in documents], rests.values())
+        inside = lookup_all(_values(documents, [key])[0], rests.values())
         found |= {path: inside[rest] for path, rest in rests.items()}
     return found
+
+
+def _values(documents: Sequence[Any], keys: Sequence[str]) -> list[list[Any]]:
+    """What mappings have under keys that all of them have: a column for each key."""
+    if len(keys) < 2:  # an itemgetter of one key gives no tuple
+        return [[document[key] for document in documents] for key in keys]
+    rows = map(operator.itemgetter(*keys), documents)
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _in_list(document: Any, path: str) -> Any:
@@ -173,7 +185,12 @@ _READERS: dict[Reader, Callable[[Any, Wanted], Found]] = {
 
 
 def read_outputs(
-    reader: Reader, outputs: Sequence[Any], wanted: Wanted, script: Path | None = None
+    reader: Reader,
+    outputs: Sequence[Any],
+    wanted: Wanted,
+    script: Path | None = None,
+    *,
+    needed: Collection[str] | None = None,
 ) -> tuple[dict[str, list[Any]], dict[int, str]]:
     """What the outputs of many samples say, as columns, and which were not understood, and why.
 
@@ -182,13 +199,18 @@ def read_outputs(
         outputs: what the program printed; of `json`, also the parsed documents; None: nothing.
         wanted: name -> where an output has it.
         script: of the reader `script`: a file with `parse(text)`, which gives a mapping.
+        needed: names of which an output has to hold one at least; None: any that is wanted.
 
     Returns:
         name -> the value as it stands in each output, None where one lacks it; place of an output
-        that is another one, or holds nothing that is wanted -> why.
+        that is another one, or holds nothing that is needed -> why.
     """
-    read, wrong = [], {}
-    for place, output in enumerate(outputs):
+    read: list[Any] = []
+    wrong: dict[int, str] = {}
+    parsed = reader == "json" and {*map(type, outputs)} <= {dict, list}
+    if parsed:
+        read = [*outputs]
+    for place, output in enumerate(() if parsed else outputs):
         try:
             if output is None:
                 raise ReadError("there is none")
@@ -206,10 +228,11 @@ def read_outputs(
         columns = {name: paths[path] for name, path in wanted.items()}
     else:
         columns = {name: [one.get(name) if one else None for one in read] for name in wanted}
-    first = next(iter(columns.values()), [])
+    told = [column for name, column in columns.items() if needed is None or name in needed]
+    first = told[0] if told else []
     for place in [place for place, value in enumerate(first) if value is None]:
-        if all(column[place] is None for column in columns.values()):
-            names = ", ".join(sorted(wanted.values()))
+        if all(column[place] is None for column in told):
+            names = ", ".join(sorted(w for n, w in wanted.items() if needed is None or n in needed))
             wrong.setdefault(place, f"the output holds none of {names}")
     return columns, wrong
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kdelta.workload.declaration import ELAPSED, Check, Workload
 from kdelta.workload.parameters import Level
 from kdelta.workload.readers import ReadError, as_number, read_outputs
@@ -17,6 +20,7 @@ from kdelta.workload.readers import ReadError, as_number, read_outputs
 Values = dict[str, Any]
 
 _PLAIN: dict[str, type] = {"number": float, "integer": int, "text": str, "flag": bool}
+"""Of a value's type, the one in Python."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,14 @@ class Understood:
         values: name -> one value per sample, in its type: those read, and those made of them. None
             where a sample lacks it, and in every column where it was not understood.
         misread: place of a sample that was not understood -> why.
+        reported: parameter -> the value that each program said it used; None where it did not.
+        distribution: of each, as it stands in the output; None where there is none.
     """
 
     values: dict[str, list[Any]]
     misread: dict[int, str]
+    reported: dict[str, list[Any]]
+    distribution: list[Any]
 
 
 def understand(
@@ -69,7 +77,8 @@ def understand(
         elapsed_s: seconds that its command ran, where that was recorded.
         script: of a workload with a script.
     """
-    read, misread = read_outputs(workload.output, outputs, workload.places, script)
+    read, reported, misread = _read(workload, outputs, script)
+    distribution = read.pop(_DISTRIBUTION, [None] * len(outputs))
     values = {
         name: _column(name, workload.types[name], column, misread) for name, column in read.items()
     }
@@ -88,6 +97,8 @@ def understand(
     for name, metric in workload.metrics.items():
         column = values[name]
         where = f" ({metric.read})" if metric.read not in (None, name) else ""
+        if None not in column and all(map(math.isfinite, column)):
+            continue
         for place, number in enumerate(column):
             if number is None and name == ELAPSED:
                 continue  # of a record that does not tell it
@@ -96,17 +107,39 @@ def understand(
     for place in misread:
         for column in values.values():
             column[place] = None
-    return Understood(values, misread)
+    return Understood(values, misread, reported, distribution)
+
+
+_DISTRIBUTION = "(distribution)"
+"""No name of a value: these are words."""
+
+
+def _read(
+    workload: Workload, outputs: Sequence[Any], script: Path | None
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]], dict[int, str]]:
+    """Values and the distribution, parameters as the program reports them, and what is misread."""
+    wanted = dict(workload.places)
+    if workload.distribution is not None and workload.output == "json":
+        wanted[_DISTRIBUTION] = workload.distribution.read
+    of_parameters = {f"({name})": (name, where) for name, where in workload.reported.items()}
+    wanted |= {key: where for key, (_, where) in of_parameters.items()}
+    read, misread = read_outputs(workload.output, outputs, wanted, script, needed=workload.places)
+    reported = {name: read.pop(key) for key, (name, _) in of_parameters.items()}
+    return read, reported, misread
 
 
 def _parameters(
     workload: Workload, cells: Sequence[Mapping[str, Level]]
 ) -> dict[str, list[object]]:
-    """What every parameter comes to in each sample; those of a cell are one mapping, often."""
+    """What the parameters that anything is made of come to in each sample.
+
+    Those of a cell are one mapping, often.
+    """
     distinct = {id(cell): cell for cell in cells}
     meanings = {key: workload.meanings(cell) for key, cell in distinct.items()}
     rows = [meanings[id(cell)] for cell in cells]
-    return {name: [row[name] for row in rows] for name in workload.parameters}
+    names = [name for name in workload.parameters if name in workload.used]
+    return {name: [row[name] for row in rows] for name in names}
 
 
 def values_of(
@@ -129,9 +162,13 @@ def values_of(
 
 def _column(name: str, kind: str, column: list[Any], misread: dict[int, str]) -> list[Any]:
     """Values in their type; where one is none of that, its sample is misread."""
-    plain = _PLAIN[kind]
-    # Nearly every value of a program that prints JSON.
-    if {*map(type, column)} == {plain} and (plain is not float or all(map(math.isfinite, column))):
+    # Nearly every value of a program that prints JSON, where 5.0 may be written as 5.
+    kinds = {*map(type, column)}
+    if kind == "number" and kinds <= {float, int}:
+        numbers = column if kinds == {float} else [*map(_float, column)]
+        if all(map(math.isfinite, numbers)):
+            return numbers
+    elif kinds == {_PLAIN[kind]}:
         return column
     typed: list[Any] = []
     for place, told in enumerate(column):
@@ -141,6 +178,14 @@ def _column(name: str, kind: str, column: list[Any], misread: dict[int, str]) ->
             typed.append(None)
             misread.setdefault(place, str(error))
     return typed
+
+
+def _float(number: float) -> float:
+    """A number; infinite where it is too large for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _typed(name: str, kind: str, found: Any) -> Any:
@@ -162,37 +207,41 @@ def _typed(name: str, kind: str, found: Any) -> Any:
                 number: float | None = found
             else:
                 number = as_number(found) if isinstance(found, str) else None
-            if number is not None and math.isfinite(number):
+            if number is not None and math.isfinite(exact := _float(number)):
                 if kind == "number":
-                    return float(number)
-                if float(number).is_integer():
+                    return exact
+                if exact.is_integer():
                     return int(number)
     raise ReadError(f"{name}: the output says {found!r}, which is no {kind}")
 
 
 def wrong_parameters(
     workload: Workload,
-    outputs: Sequence[Any],
+    reported: Mapping[str, Sequence[Any]],
     cells: Sequence[Mapping[str, Level]],
-    script: Path | None = None,
 ) -> dict[int, str]:
     """Place of a sample -> the first parameter that its program used another value of, in words.
 
-    One that the output does not tell cannot be compared. Arguments as for `understand`.
+    One that the output does not tell cannot be compared.
+
+    Args:
+        workload: what was run.
+        reported: as `understand` gives it.
+        cells: parameters that were set.
     """
     asked = dict.fromkeys(name for cell in cells for name in cell)
-    wanted = {name: workload.reported[name] for name in asked if name in workload.reported}
     found: dict[int, str] = {}
-    if not wanted:
-        return found
-    told, unread = read_outputs(workload.output, outputs, wanted, script)
-    for name, column in told.items():
+    for name in asked:
+        if name not in reported:
+            continue
+        column, wanted = reported[name], [cell.get(name) for cell in cells]
+        if column == wanted and [*map(type, column)] == [*map(type, wanted)]:  # nearly always
+            continue
         parameter = workload.parameters[name]
-        for place, (cell, used) in enumerate(zip(cells, column, strict=True)):
-            level = cell.get(name)
-            if type(used) is type(level) and used == level:  # nearly always
+        for place, (level, used) in enumerate(zip(wanted, column, strict=True)):
+            if type(used) is type(level) and used == level:
                 continue
-            if used is None or level is None or place in unread or place in found:
+            if used is None or level is None or place in found:
                 continue
             if parameter.reported_true is not None:
                 used = used == parameter.reported_true
@@ -235,13 +284,14 @@ def check_all(
         kind, bound = check.bound
         limit = bounds[bound] if isinstance(bound, str) else bound
         holds = _HOLDS[kind]
-        for place, value in enumerate(map(float, check.value.values(known, len(cells)))):
-            if holds(value, limit):
-                continue
-            here = {n: column[place] for n, column in known.items() if column[place] is not None}
+        found_values = np.array([*map(_float, check.value.values(known, len(cells)))], dtype=float)
+        for place in np.flatnonzero(~holds(found_values, limit)).tolist():
+            here = {**workload.meanings(cells[place]), **{n: c[place] for n, c in known.items()}}
+            here = {name: value for name, value in here.items() if value is not None}
             told = found.get(place, [])
             if check.rule in (one.rule for one in told) or _true(check, here):
                 continue
+            value = float(found_values[place])
             number = None if math.isnan(value) else value
             found[place] = [*told, Broken(check.rule, number, limit, _detail(check, here))]
     return found
@@ -271,11 +321,11 @@ def without_ratio(workload: Workload, value: Any) -> list[str]:
 
 
 # NaN breaks each of them: what cannot be checked does not count.
-_HOLDS: dict[str, Callable[[float, float], bool]] = {
+_HOLDS: dict[str, Callable[[NDArray[np.float64], float], NDArray[np.bool_]]] = {
     "equals": operator.eq,
     "at_least": operator.ge,
     "at_most": operator.le,
-    "within": lambda value, limit: abs(value) <= limit,
+    "within": lambda values, limit: np.abs(values) <= limit,
 }
 
 

@@ -11,8 +11,8 @@ from synthetic import ARMS, SETTINGS, boot_records
 
 from kdelta.analysis import console
 from kdelta.analysis.blocks import judge, together
-from kdelta.analysis.boots import RawBoot
-from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_host, parse_record
+from kdelta.analysis.boots import RawBoot, cell_key
+from kdelta.analysis.records import BootRecord, EndRecord, SampleRecord, parse_host, parse_records
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.slices import read_slices
 from kdelta.analysis.validity import Violation
@@ -54,12 +54,14 @@ def boot_of(
 
     `host` is host.json, or None without one; `arm` matters only if there is no record.
     """
-    parsed = [parse_record(json.dumps(record).encode(), "here") for record in records]
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    parsed = [record for _, record in parse_records(text.encode(), "here")]
     samples = {
-        (tuple(r.cell[name] for name in settings.factors), r.round): (r, "here")
+        (tuple(r.cell[name] for name in settings.factors), r.round): r
         for r in parsed
         if isinstance(r, SampleRecord)
     }
+    ran = sorted(samples, key=lambda place: (cell_key(place[0]), place[1]))
     first = records[0] if records else {"regime": "idle", "block": 1, "arm": arm}
     return RawBoot(
         regime=first["regime"],
@@ -68,7 +70,9 @@ def boot_of(
         boot_order=1 + list(ARMS).index(first["arm"]),
         planned=tuple(tuple(cell[name] for name in settings.factors) for cell in cells),
         boot=next((r for r in parsed if isinstance(r, BootRecord)), None),
-        ran=read_slices(samples, settings),
+        ran=read_slices(
+            [cell for cell, _ in ran], [samples[p] for p in ran], settings, lambda number: "here"
+        ),
         end=next((r for r in parsed if isinstance(r, EndRecord)), None),
         splats=None if log is None else console.scan(log),
         host=None if host is None else parse_host(json.dumps(host).encode(), "host.json"),

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from synthetic import ARMS, SETTINGS
 
 from kdelta.analysis.boots import RawBoot, Slices
 from kdelta.analysis.counters import counters_frame
-from kdelta.analysis.records import SampleRecord, parse_record
+from kdelta.analysis.records import SampleRecord
 from kdelta.analysis.slices import counters_of, growth_columns, growth_of
 
 
@@ -72,15 +73,11 @@ def test_levels_are_no_counters() -> None:
 
 
 def record(**more: object) -> SampleRecord:
-    import json
-
     plain = {
         **{"record": "sample", "regime": "idle", "block": 1, "arm": "a"},
         **{"boot_order": 1, "cell_order": 1, "cell": {}, "status": "ok"},
     }
-    found = parse_record(json.dumps({**plain, **more}).encode(), "here")
-    assert isinstance(found, SampleRecord)
-    return found
+    return msgspec.convert({**plain, **more}, SampleRecord)
 
 
 def test_records_of_before_counters_were_recorded_as_growth() -> None:

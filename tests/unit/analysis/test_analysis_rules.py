@@ -16,7 +16,7 @@ from kdelta.analysis.settings import AnalysisSettings, Limits
 from kdelta.analysis.tables import csv_text
 from kdelta.analysis.validity import Violation
 from kdelta.units import level_value
-from kdelta.workload.samples import wrong_parameters
+from kdelta.workload.samples import understand, wrong_parameters
 from tests.workloads import PIPE_BENCH
 
 MS = 10**6
@@ -168,7 +168,8 @@ def test_a_throughput_that_is_wrong_is_not_explained_by_overhead() -> None:
 def strange(used: dict[str, Any], factor: str, asked: Any) -> str | None:
     """Which level the workload did not use, if its output says `used`."""
     said = {**records_of()[1]["bench"], **used}
-    return wrong_parameters(PIPE_BENCH, [said], [{factor: asked}]).get(0)
+    reported = understand(PIPE_BENCH, [said], [{factor: asked}], [None]).reported
+    return wrong_parameters(PIPE_BENCH, reported, [{factor: asked}]).get(0)
 
 
 @pytest.mark.parametrize(

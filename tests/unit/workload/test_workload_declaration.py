@@ -326,7 +326,8 @@ def test_what_ships_understands_its_program(name: str) -> None:
     values = values_of(made, output, cell, 1.5, script)
     assert {metric: values[metric] for metric in made.metrics} == expected
     assert list(broken_checks(made, values, cell, {})) == []
-    assert wrong_parameters(made, [output], [cell], script) == {}
+    reported = understand(made, [output], [cell], [1.5], script).reported
+    assert wrong_parameters(made, reported, [cell]) == {}
     assert made.argv(made.command, cell, program="/usr/bin/p")[0] == "/usr/bin/p"
 
 
