@@ -25,9 +25,10 @@ from kdelta.analysis.latency import Latencies, Numbers, log_quantiles, over_roun
 from kdelta.analysis.raw import Place, arm_files, find_blocks, read_block
 from kdelta.analysis.records import Cell
 from kdelta.analysis.rules import HostShares, host_shares
-from kdelta.analysis.samples import boots_in_order, samples_frame, slices_frame
+from kdelta.analysis.samples import boots_in_order, samples_frame, slice_columns
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import machine_of, relative_speeds
+from kdelta.analysis.tables import Columns
 from kdelta.analysis.validity import (
     Violation,
     in_order,
@@ -61,7 +62,7 @@ class Blocks:
 
     boots: tuple[RawBoot, ...]
     rows: tuple[int, ...]
-    slices: pd.DataFrame
+    slices: Columns
     cells: Numbers
     levels: tuple[Cell, ...]
     wall_s: Floats
@@ -79,9 +80,10 @@ class Blocks:
             settings: the limit of that.
         """
         self.slices["relative_speed"] = relative
-        self.slices["valid"] &= ~(relative < settings.limits.cpu_speed)
+        slow = relative < settings.limits.cpu_speed
+        self.slices["valid"] = np.asarray(self.slices["valid"], dtype=bool) & ~slow
         ordered = boots_in_order(self.boots, settings)
-        valid = self.slices["valid"].to_numpy(dtype=bool)[self.told]
+        valid = np.asarray(self.slices["valid"], dtype=bool)[self.told]
         told = self.told[valid]
         boots = np.repeat(np.arange(len(ordered)), self.rows)[told]
         self.latencies = {}
@@ -124,14 +126,19 @@ def together(
         settings: rules, names and order.
     """
     # Columns of blocks without a row have no type.
-    there = [block for block in blocks if len(block.slices)] or [blocks[0]]
+    there = [block for block in blocks if len(block.cells)] or [blocks[0]]
     boots = [boot for block in there for boot in boots_in_order(block.boots, settings)]
     rows = [number for block in there for number in block.rows]
     numbers: dict[object, int] = {}
     machines = [numbers.setdefault(machine_of(boot), len(numbers)) for boot in boots]
-    checks = [block.slices[["speed_before", "speed_after"]].to_numpy(float) for block in there]
-    relative, full = relative_speeds(np.concatenate(checks), np.repeat(machines, rows))
-    ends = np.cumsum([len(block.slices) for block in there])
+    checks = np.column_stack(
+        [
+            np.concatenate([np.asarray(block.slices[name], dtype=float) for block in there])
+            for name in ("speed_before", "speed_after")
+        ]
+    )
+    relative, full = relative_speeds(checks, np.repeat(machines, rows))
+    ends = np.cumsum([len(block.cells) for block in there])
     for block, speeds in zip(there, np.split(relative, ends[:-1]), strict=True):
         block.settle(speeds, settings)
     _give_back()
@@ -171,7 +178,7 @@ def judge(boots: Sequence[RawBoot], settings: AnalysisSettings) -> Blocks:
     return Blocks(
         boots=tuple(replace(boot, ran=Slices()) for boot in boots),
         rows=rows,
-        slices=slices_frame(ordered, lost, settings),
+        slices=slice_columns(ordered, lost, settings),
         cells=np.array(cells, dtype=np.int64),
         levels=tuple(levels),
         wall_s=np.concatenate([boot.ran.wall_s for boot in ordered]),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,8 @@ class Histogram:
     """
 
     data: bytes
+
+    BUCKET_BYTES: ClassVar[int] = 24
 
     @classmethod
     def of(cls, buckets: Any) -> Self:
@@ -105,7 +107,7 @@ class Histogram:
         except (TypeError, ValueError, OverflowError):
             return [cls.of(table) for table in tables]  # which says what is wrong, if anything is
         data = whole.tobytes()
-        size = 3 * whole.itemsize
+        size = cls.BUCKET_BYTES
         return [
             cls(data[size * (end - len(table)) : size * end])
             for end, table in zip(ends.tolist(), tables, strict=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -63,12 +63,13 @@ def ratios_frame(
     ratios = pd.concat(tables, ignore_index=True)
     planned = samples.groupby("regime")["round"].max()
     ratios = ratios[2 * ratios["rounds"] >= ratios["regime"].map(planned)]
-    cells = _cells(ratios, settings)
+    numbers, cells = _cells(ratios, settings)
+    ranks = np.argsort(sorted(range(len(cells)), key=lambda number: cell_key(cells[number])))
     order = [
         _places(ratios["regime"], settings.regimes),
         ratios["block"].to_numpy(),
         _places(ratios["arm"], settings.arms),
-        _places(cells, sorted(set(cells), key=cell_key)),
+        ranks[numbers],
         _places(ratios["metric"], [metric.name for metric in settings.metrics]),
     ]
     ratios = ratios.iloc[np.lexsort(order[::-1])]
@@ -250,10 +251,9 @@ def overall_frame(
     return frame_of("tables/overall.csv", rows)
 
 
-def _places(values: Iterable[Hashable], known: Sequence[Hashable]) -> NDArray[np.int64]:
+def _places(values: pd.Series, known: Sequence[str]) -> NDArray[np.int64]:
     """At which place of what is known each value stands."""
-    place = {value: number for number, value in enumerate(known)}
-    return np.fromiter((place[value] for value in values), dtype=np.int64)
+    return pd.Index(known).get_indexer(pd.Index(values)).astype(np.int64)
 
 
 def _planned(planned: PlannedPairs | None, key: tuple[str, str, Cell], used: int) -> int:
@@ -282,22 +282,23 @@ def _pairs(
     ratios: pd.DataFrame, settings: AnalysisSettings
 ) -> dict[tuple[str, str, str, Cell], _Pairs]:
     pairs: dict[tuple[str, str, str, Cell], _Pairs] = {}
-    for regime, arm, metric, cell, block, baseline, ratio in zip(
-        ratios["regime"],
-        ratios["arm"],
-        ratios["metric"],
-        _cells(ratios, settings),
-        ratios["block"],
-        ratios["baseline"],
-        ratios["ratio"],
-        strict=True,
+    numbers, cells = _cells(ratios, settings)
+    names = ("regime", "arm", "metric", "block", "baseline", "ratio")
+    columns = (ratios[name].to_numpy().tolist() for name in names)
+    for number, regime, arm, metric, block, baseline, ratio in zip(
+        numbers.tolist(), *columns, strict=True
     ):
-        pairs.setdefault((regime, arm, metric, cell), {})[block] = (baseline, ratio)
+        pairs.setdefault((regime, arm, metric, cells[number]), {})[block] = (baseline, ratio)
     return pairs
 
 
-def _cells(frame: pd.DataFrame, settings: AnalysisSettings) -> list[Cell]:
-    return list(zip(*(frame[factor] for factor in settings.factors), strict=True))
+def _cells(frame: pd.DataFrame, settings: AnalysisSettings) -> tuple[NDArray[np.int64], list[Cell]]:
+    """The cell of each row, numbered, and the levels of each cell."""
+    factors = list(settings.factors)
+    numbers = np.asarray(frame.groupby(factors, sort=False).ngroup(), dtype=np.int64)
+    _, first = np.unique(numbers, return_index=True)
+    levels = (frame[factor].to_numpy()[first].tolist() for factor in factors)
+    return numbers, list(zip(*levels, strict=True))
 
 
 def _logs(pairs: _Pairs) -> dict[int, float]:

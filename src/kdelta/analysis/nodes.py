@@ -304,10 +304,9 @@ def compared(
     }
     ours = ratios[ratios["metric"] == settings.primary]
     logs = np.log(ours["ratio"].to_numpy(dtype=float)).tolist()
-    levels = (ours[factor] for factor in settings.factors)
-    for regime, arm, block, log, *cell in zip(
-        ours["regime"], ours["arm"], ours["block"], logs, *levels, strict=True
-    ):
+    place = ("regime", "arm", "block", *settings.factors)
+    columns = (ours[name].to_numpy().tolist() for name in place)
+    for log, regime, arm, block, *cell in zip(logs, *columns, strict=True):
         cells[regime, arm].setdefault(tuple(cell), {})[block] = log
     found = {place: list(here.values()) for place, here in cells.items()}
     return compare_nodes(found, nodes, settings)

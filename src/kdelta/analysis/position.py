@@ -85,14 +85,14 @@ def _slices(samples: pd.DataFrame, settings: AnalysisSettings) -> _Slices:
     place = samples["slot"].fillna(samples["boot_order"])
     cell = samples.groupby(list(settings.factors), sort=False).ngroup()
     turn = samples.assign(cell=cell).groupby(["block", "round", "cell"], sort=False).ngroup()
-    arm = samples["arm"].map(settings.arms.index)
+    arm = pd.Index(settings.arms).get_indexer(pd.Index(samples["arm"]))
     return _Slices(
         log=np.log(samples[settings.primary].to_numpy(dtype=float)),
         cell=cell.to_numpy(dtype=np.int64),
         block=samples["block"].to_numpy(dtype=np.int64),
         turn=turn.to_numpy(dtype=np.int64),
         position=place.to_numpy(dtype=np.int64),
-        arm=arm.to_numpy(dtype=np.int64),
+        arm=arm.astype(np.int64),
     )
 
 

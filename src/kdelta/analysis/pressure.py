@@ -43,10 +43,13 @@ def pressure_frame(
         for cell in cells.get(regime, ())
     ]
     position = {place: number for number, place in enumerate(places)}
-    levels = zip(*(samples[factor] for factor in settings.factors), strict=True)
-    group = [
-        position[place] for place in zip(samples["regime"], samples["arm"], levels, strict=True)
-    ]
+    # One after another, a million places would take longer than all that is done with them.
+    keys = ["regime", "arm", *settings.factors]
+    there = samples[keys].drop_duplicates()
+    levels = zip(*(there[factor].to_numpy().tolist() for factor in settings.factors), strict=True)
+    names = (there[name].to_numpy().tolist() for name in ("regime", "arm"))
+    numbers = [position[place] for place in zip(*names, levels, strict=True)]
+    group = np.array(numbers, dtype=np.int64)[samples.groupby(keys, sort=False).ngroup()]
     measured = pd.DataFrame(
         {
             # A share of time in per cent, of microseconds.
@@ -67,7 +70,7 @@ def pressure_frame(
     everywhere = range(len(places))
     means = measured.groupby(group).mean().reindex(everywhere)
     sums = counted.groupby(group).sum(min_count=1).reindex(everywhere)
-    sizes = np.bincount(np.array(group, dtype=np.int64), minlength=len(places))
+    sizes = np.bincount(group, minlength=len(places))
     values = pd.concat([means, sums], axis="columns").to_dict("records")
     return frame_of(
         "tables/pressure.csv",
@@ -98,7 +101,7 @@ def expectations_frame(samples: pd.DataFrame, settings: AnalysisSettings) -> pd.
     Raises:
         KdeltaError: an expectation of something that is no counter.
     """
-    measured = set(samples["regime"])
+    measured = set(samples["regime"].unique())
     rows = []
     for wanted in sorted(settings.expectations, key=lambda w: _place(w.regime, settings)):
         if wanted.counter not in samples.columns:

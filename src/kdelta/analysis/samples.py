@@ -13,7 +13,7 @@ from kdelta.analysis.boots import BootKey, RawBoot
 from kdelta.analysis.records import Cell, Gate
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.analysis.speed import speeds_of
-from kdelta.analysis.tables import arrays_of, order_of
+from kdelta.analysis.tables import Columns, arrays_of, order_of
 from kdelta.workload.parameters import Level
 
 SampleKey = tuple[str, int, str, Cell, int]
@@ -33,12 +33,12 @@ def fixed_parameters(settings: AnalysisSettings) -> dict[str, Level]:
     return found
 
 
-def slices_frame(
+def slice_columns(
     boots: Sequence[RawBoot], broken: Mapping[BootKey, set[tuple[Cell, int]]], s: AnalysisSettings
-) -> pd.DataFrame:
-    """One row per slice that was run: what of samples.csv differs between slices of a boot.
+) -> Columns:
+    """What of samples.csv differs between the slices of a boot: one value per slice that was run.
 
-    Its relative speed is not known yet.
+    The relative speed is not known yet.
 
     Args:
         boots: in display order, as `boots_in_order` gives them.
@@ -63,11 +63,11 @@ def slices_frame(
         for name, column in found.items():
             columns.setdefault(name, []).extend(column)
     types = {name: _TYPES[value.type] for name, value in recorded.items()}
-    return pd.DataFrame(arrays_of("samples.csv", columns, values=types), copy=False)
+    return arrays_of("samples.csv", columns, values=types)
 
 
 def samples_frame(
-    slices: Sequence[pd.DataFrame],
+    slices: Sequence[Columns],
     boots: Sequence[RawBoot],
     rows: Sequence[int],
     settings: AnalysisSettings,
@@ -75,7 +75,7 @@ def samples_frame(
     """samples.csv: one row per slice, tidy.
 
     Args:
-        slices: as `slices_frame` makes them, with the relative speeds. Their columns are taken
+        slices: as `slice_columns` makes them, with the relative speeds. Their columns are taken
             out of them: a million rows are kept once.
         boots: all of these slices', in the order of the rows.
         rows: how many of them each boot has.
@@ -92,7 +92,8 @@ def samples_frame(
     columns: dict[str, Any] = {name: column.take(place) for name, column in constants.items()}
     for name in [*slices[0]]:
         parts = [part.pop(name) for part in slices]
-        columns[name] = pd.concat(parts, ignore_index=True).array
+        series = [pd.Series(part, copy=False) for part in parts]
+        columns[name] = pd.concat(series, ignore_index=True).array
     order = order_of(
         "samples.csv",
         factors=settings.factors,

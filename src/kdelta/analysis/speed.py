@@ -181,16 +181,15 @@ def speeds_of(checks: Sequence[SpeedCheck | None]) -> Floats:
     Geometric means over the vCPUs; NaN where a check did not run. Shape (samples, 2).
     """
     speeds = np.full((len(checks), 2), math.nan)
-    times: dict[int, list[tuple[int, int, int, tuple[int, ...]]]] = {}
-    for place, check in enumerate(checks):
-        for side, found in enumerate((check.before, check.after) if check else ()):
-            if check is not None and found is not None:
-                ours = times.setdefault(len(found.cpu_ns), [])
-                ours.append((place, side, check.work, found.cpu_ns))
-    for group in times.values():
-        places, sides, work, cpu_ns = zip(*group, strict=True)
-        steps = 1e3 * np.array(work, dtype=float)[:, np.newaxis]
-        speeds[places, sides] = mean_speed(steps / np.array(cpu_ns, dtype=float))
+    for side, name in enumerate(("before", "after")):
+        found = [getattr(check, name) if check else None for check in checks]
+        times = [one.cpu_ns if one else () for one in found]
+        cpus = np.array([*map(len, times)], dtype=int)
+        work = np.array([check.work if check else 0 for check in checks], dtype=float)
+        for number in set(cpus.tolist()) - {0}:
+            here = np.flatnonzero(cpus == number)
+            cpu_ns = np.array([times[place] for place in here.tolist()], dtype=float)
+            speeds[here, side] = mean_speed(1e3 * work[here, np.newaxis] / cpu_ns)
     return speeds
 
 

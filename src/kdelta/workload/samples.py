@@ -135,10 +135,10 @@ def _parameters(
 
     Those of a cell are one mapping, often.
     """
+    names = [name for name in workload.parameters if name in workload.used]
     distinct = {id(cell): cell for cell in cells}
     meanings = {key: workload.meanings(cell) for key, cell in distinct.items()}
-    rows = [meanings[id(cell)] for cell in cells]
-    names = [name for name in workload.parameters if name in workload.used]
+    rows = [meanings[id(cell)] for cell in cells] if names else []
     return {name: [row[name] for row in rows] for name in names}
 
 

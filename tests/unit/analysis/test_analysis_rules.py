@@ -256,7 +256,7 @@ def test_an_oom_kill_of_boot_and_sample_is_one_row_that_tells_of_the_sample() ->
         ({"memcg": False, "memory_cgroups": 1}, "false"),
         ({"memory_cgroups": 1}, "false"),
         ({"memory_cgroups": 3}, "true"),
-        ({}, '""'),
+        ({}, ""),
     ],
 )
 def test_memcg_column(gate: Json, expected: str) -> None:
@@ -265,8 +265,8 @@ def test_memcg_column(gate: Json, expected: str) -> None:
         records[0]["gate"].pop(key, None)
     records[0]["gate"].update(gate)
     samples = analyse_boots([boot_of(records)], SETTINGS).samples
-    column = csv_text(samples[["memcg"]]).splitlines()
-    assert column == ["memcg", expected, expected]
+    rows = csv_text(samples[["memcg", "valid"]]).splitlines()
+    assert rows == ["memcg,valid", f"{expected},true", f"{expected},true"]
 
 
 SPOIL: tuple[Callable[[list[Json]], object], ...] = (
