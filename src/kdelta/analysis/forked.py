@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -25,6 +26,18 @@ def on_all_cpus(
 ) -> Iterator[R]:
     """`work(shared, item)` of each item, in their order, as it is asked for.
 
+    Arguments and errors: as for `begun`.
+    """
+    with begun(work, shared, items, worth_it=worth_it) as results:
+        yield from results
+
+
+@contextlib.contextmanager
+def begun(
+    work: Callable[[S, T], R], shared: S, items: Sequence[T], *, worth_it: bool
+) -> Iterator[Iterator[R]]:
+    """The same, begun at once: other work can be done before the results are asked for.
+
     Args:
         work: called in other processes, which are forked: they have all modules and see what is
             shared without a copy. Items and results are sent, and what it raises is raised here.
@@ -38,7 +51,7 @@ def on_all_cpus(
     by_itself = (work(shared, item) for item in items)
     workers = min(len(os.sched_getaffinity(0)), len(items))
     if workers < 2 or not worth_it:
-        yield from by_itself
+        yield by_itself
         return
     with ProcessPoolExecutor(
         workers,
@@ -51,15 +64,22 @@ def on_all_cpus(
         except OSError:  # no more processes, or no memory for them
             results = by_itself
         try:
-            yield from results
-        except BrokenProcessPool:
-            raise KdeltaError(
-                "a process of the analysis was killed, for want of memory most likely; run again "
-                "with more memory, or on one CPU (taskset -c 0)"
-            ) from None
+            yield _told(results)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-_begun: list[Any] = []
+def _told(results: Iterator[R]) -> Iterator[R]:
+    try:
+        yield from results
+    except BrokenProcessPool:
+        raise KdeltaError(
+            "a process of the analysis was killed, for want of memory most likely; run again "
+            "with more memory, or on one CPU (taskset -c 0)"
+        ) from None
+
+
+_given: list[Any] = []
 
 
 def _begin(work: Callable[[S, T], R], shared: S, parent: int) -> None:
@@ -71,9 +91,9 @@ def _begin(work: Callable[[S, T], R], shared: S, parent: int) -> None:
     # Next to nothing that a worker makes is in a cycle: it goes with the next item. Looking for
     # cycles among its records takes a sixth of its time, and writes to pages that are shared.
     gc.disable()
-    _begun[:] = [work, shared]
+    _given[:] = [work, shared]
 
 
 def _call(item: Any) -> Any:
-    work, shared = _begun
+    work, shared = _given
     return work(shared, item)

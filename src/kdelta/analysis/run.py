@@ -27,9 +27,9 @@ from kdelta.analysis.nodes import compared, differing, nodes_frame, nodes_of
 from kdelta.analysis.position import position_frame
 from kdelta.analysis.pressure import expectations_frame, pressure_frame
 from kdelta.analysis.settings import AnalysisSettings
-from kdelta.analysis.tables import write_csv
-from kdelta.analysis.validity import notes, set_aside_frame, validity_frame
-from kdelta.schema import TABLES
+from kdelta.analysis.tables import csv_pieces, write_csv, write_pieces
+from kdelta.analysis.validity import Violation, notes, set_aside_frame, validity_frame
+from kdelta.schema import SAMPLES, TABLES
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,18 @@ def analyse(
     if mechanism_dir is None and beside.is_dir():
         mechanism_dir = beside
     traced = read_mechanism(mechanism_dir, settings) if mechanism_dir is not None else ()
-    result = analyse_blocks(blocks, settings, traced)
+    samples, broken = together(blocks, settings)
     interrupted = tuple(
         f"{folder}: the block was begun and not finished; it is left out." for folder in unfinished
     )
-    result = replace(result, notes=(*interrupted, *result.notes))
+    # Most of the text is that of the samples: it is made while the tables are computed.
+    with csv_pieces(samples) as text:
+        result = _tables(blocks, samples, broken, settings, traced)
+        result = replace(result, notes=(*interrupted, *result.notes))
+        write_pieces(text, out_dir / SAMPLES.path)
     for name, frame in result.files().items():
-        write_csv(frame, out_dir / name)
+        if name != SAMPLES.path:
+            write_csv(frame, out_dir / name)
     return result
 
 
@@ -131,8 +136,17 @@ def analyse_blocks(
     traced: Sequence[MechanismArm] = (),
 ) -> AnalysisResult:
     """The same of blocks that were read and judged."""
+    return _tables(blocks, *together(blocks, settings), settings, traced)
+
+
+def _tables(
+    blocks: Sequence[Blocks],
+    samples: pd.DataFrame,
+    broken: Sequence[Violation],
+    settings: AnalysisSettings,
+    traced: Sequence[MechanismArm],
+) -> AnalysisResult:
     boots = [boot for block in blocks for boot in block.boots]
-    samples, broken = together(blocks, settings)
     wall_s = np.concatenate([block.wall_s for block in blocks])
     measured = planned_cells(boots)
     cells = all_planned_cells(measured, settings)

@@ -7,6 +7,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
-from kdelta.analysis.forked import on_all_cpus
+from kdelta.analysis.forked import begun
 from kdelta.cache import write_atomically
 from kdelta.errors import KdeltaError
 from kdelta.schema import BY_PATH, FACTOR, PARAMETER, RULE, VALUE
@@ -134,13 +135,14 @@ def _typed(frame: pd.DataFrame, dtypes: Mapping[str, str | None]) -> pd.DataFram
 
 def csv_text(frame: pd.DataFrame) -> str:
     r"""The frame as CSV: `\n` line ends, 10 significant digits, true/false, empty if missing."""
-    return b"".join(csv_pieces(frame)).decode()
+    with csv_pieces(frame) as pieces:
+        return b"".join(pieces).decode()
 
 
-def csv_pieces(frame: pd.DataFrame) -> Iterator[bytes]:
-    """The same in pieces of `ROWS` rows, by all CPUs: a million rows take half a minute of one."""
+def csv_pieces(frame: pd.DataFrame) -> AbstractContextManager[Iterator[bytes]]:
+    """The same in pieces of `ROWS` rows, begun by all CPUs: a million rows take ten seconds."""
     pieces = range(0, max(1, len(frame)), ROWS)
-    return on_all_cpus(_piece, frame, pieces, worth_it=len(pieces) > 1)
+    return begun(_piece, frame, pieces, worth_it=len(pieces) > 1)
 
 
 def _piece(frame: pd.DataFrame, first: int) -> bytes:
@@ -192,8 +194,14 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         KdeltaError: the folder cannot be written, or the disk is full.
     """
+    with csv_pieces(frame) as pieces:
+        write_pieces(pieces, path)
+
+
+def write_pieces(pieces: Iterable[bytes], path: Path) -> None:
+    """The same of what `csv_pieces` has begun."""
     try:
-        write_atomically(path, csv_pieces(frame))
+        write_atomically(path, pieces)
     except OSError as error:
         raise KdeltaError(
             f"{path}: cannot be written: {error.strerror}; "
