@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,18 @@ PlannedPairs = Mapping[tuple[str, str, Cell], int]
 Apart = Mapping[Place, Nodes]
 """(regime, arm) -> the nodes of its blocks, where effects differ between nodes."""
 
-_Pairs = dict[int, tuple[float, float]]  # block -> baseline's value and the ratio
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The pairs of one cell, arm and metric.
+
+    Attributes:
+        logs: block -> logarithm of the ratio.
+        baseline: geometric mean of the baseline's values; NaN without any pair.
+    """
+
+    logs: dict[int, float] = field(default_factory=dict)
+    baseline: float = math.nan
 
 
 def ratios_frame(
@@ -52,14 +64,16 @@ def ratios_frame(
     factors = list(settings.factors)
     place = ["regime", "block", "arm", *factors, "metric"]
     sides = _beside_baseline(samples, settings, include_set_aside=include_set_aside)
+    numbers, first = _numbered(sides, place[:-1])
+    heads = sides[place[:-1]].iloc[first].reset_index(drop=True)
     measured = ["baseline", "value", "speed_ratio", "ratio"]
     tables = []
-    for metric in settings.metrics:  # one after another: all of a million slices fill the memory
-        pairs = _of_metric(sides, metric.name, settings)
-        pairs[measured] = np.log(pairs[measured].to_numpy(dtype=float))
-        grouped = pairs.groupby(place, sort=False)
-        means = grouped[measured].mean().apply(np.exp)
-        tables.append(means.assign(rounds=grouped.size()).reset_index())
+    for metric, used, columns in _by_metric(sides, settings):
+        here = numbers[used]
+        rounds = np.bincount(here, minlength=len(first))
+        means = {name: _means(np.log(columns[name]), here, len(first)) for name in measured}
+        table = heads.assign(metric=metric, rounds=rounds, **means)
+        tables.append(table[rounds > 0])
     ratios = pd.concat(tables, ignore_index=True)
     planned = samples.groupby("regime")["round"].max()
     ratios = ratios[2 * ratios["rounds"] >= ratios["regime"].map(planned)]
@@ -88,7 +102,11 @@ def slice_ratios(
     at equal CPU speed. Arguments as for `ratios_frame`.
     """
     sides = _beside_baseline(samples, settings, include_set_aside=include_set_aside)
-    tables = [_of_metric(sides, metric.name, settings) for metric in settings.metrics]
+    place = ["regime", "block", *settings.factors, "round", "arm"]
+    tables = [
+        sides.loc[used, place].assign(metric=metric, **columns)
+        for metric, used, columns in _by_metric(sides, settings)
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -105,16 +123,43 @@ def _beside_baseline(
     return taken[~ours].merge(taken[ours].drop(columns="arm"), on=place, suffixes=("", " base"))
 
 
-def _of_metric(sides: pd.DataFrame, name: str, settings: AnalysisSettings) -> pd.DataFrame:
-    """Pairs of one metric, of which both values are positive, with their ratios."""
-    found = sides[["regime", "block", *settings.factors, "round", "arm"]].assign(
-        metric=name,
-        baseline=sides[f"{name} base"].astype(float),
-        value=sides[name].astype(float),
-        speed_ratio=(sides["relative_speed"] / sides["relative_speed base"]).astype(float),
-    )
-    found = found[(found["baseline"] > 0) & (found["value"] > 0)].reset_index(drop=True)
-    return at_equal_speed(found, settings.factors)
+def _by_metric(
+    sides: pd.DataFrame, settings: AnalysisSettings
+) -> Iterator[tuple[str, NDArray[np.bool_], dict[str, NDArray[np.float64]]]]:
+    """Metric, its pairs of which both values are positive, and these values with their ratios."""
+    regimes, _ = _numbered(sides, ["regime"])
+    cells, _ = _numbered(sides, ["arm", *settings.factors])
+    blocks = sides["block"].to_numpy()
+    speeds = (sides["relative_speed"] / sides["relative_speed base"]).to_numpy(dtype=float)
+    for metric in settings.metrics:  # one after another: all of a million slices fill the memory
+        baseline, value = (
+            sides[name].to_numpy(dtype=float, na_value=math.nan)
+            for name in (f"{metric.name} base", metric.name)
+        )
+        used = (baseline > 0) & (value > 0)
+        baseline, value, speed_ratio = baseline[used], value[used], speeds[used]
+        logs = at_equal_speed(
+            np.log(value / baseline), np.log(speed_ratio), regimes[used], cells[used], blocks[used]
+        )
+        columns = {"baseline": baseline, "value": value, "speed_ratio": speed_ratio}
+        yield metric.name, used, columns | {"ratio": np.exp(logs)}
+
+
+def _numbered(frame: pd.DataFrame, keys: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows with the same keys, numbered as they come, and the first row of each number."""
+    numbers = np.asarray(frame.groupby(keys, sort=False).ngroup(), dtype=np.int64)
+    return numbers, np.unique(numbers, return_index=True)[1]
+
+
+def _means(
+    values: NDArray[np.float64], groups: NDArray[np.int64], number: int
+) -> NDArray[np.float64]:
+    """Geometric mean of each group, from logarithms; those that are NaN are left out."""
+    known = ~np.isnan(values)
+    counts = np.bincount(groups[known], minlength=number)
+    sums = np.bincount(groups[known], weights=values[known], minlength=number)
+    means = np.divide(sums, counts, out=np.full(number, np.nan), where=counts > 0)
+    return np.asarray(np.exp(means))
 
 
 def planned_pairs(boots: Iterable[RawBoot], settings: AnalysisSettings) -> PlannedPairs:
@@ -170,31 +215,30 @@ def deltas_frame(
             for regime in _regimes(cells, settings)
             for cell in sorted(cells[regime], key=cell_key)
         ]
-        found = [pairs.get((regime, arm, metric.name, cell), {}) for regime, cell in places]
+        found = [pairs.get((regime, arm, metric.name, cell), _Pairs()) for regime, cell in places]
         wanted = [
-            _planned(planned, (regime, arm, cell), len(found_pairs))
-            for (regime, cell), found_pairs in zip(places, found, strict=True)
+            _planned(planned, (regime, arm, cell), len(here.logs))
+            for (regime, cell), here in zip(places, found, strict=True)
         ]
         effects = cell_effects(
-            [_logs(one) for one in found],
+            [here.logs for here in found],
             wanted,
             metric.direction,
             settings,
             apart=[apart.get((regime, arm)) for regime, _ in places] if apart else None,
         )
-        for (regime, cell), found_pairs, pairs_planned, effect in zip(
+        for (regime, cell), here, pairs_planned, effect in zip(
             places, found, wanted, effects, strict=True
         ):
-            baseline = _geometric_mean([pair[0] for pair in found_pairs.values()])
             rows.append(
                 {
                     **_family_columns(regime, arm, metric),
                     **dict(zip(settings.factors, cell, strict=True)),
-                    "blocks": len(found_pairs),
-                    "set_aside": pairs_planned - len(found_pairs),
-                    "baseline": baseline,
+                    "blocks": len(here.logs),
+                    "set_aside": pairs_planned - len(here.logs),
+                    "baseline": here.baseline,
                     # Not a mean of its own: value / baseline is the ratio, to the last digit.
-                    "value": baseline * effect.estimate.ratio,
+                    "value": here.baseline * effect.estimate.ratio,
                     **effect_columns(effect, settings.confidence),
                 }
             )
@@ -231,10 +275,10 @@ def overall_frame(
             wanted: list[int] = []
             used: list[int] = []
             for cell in sorted(cells[regime], key=cell_key):
-                found = pairs.get((regime, arm, metric.name, cell), {})
+                found = pairs.get((regime, arm, metric.name, cell), _Pairs()).logs
                 used.append(len(found))
                 wanted.append(_planned(planned, (regime, arm, cell), len(found)))
-                logs.append(_logs(found))
+                logs.append(found)
             here = apart.get((regime, arm)) if apart else None
             effect = overall_effect(logs, wanted, metric.direction, settings, apart=here)
             blocks = effect.estimate.blocks
@@ -281,29 +325,30 @@ def _family_columns(regime: str, arm: str, metric: Metric) -> dict[str, object]:
 def _pairs(
     ratios: pd.DataFrame, settings: AnalysisSettings
 ) -> dict[tuple[str, str, str, Cell], _Pairs]:
+    names = ("regime", "arm", "metric")
+    numbers, first = _numbered(ratios, [*names, *settings.factors])
+    order = np.argsort(numbers, kind="stable")
+    blocks = ratios["block"].to_numpy()[order].tolist()
+    baselines, ratio_logs = (np.log(ratios[n].to_numpy())[order] for n in ("baseline", "ratio"))
+    logs = ratio_logs.tolist()
+    ends = np.cumsum(np.bincount(numbers)).tolist()
+    keys = (ratios[name].to_numpy()[first].tolist() for name in names)
+    cells = (ratios[factor].to_numpy()[first].tolist() for factor in settings.factors)
     pairs: dict[tuple[str, str, str, Cell], _Pairs] = {}
-    numbers, cells = _cells(ratios, settings)
-    names = ("regime", "arm", "metric", "block", "baseline", "ratio")
-    columns = (ratios[name].to_numpy().tolist() for name in names)
-    for number, regime, arm, metric, block, baseline, ratio in zip(
-        numbers.tolist(), *columns, strict=True
-    ):
-        pairs.setdefault((regime, arm, metric, cells[number]), {})[block] = (baseline, ratio)
+    begin = 0
+    for end, cell, *key in zip(ends, zip(*cells, strict=True), *keys, strict=True):
+        regime, arm, metric = key
+        pairs[regime, arm, metric, cell] = _Pairs(
+            dict(zip(blocks[begin:end], logs[begin:end], strict=True)),
+            math.exp(baselines[begin:end].mean()),
+        )
+        begin = end
     return pairs
 
 
 def _cells(frame: pd.DataFrame, settings: AnalysisSettings) -> tuple[NDArray[np.int64], list[Cell]]:
     """The cell of each row, numbered, and the levels of each cell."""
     factors = list(settings.factors)
-    numbers = np.asarray(frame.groupby(factors, sort=False).ngroup(), dtype=np.int64)
-    _, first = np.unique(numbers, return_index=True)
+    numbers, first = _numbered(frame, factors)
     levels = (frame[factor].to_numpy()[first].tolist() for factor in factors)
     return numbers, list(zip(*levels, strict=True))
-
-
-def _logs(pairs: _Pairs) -> dict[int, float]:
-    return {block: math.log(ratio) for block, (_, ratio) in pairs.items()}
-
-
-def _geometric_mean(values: list[float]) -> float:
-    return math.exp(np.log(values).mean()) if values else math.nan

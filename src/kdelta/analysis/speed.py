@@ -74,31 +74,31 @@ def full_speed(checks: Floats) -> float:
     return float(np.quantile(speeds, FULL_SPEED_QUANTILE)) if speeds.size else math.nan
 
 
-def at_equal_speed(pairs: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
-    """The pairs with a column `ratio`: value / baseline at the same speed of the CPUs.
+def at_equal_speed(
+    logs: Floats, speeds: Floats, regimes: Labels, cells: Labels, blocks: Labels
+) -> Floats:
+    """Logarithms of value / baseline of one metric, at the same speed of the CPUs.
 
-    The logarithm of value / baseline goes with that of the speeds by a slope per regime and
-    metric, estimated within the cells of each arm, so that neither effects nor levels of cells
+    They go with the logarithms of the speeds' ratios by a slope per regime and metric, estimated
+    within the cells of each arm, so that neither effects nor levels of cells
     count. The speed is that of arithmetic in user mode, which no kernel in the comparison does
     for the guest, so that no effect is taken out with it. A block's slope comes from the other
     blocks: a slope that was fitted to a block's own noise would make it look quieter than it is.
     Why, and what it brings: docs/methodology.md, "A disturbed host".
 
     Args:
-        pairs: regime, block, arm, factors, metric, baseline, value, speed_ratio (the arm's speed
-            over the baseline's, NaN where a check did not run: such a pair stays as it is).
-        factors: names of the cells' columns.
+        logs: of pairs of samples, shape (pairs,).
+        speeds: of the arm's over the baseline's, NaN where a check did not run: such a pair stays
+            as it is.
+        regimes: of each pair, numbered.
+        cells: likewise; an arm's cell is another one than another arm's.
+        blocks: likewise.
     """
-    logs = np.log(pairs["value"].to_numpy(dtype=float) / pairs["baseline"].to_numpy(dtype=float))
-    speeds = np.log(pairs["speed_ratio"].to_numpy(dtype=float))
-    corrections = np.zeros(len(pairs))
-    for _, part in pairs.reset_index(drop=True).groupby(["regime", "metric"], sort=False):
-        here = part.index.to_numpy()
-        cells = part.groupby(["arm", *factors], sort=False).ngroup().to_numpy()
-        corrections[here] = what_goes_with_speed(
-            logs[here], speeds[here], cells, part["block"].to_numpy()
-        )
-    return pairs.assign(ratio=np.exp(logs - corrections))
+    found = logs.copy()
+    for regime in np.unique(regimes):
+        here = np.flatnonzero(regimes == regime)
+        found[here] -= what_goes_with_speed(logs[here], speeds[here], cells[here], blocks[here])
+    return found
 
 
 def what_goes_with_speed(logs: Floats, speeds: Floats, cells: Labels, blocks: Labels) -> Floats:
