@@ -43,9 +43,8 @@ def read_slices(
         KdeltaError: a histogram is damaged; the message begins with its file and line.
     """
     workload, script = settings.workload, settings.script
-    by_cell = {
-        cell: {**settings.arguments, **one.cell} for cell, one in zip(cells, records, strict=True)
-    }
+    levels = dict(zip(cells, (one.cell for one in records), strict=True))
+    by_cell = {cell: {**settings.arguments, **found} for cell, found in levels.items()}
     given = tuple(by_cell[cell] for cell in cells)
     outputs = [one.output if one.bench is None else one.bench for one in records]
     wall_s = wall_seconds(records)

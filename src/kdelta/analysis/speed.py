@@ -11,6 +11,7 @@ some ten milliseconds that had bad luck does not condemn a sample.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -186,10 +187,11 @@ def speeds_of(checks: Sequence[SpeedCheck | None]) -> Floats:
         times = [one.cpu_ns if one else () for one in found]
         cpus = np.array([*map(len, times)], dtype=int)
         work = np.array([check.work if check else 0 for check in checks], dtype=float)
+        cpu_ns = np.fromiter(itertools.chain.from_iterable(times), dtype=float)
         for number in set(cpus.tolist()) - {0}:
-            here = np.flatnonzero(cpus == number)
-            cpu_ns = np.array([times[place] for place in here.tolist()], dtype=float)
-            speeds[here, side] = mean_speed(1e3 * work[here, np.newaxis] / cpu_ns)
+            here = cpus == number
+            alike = cpu_ns[np.repeat(here, cpus)].reshape(-1, number)
+            speeds[here, side] = mean_speed(1e3 * work[here, np.newaxis] / alike)
     return speeds
 
 

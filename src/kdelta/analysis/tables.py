@@ -86,7 +86,8 @@ def array_of(column: Sequence[Any], dtype: str | None) -> np.ndarray | Extension
                 column = [0 if value is None else value for value in column]
             if dtype == "boolean":
                 return pd.arrays.BooleanArray(np.array(column, dtype=bool), missing)
-            return pd.arrays.IntegerArray(np.array(column, dtype=np.int64), missing)
+            numbers = np.fromiter(column, dtype=np.int64, count=len(column))
+            return pd.arrays.IntegerArray(numbers, missing)
     return pd.Series(column, dtype=dtype).array
 
 
