@@ -166,23 +166,19 @@ def _texts(column: pd.Series) -> list[str]:
     if column.dtype == object:  # true is not 1 here
         found = np.array([*map(_text, column.tolist())], dtype=object)
     else:
-        plain = column.to_numpy(dtype=np.int64, na_value=0) if _whole(column) else column
+        whole = pd.api.types.is_integer_dtype(column.dtype)
+        plain = column.to_numpy(dtype=np.int64, na_value=0) if whole else column
         codes, distinct = pd.factorize(plain)
-        found = np.array([*map(_text, distinct.tolist()), ""], dtype=object)[codes]
+        words = map(str if whole else _text, distinct.tolist())
+        found = np.array([*words, ""], dtype=object)[codes]
     found[missing] = ""
     return list(found)
 
 
-def _whole(column: pd.Series) -> bool:
-    return pd.api.types.is_integer_dtype(column.dtype)
-
-
 def _text(value: object) -> str:
     """A value as a field of CSV."""
-    if isinstance(value, bool):
+    if isinstance(value, bool | int):
         return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
     text = io.StringIO()
     # Beside another field: one that is empty and alone would be quoted.
     csv.writer(text, lineterminator="\n").writerow([value, ""])
