@@ -150,7 +150,7 @@ def planning(folder: Path, jobs: int) -> Iterator[Row]:
         # What is printed of ten thousand jobs is the same for both, and nobody's to read.
         return cost_of(workflow.argv("--dry-run", "--quiet", "all"), where, workflow.environ())
 
-    ours, theirs = plan(workflow.root), plan(bare)
+    ours, theirs = best_of(2, lambda: plan(workflow.root)), best_of(2, lambda: plan(bare))
     ratio = ours.cpu_s / theirs.cpu_s
     what = f"planning {len(regimes) * blocks:,} jobs"
     yield Row(what, ours.told, f"{ratio:.2f} of a bare Snakefile", "at most 2", ratio <= 2)
@@ -173,6 +173,39 @@ rule all:
     default_target: True
     input:
         [f"run/{{name}}" for name in TABLES],
+
+
+rule kernel:
+    output:
+        "kernels/{{arm}}/vmlinuz",
+        "kernels/{{arm}}/image.json",
+    shell:
+        "build {{wildcards.arm}} {{output}}"
+
+
+rule programs:
+    output:
+        "programs",
+    shell:
+        "compile {{output}}"
+
+
+rule acceleration:
+    output:
+        "acceleration.json",
+    shell:
+        "probe {{output}}"
+
+
+rule guests:
+    input:
+        [f"{{kernel}}/image.json" for kernel in KERNELS],
+        "acceleration.json",
+        "programs",
+    output:
+        "guests.sha256",
+    shell:
+        "sha256sum {{input}} > {{output}}"
 
 
 rule block:
@@ -220,7 +253,10 @@ rule tables:
 
 
 def write_bare(folder: Path, regimes: list[str], blocks: int, arms: list[str]) -> None:
-    """A Snakefile that somebody would write for these jobs, without keys and checkpoint."""
+    """A Snakefile that somebody would write for these jobs, without keys and checkpoint.
+
+    As in ours, kernels and programs are built, and what guests boot and run is one file.
+    """
     folder.mkdir()
     numbers = [f"{number:03d}" for number in range(1, blocks + 1)]
     (folder / "Snakefile").write_text(

@@ -422,26 +422,11 @@ def plan_run(settings: dict[str, Any], settings_file: str, root: Path) -> RunPla
 def guests_key(records: Sequence[str], acceleration: str, programs: Sequence[str]) -> str:
     """Of what guests boot and run and of what executes them, by what the files hold.
 
-    Every block asks, and of ten thousand of them all get the same answer: files are read again
-    only where one has changed.
-
     Args:
         records: the arms' `image.json`.
         acceleration: record of `kdelta probe`.
         programs: the binaries that are run in them.
     """
-    files = [Path(file).stat() for file in (*records, acceleration, *programs)]
-    stamps = tuple((file.st_ino, file.st_size, file.st_mtime_ns) for file in files)
-    return _guests_key(tuple(records), acceleration, tuple(programs), stamps)
-
-
-@functools.lru_cache(maxsize=1)
-def _guests_key(
-    records: Sequence[str],
-    acceleration: str,
-    programs: Sequence[str],
-    _stamps: tuple[tuple[int, int, int], ...],
-) -> str:
     images = [json.loads(Path(record).read_text()) for record in records]
     return _digest(
         {

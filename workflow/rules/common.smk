@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The run's plan: paths and keys. All logic is in the package (kdelta.workflow).
 import functools
+import inspect
 import os
 import re
 import shlex
@@ -54,12 +55,21 @@ measure_key = functools.cache(RUN.measure_key)
 mechanism_key = functools.cache(RUN.mechanism_key)
 
 
+def asked_often(function):
+    """A function that says at once what it takes.
+
+    Snakemake looks that up twice in every call, and plans ten thousand jobs with four calls each.
+    """
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 def unchecked(value):
     """A parameter that is no reason to run again: Snakemake compares none that is given `input`.
 
     What it stands for is in the names of the files, or in the key.
     """
-    return lambda wildcards, input: value
+    return asked_often(lambda wildcards, input: value)
 
 
 # Another name of the same experiment's file measures nothing again.
@@ -117,15 +127,25 @@ def baseline_objects(wildcards):
     return f"{RUN.base}/kernels/{RUN.experiment.baseline}/objects.sha256"
 
 
+# Once the checkpoint `guests` is made, nothing that it is made of changes in this process. While it
+# is not, Snakemake's exception says so, which is not kept.
+@functools.cache
+def guests_made():
+    """The file of the checkpoint, and what guests boot and run and what executes them."""
+    made = str(checkpoints.guests.get().output[0])
+    return made, guests_key(RECORDS, ACCELERATION, PROGRAMS)
+
+
+@asked_often
 def guests_file(wildcards):
     """The file of the checkpoint `guests`, once it is made."""
-    return ancient(checkpoints.guests.get().output[0])
+    return ancient(guests_made()[0])
 
 
+@asked_often
 def guest_facts(wildcards):
     """What guests boot and run and what executes them, once that is known."""
-    guests_file(wildcards)
-    return guests_key(RECORDS, ACCELERATION, PROGRAMS)
+    return guests_made()[1]
 
 
 def series_prose(wildcards):

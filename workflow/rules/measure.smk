@@ -67,7 +67,7 @@ rule measure_block:
         mem_mb=BLOCK_MEMORY,
     params:
         words=unchecked(MEASURED),
-        key=lambda wildcards: measure_key(wildcards.regime),
+        key=asked_often(lambda wildcards: measure_key(wildcards.regime)),
         guests=guest_facts,
     message:
         "Measure {wildcards.regime}, block {wildcards.block}"

@@ -185,13 +185,6 @@ class SampleRecord(StrictRecord, frozen=True, kw_only=True, tag_field="record", 
     speed: SpeedCheck | None = None
     host_cpu: HostCpu | None = None
 
-    @property
-    def wall_s(self) -> float | None:
-        """Seconds from start to end by the monotonic clock; None if not recorded."""
-        if self.monotonic_start_ns is None or self.monotonic_end_ns is None:
-            return None
-        return (self.monotonic_end_ns - self.monotonic_start_ns) / 1e9
-
 
 class EndRecord(StrictRecord, frozen=True, kw_only=True, tag_field="record", tag="end"):
     """Last record of a boot that finished."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kdelta.analysis.records import SampleRecord, SpeedCheck, SpeedTimes, parse_record
+from kdelta.analysis.records import SampleRecord, SpeedCheck, SpeedTimes, parse_records
 from kdelta.guest import conditions, driver
 
 MAIN = "from pathlib import Path; driver.main(Path(sys.argv[1]))"
@@ -171,7 +171,7 @@ def test_a_sample_as_the_guest_records_it_is_one_that_the_analysis_reads(bench: 
     identity = {"regime": "idle", "block": 1, "arm": "a", "boot_order": 1}
     place = {"round": 1, "slot": 2, "cell_order": 3}
     record = {"record": "sample", **identity, **place, **sample, "bench": None}
-    read = parse_record(json.dumps(record).encode(), "here")
+    ((_, read),) = parse_records(json.dumps(record).encode(), "here")
     assert isinstance(read, SampleRecord)
     times = SpeedTimes(wall_ns=(12, 11), cpu_ns=(10, 9))
     assert read.speed == SpeedCheck(work=WORK, before=times, after=times)
