@@ -215,10 +215,11 @@ def _read_boot(
     # By cell and round: where each slice that was planned has its place.
     cells = sorted(planned, key=cell_key)
     places = {cell: rounds * number for number, cell in enumerate(cells)}
-    samples: list[tuple[Cell, SampleRecord, int] | None] = [None] * (rounds * len(cells))
+    samples: list[SampleRecord | None] = [None] * (rounds * len(cells))
+    lines: dict[int, int] = {}
     others = last_order = 0
     here = schedule.regime, schedule.block, arm, order
-    known: dict[tuple[tuple[str, Level], ...], Cell] = {}
+    first: dict[tuple[tuple[str, Level], ...], int] = {}
     for number, record in parse_records(path.read_bytes(), path) if path.is_file() else ():
         if end is not None:
             raise KdeltaError(
@@ -238,32 +239,32 @@ def _read_boot(
                 others += 1
                 continue
             levels = tuple(record.cell.items())
-            cell = known.get(levels)
-            if cell is None:
+            if levels not in first:
                 cell = cell_of(record.cell, settings, f"{path}:{number}: key cell")
-                known[levels] = cell
-            place = places.get(cell, -1) + record.round - 1
-            if cell not in places or record.round > rounds or samples[place] is not None:
+                first[levels] = places.get(cell, len(samples))
+            place = first[levels] + record.round - 1
+            if record.round > rounds or place >= len(samples) or samples[place] is not None:
                 raise KdeltaError(
                     f"{path}:{number}: key cell: {record.cell}, round {record.round}, was run "
                     "twice or is not in schedule.json"
                 )
-            samples[place] = cell, record, number
+            samples[place] = record
+            lines[place] = number
         elif isinstance(record, BootRecord):
             boot = _started(record, f"{path}:{number}", settings)
         else:
-            if boot is None or boot.stressor or last_order or any(samples):
+            if boot is None or boot.stressor or last_order or lines:
                 raise KdeltaError(
                     f"{path}:{number}: a second stressor record, or one after a sample; a file "
                     "holds one, right after the boot record"
                 )
             boot = msgspec.structs.replace(boot, stressor=record)
-    found = [sample for sample in samples if sample is not None]
+    found = sorted(lines)
     ran = read_slices(
-        [cell for cell, _, _ in found],
-        [record for _, record, _ in found],
+        [cells[place // rounds] for place in found],
+        [record for record in samples if record is not None],
         settings,
-        lambda number: f"{path}:{found[number][2]}",
+        lambda number: f"{path}:{lines[found[number]]}",
     )
     seconds = math.fsum(ran.wall_s[~np.isnan(ran.wall_s)])
     log = folder / f"{arm}.console.log"
