@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,15 +105,28 @@ def analyse(
     interrupted = tuple(
         f"{folder}: the block was begun and not finished; it is left out." for folder in unfinished
     )
-    # Most of the text is that of the samples: it is made while the tables are computed.
-    with csv_pieces(samples) as text:
-        result = _tables(blocks, samples, broken, settings, traced)
-        result = replace(result, notes=(*interrupted, *result.notes))
-        write_pieces(text, out_dir / SAMPLES.path)
+    # Most of the text is that of the samples: it is made and written while tables are computed.
+    with csv_pieces(samples) as text, ThreadPoolExecutor(1) as writer:
+        computed: Future[None] = Future()
+        writing = writer.submit(write_pieces, _until(computed, text), out_dir / SAMPLES.path)
+        try:
+            result = _tables(blocks, samples, broken, settings, traced)
+        except BaseException as error:
+            computed.set_exception(error)
+            raise
+        computed.set_result(None)
+        writing.result()
+    result = replace(result, notes=(*interrupted, *result.notes))
     for name, frame in result.files().items():
         if name != SAMPLES.path:
             write_csv(frame, out_dir / name)
     return result
+
+
+def _until(computed: Future[None], pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces; the end comes once something else has succeeded, and not where that fails."""
+    yield from pieces
+    computed.result()
 
 
 def analyse_boots(

@@ -17,7 +17,7 @@ from synthetic import SETTINGS, Truth, edit, write_raw
 
 from kdelta.analysis import tables
 from kdelta.analysis.run import analyse
-from kdelta.analysis.settings import AnalysisSettings
+from kdelta.analysis.settings import AnalysisSettings, Expectation
 from kdelta.errors import KdeltaError
 
 REGIMES = ("idle", "memory-pressure")
@@ -387,6 +387,20 @@ def test_bad_raw_data_leaves_older_results_alone(results: Path) -> None:
     (results / "raw/idle/block-003/patched.jsonl").write_text('{"record":"boot"')
     with pytest.raises(KdeltaError, match=r"patched\.jsonl:1"):
         analyse(results / "raw", results / "out", SETTINGS)
+    assert contents(results / "out") == before
+
+
+@pytest.mark.parametrize("rows", [tables.ROWS, 2])
+def test_tables_that_cannot_be_made_leave_older_results_alone(
+    results: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """The samples are made text meanwhile, by other processes if they are many."""
+    monkeypatch.setattr(tables, "ROWS", rows)
+    before = contents(results / "out")
+    (results / "raw/idle/block-003/patched.jsonl").unlink()
+    wanted = Expectation("idle", "nothing_counts_this", 1, None, 1.0)
+    with pytest.raises(KdeltaError, match="nothing_counts_this"):
+        analyse(results / "raw", results / "out", replace(SETTINGS, expectations=(wanted,)))
     assert contents(results / "out") == before
 
 
