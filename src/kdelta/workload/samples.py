@@ -168,7 +168,7 @@ def _column(name: str, kind: str, column: list[Any], misread: dict[int, str]) ->
         numbers = column if kinds == {float} else [*map(_float, column)]
         if all(map(math.isfinite, numbers)):
             return numbers
-    elif kinds == {_PLAIN[kind]}:
+    elif kinds == {_PLAIN[kind]} and (kind != "integer" or _fits(min(column), max(column))):
         return column
     typed: list[Any] = []
     for place, told in enumerate(column):
@@ -178,6 +178,11 @@ def _column(name: str, kind: str, column: list[Any], misread: dict[int, str]) ->
             typed.append(None)
             misread.setdefault(place, str(error))
     return typed
+
+
+def _fits(*numbers: int) -> bool:
+    """Whether columns, whose integers have 64 bits, can hold them."""
+    return all(-(2**63) <= number < 2**63 for number in numbers)
 
 
 def _float(number: float) -> float:
@@ -210,8 +215,9 @@ def _typed(name: str, kind: str, found: Any) -> Any:
             if number is not None and math.isfinite(exact := _float(number)):
                 if kind == "number":
                     return exact
-                if exact.is_integer():
+                if exact.is_integer() and _fits(int(number)):
                     return int(number)
+    kind = "integer of 64 bits" if kind == "integer" else kind
     raise ReadError(f"{name}: the output says {found!r}, which is no {kind}")
 
 

@@ -363,7 +363,9 @@ def test_details_with_commas_quotes_and_newlines_survive(results: Path) -> None:
             lambda bench: bench.update(writes=1.5),
             "the output says 1.5, which is no integer",
         ),
+        (lambda bench: bench.update(writes=2**64), "which is no integer of 64 bits"),
         (lambda bench: bench.update(throughput_mib_s=float("nan")), "throughput_mib_s: the output"),
+        (lambda bench: bench.update(throughput_mib_s=10**400), "throughput_mib_s: the output says"),
         (lambda bench: bench.pop("throughput_mib_s"), "it has no throughput_mib_s"),
         (
             lambda bench: bench["write_latency_ns"].pop("mean"),
