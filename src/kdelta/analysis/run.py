@@ -125,7 +125,10 @@ def analyse(
 
 def _until(computed: Future[None], pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The pieces; the end comes once something else has succeeded, and not where that fails."""
-    yield from pieces
+    for piece in pieces:
+        if computed.done():  # with what failed, perhaps: then the rest need not be waited for
+            computed.result()
+        yield piece
     computed.result()
 
 
