@@ -22,7 +22,7 @@ from kdelta.analysis.nodes import Nodes, Place
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Metric
 from kdelta.analysis.speed import at_equal_speed
-from kdelta.analysis.tables import frame_of
+from kdelta.analysis.tables import frame_of, numbered
 from kdelta.schema import BY_PATH
 
 PlannedPairs = Mapping[tuple[str, str, Cell], int]
@@ -64,7 +64,7 @@ def ratios_frame(
     factors = list(settings.factors)
     place = ["regime", "block", "arm", *factors, "metric"]
     sides = _beside_baseline(samples, settings, include_set_aside=include_set_aside)
-    numbers, first = _numbered(sides, place[:-1])
+    numbers, first = numbered(sides, place[:-1])
     heads = sides[place[:-1]].iloc[first].reset_index(drop=True)
     measured = ["baseline", "value", "speed_ratio", "ratio"]
     tables = []
@@ -127,8 +127,8 @@ def _by_metric(
     sides: pd.DataFrame, settings: AnalysisSettings
 ) -> Iterator[tuple[str, NDArray[np.bool_], dict[str, NDArray[np.float64]]]]:
     """Metric, its pairs of which both values are positive, and these values with their ratios."""
-    regimes, _ = _numbered(sides, ["regime"])
-    cells, _ = _numbered(sides, ["arm", *settings.factors])
+    regimes, _ = numbered(sides, ["regime"])
+    cells, _ = numbered(sides, ["arm", *settings.factors])
     blocks = sides["block"].to_numpy()
     speeds = (sides["relative_speed"] / sides["relative_speed base"]).to_numpy(dtype=float)
     for metric in settings.metrics:  # one after another: all of a million slices fill the memory
@@ -143,12 +143,6 @@ def _by_metric(
         )
         columns = {"baseline": baseline, "value": value, "speed_ratio": speed_ratio}
         yield metric.name, used, columns | {"ratio": np.exp(logs)}
-
-
-def _numbered(frame: pd.DataFrame, keys: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows with the same keys, numbered as they come, and the first row of each number."""
-    numbers = np.asarray(frame.groupby(keys, sort=False).ngroup(), dtype=np.int64)
-    return numbers, np.unique(numbers, return_index=True)[1]
 
 
 def _means(
@@ -326,7 +320,7 @@ def _pairs(
     ratios: pd.DataFrame, settings: AnalysisSettings
 ) -> dict[tuple[str, str, str, Cell], _Pairs]:
     names = ("regime", "arm", "metric")
-    numbers, first = _numbered(ratios, [*names, *settings.factors])
+    numbers, first = numbered(ratios, [*names, *settings.factors])
     order = np.argsort(numbers, kind="stable")
     blocks = ratios["block"].to_numpy()[order].tolist()
     baselines, ratio_logs = (np.log(ratios[n].to_numpy())[order] for n in ("baseline", "ratio"))
@@ -349,6 +343,6 @@ def _pairs(
 def _cells(frame: pd.DataFrame, settings: AnalysisSettings) -> tuple[NDArray[np.int64], list[Cell]]:
     """The cell of each row, numbered, and the levels of each cell."""
     factors = list(settings.factors)
-    numbers, first = _numbered(frame, factors)
+    numbers, first = numbered(frame, factors)
     levels = (frame[factor].to_numpy()[first].tolist() for factor in factors)
     return numbers, list(zip(*levels, strict=True))

@@ -12,7 +12,15 @@ from msgspec import Meta
 
 from kdelta.analysis import console
 from kdelta.analysis.raw import arm_files, cell_of
-from kdelta.analysis.records import Cell, Count, FiniteFloat, Gate, Seconds, StrictRecord, parse
+from kdelta.analysis.records import (
+    Cell,
+    Count,
+    FiniteFloat,
+    Gate,
+    Seconds,
+    StrictRecord,
+    parse_lines,
+)
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
 from kdelta.workload.parameters import Level
@@ -177,11 +185,8 @@ def _read_arm(path: Path, regime: str, arm: str, settings: AnalysisSettings) -> 
     boot: MechanismBoot | None = None
     end: MechanismEnd | None = None
     samples: dict[Cell, MechanismSample] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
+    for number, record in parse_lines(_RECORD, path.read_bytes(), path, "the mechanism boots"):
         where = f"{path}:{number}"
-        record = parse(_RECORD, line, where, "the mechanism boots")
         if end is not None:
             raise KdeltaError(f"{where}: a record after the end record; two boots in one file?")
         if isinstance(record, MechanismEnd):

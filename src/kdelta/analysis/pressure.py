@@ -14,7 +14,7 @@ import pandas as pd
 from kdelta.analysis.inference import Floats
 from kdelta.analysis.records import Cell
 from kdelta.analysis.settings import AnalysisSettings, Expectation
-from kdelta.analysis.tables import frame_of
+from kdelta.analysis.tables import frame_of, numbered
 from kdelta.errors import KdeltaError
 from kdelta.pressure_counters import PRESSURE_COUNTERS
 
@@ -45,11 +45,12 @@ def pressure_frame(
     position = {place: number for number, place in enumerate(places)}
     # One after another, a million places would take longer than all that is done with them.
     keys = ["regime", "arm", *settings.factors]
-    there = samples[keys].drop_duplicates()
+    numbers, first = numbered(samples, keys)
+    there = samples[keys].iloc[first]
     levels = zip(*(there[factor].to_numpy().tolist() for factor in settings.factors), strict=True)
     names = (there[name].to_numpy().tolist() for name in ("regime", "arm"))
-    numbers = [position[place] for place in zip(*names, levels, strict=True)]
-    group = np.array(numbers, dtype=np.int64)[samples.groupby(keys, sort=False).ngroup()]
+    known = [position[place] for place in zip(*names, levels, strict=True)]
+    group = np.array(known, dtype=np.int64)[numbers]
     measured = pd.DataFrame(
         {
             # A share of time in per cent, of microseconds.

@@ -253,7 +253,7 @@ def _read_boot(
         elif isinstance(record, BootRecord):
             boot = _started(record, f"{path}:{number}", settings)
         else:
-            if boot is None or boot.stressor or last_order or lines:
+            if boot is None or boot.stressor or lines or others:
                 raise KdeltaError(
                     f"{path}:{number}: a second stressor record, or one after a sample; a file "
                     "holds one, right after the boot record"

@@ -243,16 +243,7 @@ def parse_records(text: bytes, path: object) -> list[tuple[int, Record]]:
     Raises:
         KdeltaError: a line is no record; the message begins with `path` and the line's number.
     """
-    found: list[tuple[int, Record]] = []
-    decode = _RECORD.decode
-    for number, line in enumerate(text.split(b"\n"), start=1):
-        if not line or line.isspace():
-            continue
-        try:
-            found.append((number, decode(line)))
-        except ValueError:
-            found.append((number, parse(_RECORD, line, f"{path}:{number}")))
-    return found
+    return parse_lines(_RECORD, text, path)
 
 
 def parse_schedule(text: bytes, where: str) -> Schedule:
@@ -262,6 +253,31 @@ def parse_schedule(text: bytes, where: str) -> Schedule:
         KdeltaError: not a schedule; the message begins with `where`.
     """
     return parse(_SCHEDULE, text, where)
+
+
+def parse_lines(
+    decoder: msgspec.json.Decoder[T], text: bytes, path: object, what: str = "the block"
+) -> list[tuple[int, T]]:
+    """Lines of JSON as records, each with the number of its line; empty ones are left out.
+
+    Args:
+        decoder: of what each has to be.
+        text: the lines.
+        path: of their file.
+        what: as for `parse`.
+
+    Raises:
+        KdeltaError: a line is anything else; the message begins with `path` and its number.
+    """
+    found: list[tuple[int, T]] = []
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        if not line or line.isspace():
+            continue
+        try:
+            found.append((number, decoder.decode(line)))
+        except ValueError:
+            found.append((number, parse(decoder, line, f"{path}:{number}", what)))
+    return found
 
 
 def parse(decoder: msgspec.json.Decoder[T], text: bytes, where: str, what: str = "the block") -> T:

@@ -19,6 +19,7 @@ from kdelta.analysis.records import Cell, SampleRecord
 from kdelta.analysis.settings import AnalysisSettings
 from kdelta.errors import KdeltaError
 from kdelta.pressure_counters import PRESSURE_COUNTERS
+from kdelta.workload.readers import lookup_all
 from kdelta.workload.samples import understand, wrong_parameters
 
 Growth = Mapping[str, int]
@@ -128,11 +129,7 @@ def growth_of(record: SampleRecord) -> Growth:
 def growth_columns(grown: Sequence[Growth]) -> Mapping[str, Column]:
     """Counter -> what it grew by over each slice; None where a slice lacks it."""
     kinds = dict.fromkeys(map(tuple, grown))
-    if len(kinds) == 1:  # one kernel, all of whose counters were read
-        columns = zip(*(one.values() for one in grown), strict=True)
-        return dict(zip(next(iter(kinds)), columns, strict=True))
-    names = dict.fromkeys(itertools.chain.from_iterable(kinds))
-    return {name: [one.get(name) for one in grown] for name in names}
+    return lookup_all(grown, itertools.chain.from_iterable(kinds))
 
 
 def counters_of(grown: Mapping[str, Column], number: int) -> dict[str, Column]:

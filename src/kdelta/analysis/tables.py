@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionArray
 
 from kdelta.analysis.forked import begun
@@ -132,6 +133,14 @@ def _dtypes(path: str, places: Mapping[str, Mapping[str, str | None]]) -> dict[s
 
 def _typed(frame: pd.DataFrame, dtypes: Mapping[str, str | None]) -> pd.DataFrame:
     return frame.astype({name: dtype for name, dtype in dtypes.items() if dtype is not None})
+
+
+def numbered(
+    frame: pd.DataFrame, keys: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows with the same keys, numbered as they come, and the first row of each number."""
+    numbers = np.asarray(frame.groupby(list(keys), sort=False).ngroup(), dtype=np.int64)
+    return numbers, np.unique(numbers, return_index=True)[1]
 
 
 def csv_text(frame: pd.DataFrame) -> str:

@@ -124,24 +124,19 @@ def own_violations(boot: RawBoot, settings: AnalysisSettings) -> list[Violation]
     own = slice_breaches(boot, settings)
     whole = [*boot_breaches(boot), *host_breaches(boot, settings.limits)]
     ran = boot.ran.places
-    broken = dict(enumerate(ran)) if whole else {number: ran[number] for number in sorted(own)}
-    found = [
-        Violation(boot.regime, boot.block, boot.arm, *place, breach)
-        for number, place in broken.items()
-        # By rule: where both the boot and the sample break it, the sample's own facts are told.
-        for breach in {b.rule: b for b in (*whole, *own.get(number, ()))}.values()
-    ]
+    numbers = range(len(ran)) if whole else sorted(own)
+    broken = [(ran[number], (*whole, *own.get(number, ()))) for number in numbers]
     if len(ran) < boot.slices:
         not_run = Breach("incomplete-boot", len(ran), boot.slices, "the cell was not run")
-        lost = {b.rule: b for b in (*([] if boot.failed else [not_run]), *whole)}
+        lost = whole if boot.failed else [not_run, *whole]
         there = set(ran)
-        found += [
-            Violation(boot.regime, boot.block, boot.arm, *place, breach)
-            for place in boot.places
-            if place not in there
-            for breach in lost.values()
-        ]
-    return found
+        broken += [(place, (*lost,)) for place in boot.places if place not in there]
+    return [
+        Violation(boot.regime, boot.block, boot.arm, *place, breach)
+        for place, breaches in broken
+        # By rule: where both the boot and the sample break it, the sample's own facts are told.
+        for breach in {breach.rule: breach for breach in breaches}.values()
+    ]
 
 
 def set_aside_frame(
